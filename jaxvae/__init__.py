@@ -1,0 +1,1 @@
+"""Variational auto-encoders as pure JAX functions, trained many at a time."""
