@@ -56,7 +56,8 @@ def jitter(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     moved = np.empty((n, 28 * 28), np.float32)
     for start in range(0, n, 500):  # chunks that stay in the processor's cache
         part = slice(start, start + 500)
-        rows, columns = (maps[part] @ grid + shift[part, :, None] + 13.5).transpose(1, 0, 2)
-        which = np.broadcast_to(np.arange(len(rows))[:, None], rows.shape)
-        ndimage.map_coordinates(images[part], [which, rows, columns], output=moved[part], order=1)
+        places = np.empty((3, len(images[part]), 28 * 28), np.float32)
+        places[0] = np.arange(len(images[part]))[:, None]
+        places[1:] = (maps[part] @ grid + shift[part, :, None] + 13.5).transpose(1, 0, 2)
+        ndimage.map_coordinates(images[part], places, output=moved[part], order=1)
     return np.rint(np.clip(moved, 0, 1) * 255).astype(np.uint8).reshape(n, 28, 28)
