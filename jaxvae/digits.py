@@ -4,6 +4,8 @@ In: nothing. Out: 60,000 training and 10,000 test images, 28×28 bytes, the same
 from disjoint originals, so a model cannot meet a test digit's sibling in training.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 RECIPE = 1  # raised when the images change, so that cached ones are made again
@@ -53,11 +55,16 @@ def jitter(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     cos, sin = np.cos(angle), np.sin(angle)
     maps = np.stack([cos, shear * cos - sin, sin, shear * sin + cos], 1).reshape(n, 2, 2) / scale[:, None, :]
     grid = np.indices((28, 28)).reshape(2, -1) - 13.5
-    moved = np.empty((n, 28 * 28), np.float32)
-    for start in range(0, n, 500):  # chunks that stay in the processor's cache
-        part = slice(start, start + 500)
+    moved = np.empty((n, 28, 28), np.uint8)
+
+    def warp(start):
+        part = slice(start, start + 500)  # a chunk stays in the processor's cache
         places = np.empty((3, len(images[part]), 28 * 28), np.float32)
         places[0] = np.arange(len(images[part]))[:, None]
         places[1:] = (maps[part] @ grid + shift[part, :, None] + 13.5).transpose(1, 0, 2)
-        ndimage.map_coordinates(images[part], places, output=moved[part], order=1)
-    return np.rint(np.clip(moved, 0, 1) * 255).astype(np.uint8).reshape(n, 28, 28)
+        pixels = ndimage.map_coordinates(images[part], places, order=1)
+        moved[part] = np.rint(np.clip(pixels, 0, 1) * 255).reshape(-1, 28, 28)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(warp, range(0, n, 500)))
+    return moved
