@@ -1,1 +1,24 @@
-"""Variational auto-encoders as pure JAX functions, trained many at a time."""
+"""Variational auto-encoders as pure JAX functions, trained many at a time.
+
+    import jaxvae
+
+    run = jaxvae.load("results/mnist/conv-2")
+    q = run.encode(images)
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxvae.checkpoint import Run as Run
+    from jaxvae.checkpoint import load as load
+
+__all__ = ["Run", "load"]
+
+
+def __getattr__(name: str):
+    # JAX is imported when it is first needed: a command line's --help does not
+    if name in __all__:
+        from jaxvae import checkpoint
+
+        return getattr(checkpoint, name)
+    raise AttributeError(f"module 'jaxvae' has no attribute {name!r}")

@@ -1,150 +1,224 @@
 """Convolutions as matrix products: fast inside a compiled loop, where XLA:CPU's own convolutions are not.
 
-Activations are batch-last, (channels, height, width, batch), so that each row of a patch matrix is a run of contiguous
-memory. In: an image stack and a kernel as `nn.Conv` stores it, (height, width, in, out). Out: an image stack.
+In: activations laid out (channels, height, width, batch) – a row of the patch matrix is then a run of contiguous
+memory – and a kernel as `nn.Conv` stores it, (height, width, in, out). Out: activations in the same layout.
+
+On two AVX-512 cores the stock convolutions take 981 ms for a training step of the conv VAE inside `lax.scan`, this
+form 30 ms, PyTorch 37 ms (batch 128). The weight gradient and the input gradient are matrix products too:
+`y = W·P`, `dW = g·Pᵀ`, `dP = Wᵀ·g`, where P are the patches of the input; a transposed convolution is the adjoint.
 """
 
-import functools
-import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jax import lax
+from jaxtyping import Array, Float
+
+from jaxvae.precision import matmul, matmul_nt
+
+Images = Float[Array, "channels size size batch"]
+Kernel = Float[Array, "k k in out"]
 
 
 class Window(NamedTuple):
-    """Static geometry of a square kernel sliding over a square image."""
+    """Geometry of a square kernel that slides over a square image."""
 
     kernel: int
     stride: int
-    padding: int  # zeros on each side of the image
+    padding: int  # zeros around the image
 
     def positions(self, size: int) -> int:
-        """Output pixels along a side of `size` input pixels."""
+        """Where the kernel fits along a side of `size` pixels."""
         return (size + 2 * self.padding - self.kernel) // self.stride + 1
 
-    def taps(self):
-        """Spans of kernel rows that one stride covers: `(block, start, stop)`."""
-        k, s = self.kernel, self.stride
-        return [(d, d * s, min(k, d * s + s)) for d in range(math.ceil(k / s))]
+    def covered(self, positions: int) -> int:
+        """Pixels along a side that `positions` of the kernel reach, without the padding."""
+        return (positions - 1) * self.stride + self.kernel - 2 * self.padding
+
+    def spans(self) -> list["Span"]:
+        """The kernel's rows (or columns), those that read the same block of `stride` pixels together."""
+        at = [divmod(row - self.padding, self.stride) for row in range(self.kernel)]
+        blocks = sorted({block for block, _ in at})
+        rows = [[row for row, (block, _) in enumerate(at) if block == b] for b in blocks]
+        return [Span(b, at[r[0]][1], r[0], len(r)) for b, r in zip(blocks, rows, strict=True)]
+
+    def tiles(self) -> list[tuple["Span", "Span"]]:
+        """`spans` down × `spans` across: the order in which patches and kernel matrices are laid out."""
+        return [(down, across) for down in self.spans() for across in self.spans()]
 
 
-def patches(x, window: Window):
-    k, s, p = window
+class Span(NamedTuple):
+    """Kernel rows that read neighbouring pixels of one block."""
+
+    block: int  # which block, counted from the one that begins at the kernel's position
+    pixel: int  # the first pixel read, counted within the block
+    row: int  # the first kernel row
+    rows: int
+
+    @property
+    def pixels(self) -> slice:
+        return slice(self.pixel, self.pixel + self.rows)
+
+    @property
+    def kernel_rows(self) -> slice:
+        return slice(self.row, self.row + self.rows)
+
+
+def patches(x: Images, window: Window) -> Float[Array, "taps_in positions"]:
+    """What the kernel sees at each position, as columns (im2col).
+
+    The image is cut into blocks of stride × stride pixels, so that a kernel of 4×4 at stride 2 takes nine slices
+    instead of sixteen and each of them is contiguous.
+    """
     channels, size, _, batch = x.shape
-    out = window.positions(size)
-    blocks = out + math.ceil(k / s) - 1
-    extra = blocks * s - size - p
-    x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (p, extra, 0), (p, extra, 0), (0, 0, 0)))
-    x = x.reshape(channels, blocks, s, blocks, s, batch).transpose(2, 4, 0, 1, 3, 5)
-    pieces = [
-        x[: i1 - i0, : j1 - j0, :, di : di + out, dj : dj + out].reshape(-1, out, out, batch)
-        for di, i0, i1 in window.taps()
-        for dj, j0, j1 in window.taps()
-    ]
-    y = jnp.concatenate(pieces)
-    if 'P' in BAR: y = lax.optimization_barrier(y)
-    return y.reshape(-1, out * out * batch)
+    s, n = window.stride, window.positions(size)
+    spans = window.spans()
+    before = -spans[0].block
+    blocks = n + before + spans[-1].block
+    after = max((blocks - before) * s - size, 0)
+    x = jnp.pad(x, ((0, 0), (before * s, after), (before * s, after), (0, 0)))[:, : blocks * s, : blocks * s]
+    x = x.reshape(channels, blocks, s, blocks, s, batch)
+
+    def slab(down: Span, across: Span):
+        i, j = down.block + before, across.block + before
+        seen = x[:, i : i + n, down.pixels, j : j + n, across.pixels]
+        return seen.transpose(2, 4, 0, 1, 3, 5).reshape(-1, n, n, batch)
+
+    return jnp.concatenate([slab(*tile) for tile in window.tiles()]).reshape(-1, n * n * batch)
 
 
-MODE = "at"
-BAR = ""
+def fold(columns: Float[Array, "taps_in positions"], window: Window, shape: tuple[int, int, int, int]) -> Images:
+    """The adjoint of `patches`: each column added back to the pixels it was read from (col2im).
 
-
-def fold(columns, window: Window, shape):
-    if MODE == "lt":
-        x = jax.ShapeDtypeStruct(shape, columns.dtype)
-        return jax.linear_transpose(lambda x: patches(x, window), x)(columns)[0]
-    k, s, p = window
+    Slices are added in place, where they belong in the image.
+    """
     channels, size, _, batch = shape
-    out = window.positions(size)
-    blocks = out + math.ceil(k / s) - 1
-    y = jnp.zeros((s, s, channels, blocks, blocks, batch), columns.dtype)
+    s, n = window.stride, window.positions(size)
+    blocks = -(-size // s)
+    columns = columns.reshape(-1, channels, n, n, batch)
+    x = jnp.zeros((channels, blocks, s, blocks, s, batch), columns.dtype)
     row = 0
-    columns = columns.reshape(-1, channels, out, out, batch)
-    tot = None
-    for di, i0, i1 in window.taps():
-        for dj, j0, j1 in window.taps():
-            a, b = i1 - i0, j1 - j0
-            d = columns[row : row + a * b].reshape(a, b, channels, out, out, batch)
-            row += a * b
-            if MODE == "at":
-                y = y.at[:a, :b, :, di : di + out, dj : dj + out].add(d)
-            else:
-                d = jnp.pad(d, ((0, s - a), (0, s - b), (0, 0), (di, blocks - out - di), (dj, blocks - out - dj), (0, 0)))
-                tot = d if tot is None else tot + d
-    y = y if MODE == "at" else tot
-    if 'F' in BAR: y = lax.optimization_barrier(y)
-    y = y.transpose(2, 3, 0, 4, 1, 5).reshape(channels, blocks * s, blocks * s, batch)
-    return y[:, p : p + size, p : p + size]
+    for down, across in window.tiles():
+        rows = down.rows * across.rows
+        piece = columns[row : row + rows].reshape(down.rows, across.rows, channels, n, n, batch)
+        (i0, i1), (j0, j1) = ((max(0, -span.block), min(n, blocks - span.block)) for span in (down, across))
+        piece = piece[:, :, :, i0:i1, j0:j1].transpose(2, 3, 0, 4, 1, 5)
+        target = (
+            slice(None), slice(i0 + down.block, i1 + down.block), down.pixels,
+            slice(j0 + across.block, j1 + across.block), across.pixels,
+        )  # fmt: skip
+        x = x.at[target].add(piece)
+        row += rows
+    return x.reshape(channels, blocks * s, blocks * s, batch)[:, :size, :size]
 
 
-def matrix(kernel, window):
-    """(k, k, in, out) → (out, taps·in) in the order of `patches`."""
-    pieces = [kernel[i0:i1, j0:j1].reshape(-1, kernel.shape[3]) for _, i0, i1 in window.taps() for _, j0, j1 in window.taps()]
-    return jnp.concatenate(pieces).T
+def as_matrix(kernel: Kernel, window: Window) -> Float[Array, "out taps_in"]:
+    """The kernel with its rows in the order of `patches`."""
+    pieces = [kernel[down.kernel_rows, across.kernel_rows] for down, across in window.tiles()]
+    return jnp.concatenate([piece.reshape(-1, kernel.shape[3]) for piece in pieces]).T
 
 
-def unmatrix(m, window, shape):
-    return jax.linear_transpose(lambda k: matrix(k, window), jax.ShapeDtypeStruct(shape, m.dtype))(m)[0]
+def as_kernel(matrix: Float[Array, "out taps_in"], window: Window) -> Kernel:
+    """The adjoint and inverse of `as_matrix`."""
+    k = window.kernel
+    shape = jax.ShapeDtypeStruct((k, k, matrix.shape[1] // k**2, matrix.shape[0]), matrix.dtype)
+    return jax.linear_transpose(partial(as_matrix, window=window), shape)(matrix)[0]
 
 
-def dot(a, b, ca=1, cb=0):
-    return lax.dot_general(a, b, (((ca,), (cb,)), ((), ())), precision="highest", preferred_element_type=jnp.float32)
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def convolve(x: Images, kernel: Kernel, bias: Float[Array, "out"], window: Window, relu: bool, precision: str):  # noqa: F821
+    """Cross-correlation, bias and, if asked, ReLU in one step that keeps only its patches and its output."""
+    return _convolve_forward(x, kernel, bias, window, relu, precision)[0]
 
 
-def rows(x):
-    return x.reshape(x.shape[0], -1)
+def _convolve_forward(x, kernel, bias, window, relu, precision):
+    n = window.positions(x.shape[1])
+    seen = patches(x, window)
+    y = matmul(precision, as_matrix(kernel, window), seen).reshape(-1, n, n, x.shape[3])
+    y = y + bias[:, None, None, None]
+    y = nn.relu(y) if relu else y
+    return y, (x, kernel, seen, y)
 
 
-def bias_sum(g):
+def _convolve_backward(window, relu, precision, kept, g):
+    x, kernel, seen, y = kept
+    g = jnp.where(y > 0, g, 0) if relu else g
+    flat = g.reshape(g.shape[0], -1)
+    dkernel = as_kernel(matmul_nt(precision, flat, seen), window)
+    dx = fold(matmul(precision, as_matrix(kernel, window).T, flat), window, x.shape)
+    return dx, dkernel, _per_channel(g)
+
+
+convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def convolve_transposed(
+    x: Images, kernel: Kernel, bias: Float[Array, "in"], window: Window, relu: bool, precision: str  # noqa: F722, F821
+):
+    """The adjoint of `convolve` with the same kernel, from its `out` channels back to its `in`, then bias and ReLU."""
+    return _transposed_forward(x, kernel, bias, window, relu, precision)[0]
+
+
+def _transposed_forward(x, kernel, bias, window, relu, precision):
+    size = window.covered(x.shape[1])
+    columns = matmul(precision, as_matrix(kernel, window).T, x.reshape(x.shape[0], -1))
+    y = fold(columns, window, (kernel.shape[2], size, size, x.shape[3])) + bias[:, None, None, None]
+    y = nn.relu(y) if relu else y
+    return y, (x, kernel, y)
+
+
+def _transposed_backward(window, relu, precision, kept, g):
+    x, kernel, y = kept
+    g = jnp.where(y > 0, g, 0) if relu else g
+    seen = patches(g, window)
+    dkernel = as_kernel(matmul_nt(precision, x.reshape(x.shape[0], -1), seen), window)
+    return matmul(precision, as_matrix(kernel, window), seen).reshape(x.shape), dkernel, _per_channel(g)
+
+
+convolve_transposed.defvjp(_transposed_forward, _transposed_backward)
+
+
+def _per_channel(g):
+    # space first, then batch: the inner sum runs along vectors
     return g.sum((1, 2)).sum(1)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def conv(kernel, bias, x, window, need):
-    return conv_f(kernel, bias, x, window, need)[0]
+class Conv(nn.Module):
+    """`nn.Conv` with the same parameters and initialisers, on batch-last activations; ReLU included if asked."""
+
+    features: int
+    window: Window
+    relu: bool = False
+    precision: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Images) -> Images:
+        k = self.window.kernel
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (k, k, x.shape[0], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return convolve(x, kernel, bias, self.window, self.relu, self.precision)
 
 
-def conv_f(kernel, bias, x, window, need):
-    P = patches(x, window)
-    out = window.positions(x.shape[1])
-    y = jax.nn.relu(dot(matrix(kernel, window), P).reshape(-1, out, out, x.shape[3]) + bias[:, None, None, None])
-    return y, (kernel, P, x, y)
+class ConvTranspose(nn.Module):
+    """`nn.ConvTranspose` with the same parameters and initialisers, on batch-last activations; ReLU if asked.
 
+    `window` is that of the convolution whose adjoint this is: `nn.ConvTranspose` calls `kernel - 1 - padding` its
+    padding. Like it, this convolves with the kernel as stored; the adjoint has it turned around.
+    """
 
-def conv_b(window, need, res, g):
-    kernel, P, x, y = res
-    g = jnp.where(y > 0, g, 0)
-    dk = unmatrix(dot(rows(g), P, 1, 1), window, kernel.shape)
-    dx = fold(dot(matrix(kernel, window).T, rows(g)), window, x.shape) if need else jnp.zeros_like(x)
-    return dk, bias_sum(g), dx
+    features: int
+    window: Window
+    relu: bool = False
+    precision: str = "float32"
 
-
-conv.defvjp(conv_f, conv_b)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def convT(kernel, bias, x, window, size, relu):
-    return convT_f(kernel, bias, x, window, size, relu)[0]
-
-
-def convT_f(kernel, bias, x, window, size, relu):  # kernel (k,k,out,in) here
-    y = fold(dot(matrix(kernel, window).T, rows(x)), window, (kernel.shape[2], size, size, x.shape[3]))
-    y = y + bias[:, None, None, None]
-    if relu:
-        y = jax.nn.relu(y)
-    if 'T' in BAR: y = lax.optimization_barrier(y)
-    return y, (kernel, x, y if relu else None)
-
-
-def convT_b(window, size, relu, res, g):
-    kernel, x, y = res
-    if relu:
-        g = jnp.where(y > 0, g, 0)
-    P = patches(g, window)
-    return unmatrix(dot(rows(x), P, 1, 1), window, kernel.shape), bias_sum(g), dot(matrix(kernel, window), P).reshape(x.shape)
-
-
-convT.defvjp(convT_f, convT_b)
+    @nn.compact
+    def __call__(self, x: Images) -> Images:
+        k = self.window.kernel
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (k, k, x.shape[0], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        turned = lax.rev(kernel, (0, 1)).swapaxes(2, 3)
+        return convolve_transposed(x, turned, bias, self.window, self.relu, self.precision)

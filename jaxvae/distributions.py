@@ -1,0 +1,45 @@
+"""Log-probabilities, divergences and reparameterised samples.
+
+In: parameters of a distribution, one row an example. Out: one number an example, in nats.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+
+class Normal(NamedTuple):
+    """Independent normal distributions, one for each latent dimension of each example."""
+
+    mean: Float[Array, "b z"]
+    log_std: Float[Array, "b z"]
+
+
+def sample(key: Key[Array, ""], normal: Normal) -> Float[Array, "b z"]:
+    """mean + std · ε with ε ~ N(0, I), differentiable in the parameters (Kingma & Welling 2014, section 2.4).
+
+    The noise of a latent dimension depends on the key and on that dimension's index alone, so a model padded with
+    unused dimensions draws the same numbers as the model without them.
+    """
+    batch, latent = normal.mean.shape
+    keys = jax.vmap(lambda dimension: jax.random.fold_in(key, dimension))(jnp.arange(latent))
+    noise = jax.vmap(lambda key: jax.random.normal(key, (batch,)), out_axes=1)(keys)
+    return normal.mean + jnp.exp(normal.log_std) * noise
+
+
+def kl_to_standard_normal(normal: Normal) -> Float[Array, "b"]:
+    """KL(N(mean, std²) ‖ N(0, I)) of each example, in nats (Kingma & Welling 2014, appendix B)."""
+    mean, log_std = normal
+    return 0.5 * (jnp.square(mean) + jnp.exp(2 * log_std) - 1 - 2 * log_std).sum(-1)
+
+
+def bernoulli_log_prob(logits: Float[Array, "b *pixels"], x: Float[Array, "b *pixels"]) -> Float[Array, "b"]:
+    """Σ x·log p + (1 − x)·log(1 − p) of each example, in nats, with p = sigmoid(logits).
+
+    Written as x·logits − softplus(logits), which is exact however large the logits are. For x strictly between 0 and 1
+    it is the cross-entropy that VAEs on grey pixels are trained with, not the log-probability of x.
+    """
+    per_pixel = x * logits - jax.nn.softplus(logits)
+    return per_pixel.reshape(len(per_pixel), -1).sum(-1)

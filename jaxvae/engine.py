@@ -1,0 +1,118 @@
+"""Training as pure functions: a state, one step, one epoch, one exact evaluation.
+
+In: a configuration, a state, the dataset as bytes on the device, traced scalars. Out: the next state and mean losses.
+"""
+
+import enum
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+from jaxvae import model
+from jaxvae.config import Hypers, ModelConfig, TrainConfig
+from jaxvae.objectives import Losses, negative_elbo
+
+EVALUATION_BATCH = 500
+
+ADAM = optax.scale_by_adam()  # β₁ 0.9, β₂ 0.999, ε 1e-8 (Kingma & Ba 2015); the learning rate is a traced scalar
+
+Bytes = UInt8[Array, "n 28 28"]
+
+
+class Purpose(enum.IntEnum):
+    """What a key is for. A run's root key is never advanced, only folded with one of these and then with a count."""
+
+    INIT = 0
+    ORDER = 1  # then the epoch
+    TRAIN_NOISE = 2  # then the step
+    TEST_NOISE = 3  # then the epoch
+
+
+class TrainState(NamedTuple):
+    """All that a run needs to go on."""
+
+    step: Int[Array, "..."]  # optimiser steps taken
+    params: model.Params
+    opt_state: optax.OptState
+    key: Key[Array, "..."]  # the root key
+
+
+def init(config: ModelConfig, seed: int | Int[Array, ""]) -> TrainState:
+    key = jax.random.key(seed)
+    params = model.init(config, jax.random.fold_in(key, Purpose.INIT))
+    return TrainState(jnp.zeros((), jnp.int32), params, ADAM.init(params), key)
+
+
+def key_for(state: TrainState, purpose: Purpose, count: int | Int[Array, ""]) -> Key[Array, ""]:
+    return jax.random.fold_in(jax.random.fold_in(state.key, purpose), count)
+
+
+def pixels(images: Bytes) -> Float[Array, "n 28 28"]:
+    """Bytes → [0, 1]."""
+    return images.astype(jnp.float32) / 255
+
+
+def train_step(
+    config: ModelConfig, state: TrainState, images: Float[Array, "b 28 28"], hypers: Hypers
+) -> tuple[TrainState, Losses]:
+    """One step of Adam on the batch's mean loss."""
+
+    def mean_loss(params):
+        key_z = key_for(state, Purpose.TRAIN_NOISE, state.step)
+        losses = jax.tree.map(jnp.mean, negative_elbo(config, params, images, key_z, hypers))
+        return losses.loss, losses
+
+    gradients, losses = jax.grad(mean_loss, has_aux=True)(state.params)
+    directions, opt_state = ADAM.update(gradients, state.opt_state)
+    params = jax.tree.map(lambda p, d: p - hypers.learning_rate * d, state.params, directions)
+    return TrainState(state.step + 1, params, opt_state, state.key), losses
+
+
+def steps_per_epoch(train: TrainConfig, images: int) -> int:
+    """Whole batches in an epoch; the images left over take part in another epoch's permutation."""
+    return images // train.batch_size
+
+
+def train_epoch(
+    config: ModelConfig, train: TrainConfig, state: TrainState, images: Bytes, hypers: Hypers
+) -> tuple[TrainState, Losses]:
+    """One pass over a fresh permutation of the images; returns the running mean of the training losses."""
+    steps = steps_per_epoch(train, len(images))
+    key_order = key_for(state, Purpose.ORDER, state.step // steps)
+    order = jax.random.permutation(key_order, len(images))[: steps * train.batch_size]
+
+    def body(state, indices):
+        return train_step(config, state, pixels(images[indices]), hypers)
+
+    state, losses = lax.scan(body, state, order.reshape(steps, train.batch_size))
+    return state, jax.tree.map(jnp.mean, losses)
+
+
+def evaluate(
+    config: ModelConfig, train: TrainConfig, state: TrainState, images: Bytes, hypers: Hypers, epoch: Int[Array, ""]
+) -> Losses:
+    """Mean losses over `images`, each counted exactly once: the last batch is filled up with images of weight zero."""
+    del train
+    n = len(images)
+    batch = min(EVALUATION_BATCH, n)
+    indices = jnp.arange(-(-n // batch) * batch).reshape(-1, batch)
+    key = key_for(state, Purpose.TEST_NOISE, epoch)
+
+    def body(total, indices):
+        key_z = jax.random.fold_in(key, indices[0])
+        losses = negative_elbo(config, state.params, pixels(images[jnp.minimum(indices, n - 1)]), key_z, hypers)
+        counts = indices < n
+        return jax.tree.map(lambda t, values: t + jnp.where(counts, values, 0).sum(), total, losses), None
+
+    total, _ = lax.scan(body, Losses(*jnp.zeros(3)), indices)
+    return jax.tree.map(lambda t: t / n, total)
+
+
+def reconstruct(config: ModelConfig, params: model.Params, images: Bytes) -> Float[Array, "n 28 28"]:
+    """Bernoulli means decoded from the posterior means."""
+    z = model.encode(config, params, pixels(images)).mean
+    return jax.nn.sigmoid(model.decode(config, params, z))

@@ -1,0 +1,202 @@
+"""Many runs at once: runs that can share a compiled program are vmapped, the others are dealt over the devices.
+
+In: run configurations, a dataset, states to continue from. Out: the final states; every epoch is reported on the way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvae import engine
+from jaxvae.config import ConfigError, Hypers, ModelConfig, RunConfig, TrainConfig
+from jaxvae.data import Dataset
+from jaxvae.engine import TrainState
+from jaxvae.model import resize_latent
+from jaxvae.objectives import Losses
+
+STRATEGIES = ("auto", "vmap", "loop")
+POLL_SECONDS = 0.002
+
+
+class Epoch(NamedTuple):
+    """What a run reports after each epoch, and once before training as epoch 0."""
+
+    run: RunConfig
+    epoch: int
+    state: TrainState
+    train: Losses | None  # running means of the epoch; none before training
+    test: Losses
+    seconds: float  # from the epoch's dispatch to its results, shared by the runs of a vmapped group
+
+
+def sweep(
+    runs: Sequence[RunConfig],
+    dataset: Dataset,
+    *,
+    strategy: str = "auto",
+    states: Mapping[str, TrainState] | None = None,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    devices: Sequence[jax.Device] | None = None,
+) -> dict[str, TrainState]:
+    """Trains `runs` and returns their final states by name.
+
+    Args:
+        strategy: `loop` trains each run by itself, as many at a time as there are devices; `vmap` trains runs of one
+            architecture and batch size as one program, latent sizes padded to the largest; `auto` loops on CPU, where
+            a conv step of five models takes 57 ms looped and 82 ms vmapped, and vmaps elsewhere.
+        states: for a run to be continued, its state after a whole number of epochs.
+        on_epoch: called in the calling thread, in the order in which epochs end, while the devices go on.
+        devices: default all local devices.
+
+    Raises:
+        ConfigError: two runs of one name, a batch larger than the training set, an unknown strategy.
+    """
+    if strategy not in STRATEGIES:
+        raise ConfigError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
+    names = [run.name for run in runs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"two runs are named {twice[0]}: a name may differ only in architecture, latent size, seed")
+    images = len(dataset.train_images)
+    for run in runs:
+        if run.train.batch_size > images:
+            raise ConfigError(f"batch_size {run.train.batch_size} is larger than the training set of {images} images")
+
+    devices = devices or jax.local_devices()
+    vmapped = strategy == "vmap" or (strategy == "auto" and devices[0].platform != "cpu")
+    data = {device: jax.device_put((dataset.train_images, dataset.test_images), device) for device in devices}
+    finished: dict[str, TrainState] = {}
+    waiting: deque[_Group] = deque()
+    for members in _grouped(runs, states or {}, vmapped, images):
+        waiting.append(_Group(members, vmapped, images))
+
+    idle, busy = deque(devices), []
+    while waiting or busy:
+        while waiting and idle:
+            device = idle.popleft()
+            busy.append(waiting.popleft())
+            busy[-1].begin(device, *data[device])
+        group = next((group for group in busy if group.ready()), None)
+        if group is None:
+            time.sleep(POLL_SECONDS)
+            continue
+        for report in group.collect():
+            on_epoch(report)
+        if group.done:
+            busy.remove(group)
+            idle.append(group.device)
+            finished |= group.states()
+    return {name: finished[name] for name in names}
+
+
+def _grouped(runs, states: Mapping[str, TrainState], vmapped: bool, images: int):
+    """Lists of (run, state) that train together; the longest-running first, so that the devices end together."""
+    groups: dict[object, list[tuple[RunConfig, TrainState]]] = {}
+    for run in sorted(runs, key=lambda run: run.model.architecture != "conv"):
+        state = states.get(run.name)
+        state = _init(run.model, np.uint32(run.seed)) if state is None else state
+        model = dataclasses.replace(run.model, latent_dim=1)
+        together = (model, run.train, run.epochs, int(state.step)) if vmapped else run.name
+        groups.setdefault(together, []).append((run, state))
+    return groups.values()
+
+
+class _Group:
+    """Runs that go through one program on one device, an epoch at a time."""
+
+    def __init__(self, members: list[tuple[RunConfig, TrainState]], vmapped: bool, images: int):
+        self.runs = [run for run, _ in members]
+        first = self.runs[0]
+        self.vmapped, self.train, self.epochs = vmapped, first.train, first.epochs
+        self.model = dataclasses.replace(first.model, latent_dim=max(run.model.latent_dim for run in self.runs))
+        self.epoch = int(members[0][1].step) // engine.steps_per_epoch(self.train, images)
+        self._members = members
+
+    def begin(self, device: jax.Device, train_images: jax.Array, test_images: jax.Array) -> None:
+        self.device, self._train_images, self._test_images = device, train_images, test_images
+        hypers = [jax.tree.map(np.asarray, run.hypers, is_leaf=np.isscalar) for run in self.runs]
+        states = [state for _, state in self._members]
+        if self.vmapped:
+            states = [resize_latent(state, self.model.latent_dim) for state in states]
+            self._state = jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), device)
+            self._hyper = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *hypers), device)
+        else:
+            self._state, self._hyper = jax.device_put((states[0], hypers[0]), device)
+        self._pending = None
+        if self.epoch == 0:
+            self._started = time.perf_counter()
+            self._pending = self._state, None, self._evaluate(0)
+        elif not self.done:
+            self._dispatch()
+
+    @property
+    def _hypers(self) -> list[Hypers]:
+        return [run.hypers for run in self.runs]
+
+    @property
+    def done(self) -> bool:
+        return self._pending is None and self.epoch >= self.epochs
+
+    def ready(self) -> bool:
+        return self._pending is None or self._pending[2].loss.is_ready()
+
+    def collect(self) -> list[Epoch]:
+        """The reports of the epoch that has ended; the next one is already under way."""
+        if self._pending is None:
+            return []
+        state, train, test = self._pending
+        epoch, seconds = self.epoch, time.perf_counter() - self._started
+        train, test = jax.tree.map(np.asarray, (train, test))
+        if epoch < self.epochs:
+            self._dispatch()
+        else:
+            self._pending = None
+        lanes = [(run, *self._lane(i, (state, train, test))) for i, run in enumerate(self.runs)]
+        return [Epoch(run, epoch, state, train, test, seconds) for run, state, train, test in lanes]
+
+    def states(self) -> dict[str, TrainState]:
+        return {run.name: self._lane(i, self._state) for i, run in enumerate(self.runs)}
+
+    def _dispatch(self) -> None:
+        self._started = time.perf_counter()
+        self._state, train = _train_epoch(
+            self.model, self.train, self.vmapped, self._state, self._train_images, self._hyper
+        )
+        self.epoch += 1
+        self._pending = self._state, train, self._evaluate(self.epoch)
+
+    def _evaluate(self, epoch: int) -> Losses:
+        return _evaluate(
+            self.model, self.train, self.vmapped, self._state, self._test_images, self._hyper, np.int32(epoch)
+        )
+
+    def _lane(self, i: int, tree):
+        """Run i's part of `tree`, its padding cut off."""
+        if not self.vmapped:
+            return tree
+        return resize_latent(jax.tree.map(lambda leaf: leaf[i], tree), self.runs[i].model.latent_dim)
+
+
+_init = jax.jit(engine.init, static_argnums=0)
+
+
+@partial(jax.jit, static_argnames=("model", "train", "vmapped"))
+def _train_epoch(model: ModelConfig, train: TrainConfig, vmapped: bool, state, images, hypers):
+    epoch = partial(engine.train_epoch, model, train)
+    epoch = jax.vmap(epoch, in_axes=(0, None, 0)) if vmapped else epoch
+    return epoch(state, images, hypers)
+
+
+@partial(jax.jit, static_argnames=("model", "train", "vmapped"))
+def _evaluate(model: ModelConfig, train: TrainConfig, vmapped: bool, state, images, hypers, epoch):
+    evaluate = partial(engine.evaluate, model, train)
+    evaluate = jax.vmap(evaluate, in_axes=(0, None, 0, None)) if vmapped else evaluate
+    return evaluate(state, images, hypers, epoch)
