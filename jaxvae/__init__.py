@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jaxvae.checkpoint import Run as Run
     from jaxvae.checkpoint import load as load
 
+__version__ = "0.1.0"
 __all__ = ["Run", "load"]
 
 

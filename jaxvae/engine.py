@@ -16,7 +16,7 @@ from jaxvae import model
 from jaxvae.config import Hypers, ModelConfig, TrainConfig
 from jaxvae.objectives import Losses, negative_elbo
 
-EVALUATION_BATCH = 500
+EVALUATION_BATCH = 100
 
 ADAM = optax.scale_by_adam()  # β₁ 0.9, β₂ 0.999, ε 1e-8 (Kingma & Ba 2015); the learning rate is a traced scalar
 
@@ -93,10 +93,9 @@ def train_epoch(
 
 
 def evaluate(
-    config: ModelConfig, train: TrainConfig, state: TrainState, images: Bytes, hypers: Hypers, epoch: Int[Array, ""]
+    config: ModelConfig, state: TrainState, images: Bytes, hypers: Hypers, epoch: Int[Array, ""]
 ) -> Losses:
     """Mean losses over `images`, each counted exactly once: the last batch is filled up with images of weight zero."""
-    del train
     n = len(images)
     batch = min(EVALUATION_BATCH, n)
     indices = jnp.arange(-(-n // batch) * batch).reshape(-1, batch)
@@ -112,7 +111,7 @@ def evaluate(
     return jax.tree.map(lambda t: t / n, total)
 
 
-def reconstruct(config: ModelConfig, params: model.Params, images: Bytes) -> Float[Array, "n 28 28"]:
-    """Bernoulli means decoded from the posterior means."""
+def reconstruct(config: ModelConfig, params: model.Params, images: Bytes) -> UInt8[Array, "n 28 28"]:
+    """Bernoulli means decoded from the posterior means, as bytes for looking at."""
     z = model.encode(config, params, pixels(images)).mean
-    return jax.nn.sigmoid(model.decode(config, params, z))
+    return jnp.rint(255 * jax.nn.sigmoid(model.decode(config, params, z))).astype(jnp.uint8)

@@ -88,9 +88,10 @@ def sweep(
         if group is None:
             time.sleep(POLL_SECONDS)
             continue
-        for report in group.collect():
+        for report in group.reports():
             on_epoch(report)
-        if group.done:
+        # only now: a device takes its work in order, and what the callback asks of it would wait for the epoch's end
+        if not group.proceed():
             busy.remove(group)
             idle.append(group.device)
             finished |= group.states()
@@ -122,61 +123,48 @@ class _Group:
 
     def begin(self, device: jax.Device, train_images: jax.Array, test_images: jax.Array) -> None:
         self.device, self._train_images, self._test_images = device, train_images, test_images
-        hypers = [jax.tree.map(np.asarray, run.hypers, is_leaf=np.isscalar) for run in self.runs]
+        hypers = [Hypers(np.float32(rate), np.float32(beta), np.int32(d)) for rate, beta, d in (run.hypers for run in self.runs)]
         states = [state for _, state in self._members]
         if self.vmapped:
             states = [resize_latent(state, self.model.latent_dim) for state in states]
             self._state = jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), device)
-            self._hyper = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *hypers), device)
+            self._hypers = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *hypers), device)
         else:
-            self._state, self._hyper = jax.device_put((states[0], hypers[0]), device)
-        self._pending = None
-        if self.epoch == 0:
-            self._started = time.perf_counter()
-            self._pending = self._state, None, self._evaluate(0)
-        elif not self.done:
-            self._dispatch()
-
-    @property
-    def _hypers(self) -> list[Hypers]:
-        return [run.hypers for run in self.runs]
-
-    @property
-    def done(self) -> bool:
-        return self._pending is None and self.epoch >= self.epochs
+            self._state, self._hypers = jax.device_put((states[0], hypers[0]), device)
+        self._started = time.perf_counter()
+        self._train_losses: Losses | None = None
+        self._test_losses = self._evaluate() if self.epoch == 0 else None
 
     def ready(self) -> bool:
-        return self._pending is None or self._pending[2].loss.is_ready()
+        return self._test_losses is None or self._test_losses.loss.is_ready()
 
-    def collect(self) -> list[Epoch]:
-        """The reports of the epoch that has ended; the next one is already under way."""
-        if self._pending is None:
+    def reports(self) -> list[Epoch]:
+        """What the epoch that has ended brought; nothing for runs that have only been taken up again."""
+        if self._test_losses is None:
             return []
-        state, train, test = self._pending
-        epoch, seconds = self.epoch, time.perf_counter() - self._started
-        train, test = jax.tree.map(np.asarray, (train, test))
-        if epoch < self.epochs:
-            self._dispatch()
-        else:
-            self._pending = None
-        lanes = [(run, *self._lane(i, (state, train, test))) for i, run in enumerate(self.runs)]
-        return [Epoch(run, epoch, state, train, test, seconds) for run, state, train, test in lanes]
+        seconds = time.perf_counter() - self._started
+        losses = jax.tree.map(np.asarray, (self._train_losses, self._test_losses))
+        lanes = [(run, *self._lane(i, (self._state, *losses))) for i, run in enumerate(self.runs)]
+        return [Epoch(run, self.epoch, *lane, seconds) for run, *lane in lanes]
+
+    def proceed(self) -> bool:
+        """Starts the next epoch, if there is one."""
+        if self.epoch >= self.epochs:
+            return False
+        self._started = time.perf_counter()
+        self._state, self._train_losses = _train_epoch(
+            self.model, self.train, self.vmapped, self._state, self._train_images, self._hypers
+        )
+        self.epoch += 1
+        self._test_losses = self._evaluate()
+        return True
 
     def states(self) -> dict[str, TrainState]:
         return {run.name: self._lane(i, self._state) for i, run in enumerate(self.runs)}
 
-    def _dispatch(self) -> None:
-        self._started = time.perf_counter()
-        self._state, train = _train_epoch(
-            self.model, self.train, self.vmapped, self._state, self._train_images, self._hyper
-        )
-        self.epoch += 1
-        self._pending = self._state, train, self._evaluate(self.epoch)
-
-    def _evaluate(self, epoch: int) -> Losses:
-        return _evaluate(
-            self.model, self.train, self.vmapped, self._state, self._test_images, self._hyper, np.int32(epoch)
-        )
+    def _evaluate(self) -> Losses:
+        epoch = np.int32(self.epoch)
+        return _evaluate(self.model, self.vmapped, self._state, self._test_images, self._hypers, epoch)
 
     def _lane(self, i: int, tree):
         """Run i's part of `tree`, its padding cut off."""
@@ -195,8 +183,8 @@ def _train_epoch(model: ModelConfig, train: TrainConfig, vmapped: bool, state, i
     return epoch(state, images, hypers)
 
 
-@partial(jax.jit, static_argnames=("model", "train", "vmapped"))
-def _evaluate(model: ModelConfig, train: TrainConfig, vmapped: bool, state, images, hypers, epoch):
-    evaluate = partial(engine.evaluate, model, train)
+@partial(jax.jit, static_argnames=("model", "vmapped"))
+def _evaluate(model: ModelConfig, vmapped: bool, state, images, hypers, epoch):
+    evaluate = partial(engine.evaluate, model)
     evaluate = jax.vmap(evaluate, in_axes=(0, None, 0, None)) if vmapped else evaluate
     return evaluate(state, images, hypers, epoch)

@@ -1,0 +1,167 @@
+"""Pictures of a sweep: NumPy arrays in, Matplotlib figures out; no JAX, no files.
+
+Every figure's title says which data it was made from.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.pyplot import colormaps
+
+PARTS = (("loss", "loss (negative ELBO)"), ("reconstruction", "reconstruction"), ("kl", "KL"))
+LINES = {"linear": (0, (4, 1.5)), "conv": "-"}
+MARKS = {"linear": "s", "conv": "o"}
+TINTS = {"linear": "#c0504d", "conv": "#1f5f99"}
+DPI = 110
+
+
+class Curve(NamedTuple):
+    """One model's losses in nats per image, a row an epoch; over several seeds, their mean."""
+
+    architecture: str
+    latent_dim: int
+    parameters: int
+    epochs: np.ndarray  # [e], from 1
+    train: dict[str, np.ndarray]  # "loss", "reconstruction", "kl" → [e]
+    test: dict[str, np.ndarray]
+
+
+def curves(models: Sequence[Curve], data: str) -> Figure:
+    """Loss, reconstruction and KL against epoch, train above test, all models in one figure."""
+    figure = Figure(figsize=(13, 8), dpi=DPI, layout="constrained")
+    axes = figure.subplots(2, 3, sharex=True, sharey="col")
+    sizes = sorted({model.latent_dim for model in models})
+    colours = _colours(sizes)
+    for row, split in zip(axes, ("train", "test"), strict=True):
+        for ax, (part, title) in zip(row, PARTS, strict=True):
+            for model in models:
+                values = getattr(model, split)[part]
+                ax.plot(
+                    model.epochs, values, color=colours[model.latent_dim], ls=LINES[model.architecture], lw=1.6,
+                    marker=MARKS[model.architecture] if len(values) == 1 else None, ms=4,
+                )  # fmt: skip
+            ax.set_title(f"{split}: {title}", fontsize=11)
+            ax.grid(alpha=0.25)
+            ax.set_ylabel("nats per image")
+    for ax in axes[1]:
+        ax.set_xlabel("epoch")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    handles = [Line2D([], [], color=colours[d], lw=3, label=f"d = {d}") for d in sizes]
+    for architecture in dict.fromkeys(model.architecture for model in models):
+        handles.append(Line2D([], [], color="0.3", ls=LINES[architecture], lw=1.6, label=architecture))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    figure.suptitle(f"Losses during training – {data}")
+    return figure
+
+
+def by_dimension(models: Sequence[Curve], data: str) -> Figure:
+    """Final loss, reconstruction and KL against latent size, train and test."""
+    figure = Figure(figsize=(13, 4.4), dpi=DPI, layout="constrained")
+    sizes = sorted({model.latent_dim for model in models})
+    for ax, (part, title) in zip(figure.subplots(1, 3), PARTS, strict=True):
+        for architecture in dict.fromkeys(model.architecture for model in models):
+            members = sorted((m for m in models if m.architecture == architecture), key=lambda m: m.latent_dim)
+            x = [m.latent_dim for m in members]
+            style = {"color": TINTS[architecture], "marker": MARKS[architecture], "ms": 5}
+            ax.plot(x, [m.test[part][-1] for m in members], **style, lw=1.8, label=f"{architecture}, test")
+            ax.plot(x, [m.train[part][-1] for m in members], **style, lw=1, ls=":", alpha=0.55, mfc="white",
+                    label=f"{architecture}, train")  # fmt: skip
+        ax.set_xscale("log")
+        ax.set_xticks(sizes, [str(d) for d in sizes])
+        ax.set_xticks([], minor=True)
+        ax.set_xlabel("latent dimension d")
+        ax.set_ylabel("nats per image")
+        ax.set_title(title, fontsize=11)
+        ax.grid(alpha=0.25)
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.suptitle(f"After the last epoch – {data}")
+    return figure
+
+
+def evolution(originals: np.ndarray, reconstructions: np.ndarray, epochs: Sequence[int], title: str) -> Figure:
+    """Reconstructions as they improve: originals [n, 28, 28] on top, then a row for each of `epochs`."""
+    rows = [("original", originals)] + [(f"epoch {e}", reconstructions[e]) for e in epochs]
+    n = len(originals)
+    figure = Figure(figsize=(1.1 + 0.62 * n, 0.55 + 0.64 * len(rows)), dpi=DPI, layout="constrained")
+    axes = np.atleast_2d(figure.subplots(len(rows), n, gridspec_kw={"wspace": 0.03, "hspace": 0.03}, squeeze=False))
+    for row, (label, images) in zip(axes, rows, strict=True):
+        for ax, image in zip(row, images, strict=True):
+            _picture(ax, image)
+        weight = "bold" if label == "original" else "normal"
+        row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9, fontweight=weight)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def comparison(cells: Sequence[Sequence[tuple[str, np.ndarray, np.ndarray]]], title: str) -> Figure:
+    """A table of models: each cell is (title, originals, reconstructions), the originals above."""
+    n = len(cells[0][0][1])
+    figure = Figure(figsize=(0.6 + 0.55 * n * len(cells[0]), 0.6 + 1.75 * len(cells)), dpi=DPI, layout="constrained")
+    boxes = np.atleast_2d(figure.subfigures(len(cells), len(cells[0]), squeeze=False))
+    for box_row, cell_row in zip(boxes, cells, strict=True):
+        for box, (name, originals, reconstructions) in zip(box_row, cell_row, strict=True):
+            axes = box.subplots(2, n, squeeze=False)
+            for ax, image in zip(axes.flat, [*originals, *reconstructions], strict=True):
+                _picture(ax, image)
+            axes[0, 0].set_ylabel("original", rotation=0, ha="right", va="center", fontsize=8)
+            axes[1, 0].set_ylabel("model", rotation=0, ha="right", va="center", fontsize=8)
+            box.suptitle(name, fontsize=10)
+    figure.suptitle(title, fontsize=12)
+    return figure
+
+
+def latent_plane(
+    decoded: np.ndarray, ticks: Sequence[float], codes: np.ndarray, labels: np.ndarray, title: str
+) -> Figure:
+    """What two latent axes mean: `decoded` [z₂, z₁, 28, 28] over `ticks`; the test set's posterior means [n, 2]."""
+    figure = Figure(figsize=(13, 6.3), dpi=DPI, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    k = len(ticks)
+    mosaic = decoded[::-1].transpose(0, 2, 1, 3).reshape(k * 28, k * 28)  # z₂ grows upwards
+    left.imshow(mosaic, cmap="gray", vmin=0, vmax=1, extent=(-0.5, k - 0.5, -0.5, k - 0.5), interpolation="nearest")
+    left.set_xticks(range(k), [f"{t:g}" for t in ticks])
+    left.set_yticks(range(k), [f"{t:g}" for t in ticks])
+    left.set_title("decoded from a grid of codes", fontsize=11)
+    for label in np.unique(labels):
+        chosen = labels == label
+        right.scatter(*codes[chosen].T, s=4, alpha=0.55, lw=0, color=colormaps["tab10"](int(label)), label=str(label))
+    right.legend(title="digit", markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    right.set_title(f"posterior means of {len(codes):,} test images", fontsize=11)
+    right.set_aspect("equal", "datalim")
+    right.grid(alpha=0.25)
+    for ax in (left, right):
+        ax.set_xlabel("z₁")
+        ax.set_ylabel("z₂", rotation=0)
+    figure.suptitle(title)
+    return figure
+
+
+def mosaic(images: np.ndarray, columns: int, title: str) -> Figure:
+    """Images [n, 28, 28] side by side."""
+    rows = len(images) // columns
+    tiles = np.pad(images, ((0, 0), (1, 1), (1, 1)), constant_values=images.max() * 0.25)
+    tiled = tiles.reshape(rows, columns, 30, 30).transpose(0, 2, 1, 3).reshape(rows * 30, columns * 30)
+    figure = Figure(figsize=(0.5 * columns, 0.5 * rows + 0.45), dpi=DPI, layout="constrained")
+    ax = figure.subplots()
+    _picture(ax, tiled)
+    ax.set_title(title, fontsize=10)
+    return figure
+
+
+def _picture(ax: Axes, image: np.ndarray) -> None:
+    ax.imshow(image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1, interpolation="nearest")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def _colours(sizes: Sequence[int]) -> dict[int, str]:
+    scale = np.linspace(0.05, 0.88, len(sizes)) if len(sizes) > 1 else [0.3]
+    return {d: to_hex(colormaps["plasma"](t)) for d, t in zip(sizes, scale, strict=True)}

@@ -1,0 +1,94 @@
+"""How a sweep is coming along: a live display on a terminal, plain lines elsewhere.
+
+In: what each epoch reports. Out: text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from jaxvae.config import RunConfig
+from jaxvae.sweep import Epoch
+
+
+class Display:
+    """Shows epochs, losses, images per second and the time left; use it as a context.
+
+    Args:
+        runs: all runs of the sweep.
+        done: epochs that a run had behind it when the sweep was taken up again.
+        images: training images in an epoch.
+        at_a_time: how many runs train side by side.
+    """
+
+    def __init__(
+        self, console: Console, runs: Sequence[RunConfig], done: Mapping[str, int], images: int, at_a_time: int
+    ):
+        self.console, self.images, self.at_a_time = console, images, at_a_time
+        self.runs = {run.name: run for run in runs}
+        self.epochs = {run.name: done.get(run.name, 0) for run in runs}
+        self.seconds: dict[str, list[float]] = defaultdict(list)  # by architecture
+        self.total = sum(run.epochs for run in runs)
+        self.started = time.perf_counter()
+        self.trained = 0
+        self.width = max(map(len, self.runs), default=0)
+        self.live = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(), console=console,
+        ) if console.is_terminal else None  # fmt: skip
+        self.bars: dict[str, int] = {}
+
+    def __enter__(self) -> Display:
+        if self.live:
+            self.live.start()
+            self.overall = self.live.add_task(
+                "all runs", total=self.total, completed=sum(self.epochs.values()), text="starting: compiling"
+            )
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.live:
+            self.live.stop()
+
+    def epoch(self, report: Epoch) -> None:
+        name = report.run.name
+        self.epochs[name] = report.epoch
+        rate = ""
+        if report.train is not None:
+            self.trained += 1
+            self.seconds[report.run.model.architecture].append(report.seconds)
+            rate = f"{self.images / report.seconds:,.0f} images/s"
+        test = report.test
+        losses = f"test {test.loss:6.2f} = {test.reconstruction:6.2f} + {test.kl:5.2f} KL nats"
+        if report.train is not None:
+            losses = f"train {report.train.loss:6.2f}  {losses}"
+        behind = sum(self.epochs.values())
+        if self.live is None:
+            head = f"[{behind:3d}/{self.total}] {name:{self.width}}  epoch {report.epoch:2d}/{report.run.epochs}"
+            self.console.print(
+                f"{head}  {losses}  {rate}  {self._left()}".rstrip(), highlight=False, markup=False, soft_wrap=True
+            )
+            return
+        if name not in self.bars:
+            self.bars[name] = self.live.add_task(f"{name:{self.width}}", total=report.run.epochs, text="")
+        text = f"{report.epoch}/{report.run.epochs}  {losses}  {rate}"
+        self.live.update(self.live.task_ids[self.bars[name]], completed=report.epoch, text=text)
+        self.live.update(self.overall, completed=behind, text=f"{behind}/{self.total} epochs  {self._left()}")
+
+    def _left(self) -> str:
+        """The time that the epochs ahead will take if they go on as those behind."""
+        known = [second for seconds in self.seconds.values() for second in seconds]
+        if not known:
+            return ""
+        ahead = [
+            (run.epochs - self.epochs[name]) * fmean(self.seconds.get(run.model.architecture) or known)
+            for name, run in self.runs.items()
+        ]
+        minutes, seconds = divmod(round(max(sum(ahead) / self.at_a_time, max(ahead))), 60)
+        return f"{minutes}:{seconds:02d} left"

@@ -1,0 +1,183 @@
+"""A sweep's folder as a reader wants it: tables, claims and figures.
+
+In: the folders of finished runs and the dataset. Out: metrics.csv, claims.json, sweep.json and figures/*.png.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxvae import __version__, plotting
+from jaxvae.checkpoint import Run, write_text
+from jaxvae.claims import Claim, Final
+from jaxvae.config import RunConfig
+from jaxvae.data import Dataset
+
+GRID_TICKS = (-2, -1, 0, 1, 2)
+SAMPLES = 64
+
+
+def about(dataset: Dataset) -> dict[str, Any]:
+    """Data, versions and device: what every result carries with it."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    device = jax.local_devices()[0]
+    return {
+        "dataset": {
+            "name": dataset.name,
+            "note": dataset.note,
+            "fingerprint": dataset.fingerprint,
+            "train_images": len(dataset.train_images),
+            "test_images": len(dataset.test_images),
+        },
+        "versions": {"jaxvae": __version__, "python": platform.python_version()} | {name: version(name) for name in packages},
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.local_device_count()},
+    }
+
+
+def caption(dataset: Dataset) -> str:
+    """The dataset's name as figures show it."""
+    name = "embedded digits (not MNIST)" if dataset.name == "digits" else dataset.name.replace("_", "-").upper()
+    n = len(dataset.train_images)
+    return name if n == 60_000 else f"{name}, first {n:,} images"
+
+
+def probes(dataset: Dataset) -> np.ndarray:
+    """The digits whose reconstructions are followed: the first of each class, [split (train, test), n, 28, 28]."""
+    splits = (dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)
+    firsts = [images[np.unique(labels, return_index=True)[1]] for images, labels in splits]
+    n = min(len(images) for images in firsts)
+    return np.stack([images[:n] for images in firsts])
+
+
+# ── tables ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def metrics_csv(histories: Iterable[tuple[RunConfig, list[dict[str, Any]]]]) -> str:
+    """Losses of every run, epoch and split, in nats per image."""
+    lines = ["run,architecture,latent_dim,seed,epoch,split,reconstruction,kl,loss"]
+    for config, history in histories:
+        model = config.model
+        for entry in history:
+            for split in ("train", "test"):
+                if losses := entry[split]:
+                    values = ",".join(f"{losses[part]:.6f}" for part in ("reconstruction", "kl", "loss"))
+                    identity = f"{config.name},{model.architecture},{model.latent_dim},{config.seed}"
+                    lines.append(f"{identity},{entry['epoch']},{split},{values}")
+    return "\n".join(lines) + "\n"
+
+
+def final(run: Run) -> Final:
+    model, last = run.config.model, run.metrics[-1]
+    identity = run.config.name, model.architecture, model.latent_dim, run.config.seed, last["epoch"], run.parameters
+    return Final(*identity, **last["test"])
+
+
+def claims_json(claims: Sequence[Claim], dataset: Dataset) -> str:
+    content = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, "claims": [c._asdict() for c in claims]}
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+# ── figures ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_figures(folder: Path, runs: Sequence[Run], dataset: Dataset) -> list[Path]:
+    """Draws every figure of the sweep into `folder`; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data, originals, written = caption(dataset), probes(dataset), []
+
+    def keep(name: str, figure: Figure) -> None:
+        written.append(folder / f"{name}.png")
+        figure.savefig(written[-1], metadata={"Software": None})
+
+    if trained := [run for run in runs if run.metrics[-1]["epoch"] > 0]:
+        models = _curves(trained)
+        keep("curves", plotting.curves(models, data))
+        keep("by-dimension", plotting.by_dimension(models, data))
+        keep("comparison", _comparison(trained, originals[1], data))
+    for run in runs:
+        label = f"{describe(run.config)} – {data}"
+        last = run.metrics[-1]["epoch"]
+        for i, split in enumerate(("train", "test")):
+            title = f"{split} images reconstructed during training: {label}"
+            figure = plotting.evolution(originals[i], run.reconstructions[:, i], _shown_epochs(last), title)
+            keep(f"evolution-{run.config.name}-{split}", figure)
+        drawn = np.asarray(run.sample(jax.random.key(run.config.seed), SAMPLES))
+        keep(f"samples-{run.config.name}", plotting.mosaic(drawn, 8, f"drawn from the prior\n{label}"))
+        if run.config.model.latent_dim == 2:
+            keep(f"latent-{run.config.name}", _latent_plane(run, dataset, label))
+    return written
+
+
+def describe(config: RunConfig) -> str:
+    seed = f", seed {config.seed}" if config.seed else ""
+    return f"{config.model.architecture}, d = {config.model.latent_dim}{seed}"
+
+
+def _shown_epochs(last: int) -> list[int]:
+    return sorted({0, *np.geomspace(1, last, 7).round().astype(int).tolist()}) if last else [0]
+
+
+def _curves(runs: Sequence[Run]) -> list[plotting.Curve]:
+    """One curve a model, averaged over its seeds up to the epoch that all of them reached."""
+    models: dict[tuple[str, int], list[Run]] = {}
+    for run in runs:
+        models.setdefault((run.config.model.architecture, run.config.model.latent_dim), []).append(run)
+    drawn = []
+    for (architecture, latent_dim), seeds in models.items():
+        last = min(run.metrics[-1]["epoch"] for run in seeds)
+        splits = {
+            split: {
+                part: np.mean([[run.metrics[e][split][part] for e in range(1, last + 1)] for run in seeds], axis=0)
+                for part, _ in plotting.PARTS
+            }
+            for split in ("train", "test")
+        }
+        drawn.append(
+            plotting.Curve(architecture, latent_dim, seeds[0].parameters, np.arange(1, last + 1), **splits)
+        )
+    return drawn
+
+
+def _comparison(runs: Sequence[Run], originals: np.ndarray, data: str) -> Figure:
+    """Smallest against largest latent size, linear against conv: test digits and what the models make of them."""
+    by_model = {(run.config.model.architecture, run.config.model.latent_dim): run for run in reversed(runs)}
+    sizes = sorted({d for _, d in by_model})
+    ends = [2 if 2 in sizes else sizes[0], 50 if 50 in sizes else sizes[-1]]
+    cells = []
+    for architecture in dict.fromkeys(a for a, _ in sorted(by_model, reverse=True)):
+        row = [by_model[architecture, d] for d in dict.fromkeys(ends) if (architecture, d) in by_model]
+        cells.append([(describe(run.config), originals, run.reconstructions[-1, 1]) for run in row])
+    width = min(len(row) for row in cells)
+    return plotting.comparison([row[:width] for row in cells], f"Test images and their reconstructions – {data}")
+
+
+def _latent_plane(run: Run, dataset: Dataset, label: str) -> Figure:
+    z1, z2 = np.meshgrid(GRID_TICKS, GRID_TICKS)
+    decoded = np.asarray(run.decode(np.stack([z1.ravel(), z2.ravel()], 1)))
+    decoded = decoded.reshape(len(GRID_TICKS), len(GRID_TICKS), 28, 28)
+    codes = np.asarray(run.encode(dataset.test_images).mean)
+    return plotting.latent_plane(decoded, GRID_TICKS, codes, dataset.test_labels, f"The latent plane: {label}")
+
+
+def write_tables(
+    folder: Path,
+    runs: Sequence[Run],
+    claims: Sequence[Claim],
+    dataset: Dataset,
+    sweep: dict[str, Any],
+) -> None:
+    """metrics.csv, claims.json and sweep.json; `sweep` is what the caller knows of grid and time."""
+    write_text(folder / "metrics.csv", metrics_csv((run.config, run.metrics) for run in runs))
+    write_text(folder / "claims.json", claims_json(claims, dataset))
+    results = [final(run)._asdict() | {"seconds": round(sum(e["seconds"] for e in run.metrics), 1)} for run in runs]
+    content = {**sweep, **about(dataset), "results": results}
+    write_text(folder / "sweep.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
