@@ -19,8 +19,10 @@ from jaxtyping import Array, Float
 
 from jaxvae.precision import matmul, matmul_nt
 
-Images = Float[Array, "channels size size batch"]
-Kernel = Float[Array, "k k in out"]
+Images = Float[Array, "c size size n"]
+Output = Float[Array, "o out_size out_size n"]
+Kernel = Float[Array, "k k i o"]
+Bias = Float[Array, "b"]  # one for each output channel
 
 
 class Window(NamedTuple):
@@ -67,7 +69,7 @@ class Span(NamedTuple):
         return slice(self.row, self.row + self.rows)
 
 
-def patches(x: Images, window: Window) -> Float[Array, "taps_in positions"]:
+def patches(x: Images, window: Window) -> Float[Array, "tc positions"]:
     """What the kernel sees at each position, as columns (im2col).
 
     The image is cut into blocks of stride × stride pixels, so that a kernel of 4×4 at stride 2 takes nine slices
@@ -90,7 +92,7 @@ def patches(x: Images, window: Window) -> Float[Array, "taps_in positions"]:
     return jnp.concatenate([slab(*tile) for tile in window.tiles()]).reshape(-1, n * n * batch)
 
 
-def fold(columns: Float[Array, "taps_in positions"], window: Window, shape: tuple[int, int, int, int]) -> Images:
+def fold(columns: Float[Array, "tc positions"], window: Window, shape: tuple[int, int, int, int]) -> Images:
     """The adjoint of `patches`: each column added back to the pixels it was read from (col2im).
 
     Slices are added in place, where they belong in the image.
@@ -115,13 +117,13 @@ def fold(columns: Float[Array, "taps_in positions"], window: Window, shape: tupl
     return x.reshape(channels, blocks * s, blocks * s, batch)[:, :size, :size]
 
 
-def as_matrix(kernel: Kernel, window: Window) -> Float[Array, "out taps_in"]:
+def as_matrix(kernel: Kernel, window: Window) -> Float[Array, "o tc"]:
     """The kernel with its rows in the order of `patches`."""
     pieces = [kernel[down.kernel_rows, across.kernel_rows] for down, across in window.tiles()]
     return jnp.concatenate([piece.reshape(-1, kernel.shape[3]) for piece in pieces]).T
 
 
-def as_kernel(matrix: Float[Array, "out taps_in"], window: Window) -> Kernel:
+def as_kernel(matrix: Float[Array, "o tc"], window: Window) -> Kernel:
     """The adjoint and inverse of `as_matrix`."""
     k = window.kernel
     shape = jax.ShapeDtypeStruct((k, k, matrix.shape[1] // k**2, matrix.shape[0]), matrix.dtype)
@@ -129,7 +131,7 @@ def as_kernel(matrix: Float[Array, "out taps_in"], window: Window) -> Kernel:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def convolve(x: Images, kernel: Kernel, bias: Float[Array, "out"], window: Window, relu: bool, precision: str):  # noqa: F821
+def convolve(x: Images, kernel: Kernel, bias: Bias, window: Window, relu: bool, precision: str) -> Output:
     """Cross-correlation, bias and, if asked, ReLU in one step that keeps only its patches and its output."""
     return _convolve_forward(x, kernel, bias, window, relu, precision)[0]
 
@@ -157,8 +159,8 @@ convolve.defvjp(_convolve_forward, _convolve_backward)
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def convolve_transposed(
-    x: Images, kernel: Kernel, bias: Float[Array, "in"], window: Window, relu: bool, precision: str  # noqa: F722, F821
-):
+    x: Float[Array, "o size size n"], kernel: Kernel, bias: Bias, window: Window, relu: bool, precision: str
+) -> Float[Array, "i out_size out_size n"]:
     """The adjoint of `convolve` with the same kernel, from its `out` channels back to its `in`, then bias and ReLU."""
     return _transposed_forward(x, kernel, bias, window, relu, precision)[0]
 
@@ -196,7 +198,7 @@ class Conv(nn.Module):
     precision: str = "float32"
 
     @nn.compact
-    def __call__(self, x: Images) -> Images:
+    def __call__(self, x: Images) -> Output:
         k = self.window.kernel
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (k, k, x.shape[0], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
@@ -216,7 +218,7 @@ class ConvTranspose(nn.Module):
     precision: str = "float32"
 
     @nn.compact
-    def __call__(self, x: Images) -> Images:
+    def __call__(self, x: Images) -> Output:
         k = self.window.kernel
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (k, k, x.shape[0], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))

@@ -56,6 +56,7 @@ class Study:
         self.progress = {run.name: found for run in self.runs if (found := self._resume(run))}
         done = {name: progress.epoch for name, progress in self.progress.items()}
         behind, total = sum(done.values()), sum(run.epochs for run in self.runs)
+        self.how = {"strategy": strategy, "epochs_trained_before": behind}
         device = self.about["device"]
         if not quiet:
             head = f"{len(self.runs)} runs of {results.caption(self.dataset)} on {device['count']} × {device['kind']}"
@@ -118,11 +119,8 @@ class Study:
             checkpoint.write_config(self.folder / run.name, run, self.about)
         loaded = [checkpoint.load(self.folder / run.name) for run in self.runs]
         found = claims.check([results.final(run) for run in loaded])
-        grid = {
-            "runs": [run.to_json() for run in self.runs],
-            "wall_seconds": round(wall_seconds, 1),
-        }
-        results.write_tables(self.folder, loaded, found, self.dataset, grid)
+        sweep = {"runs": [run.to_json() for run in self.runs], **self.how, "wall_seconds": round(wall_seconds, 1)}
+        results.write_tables(self.folder, loaded, found, self.dataset, sweep)
         figures = results.write_figures(self.folder / "figures", loaded, self.dataset)
         self._print_results(loaded, found)
         example = self.folder / self.runs[-1].name

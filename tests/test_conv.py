@@ -1,0 +1,112 @@
+"""The project's convolutions against Flax's and XLA's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxvae.conv import Conv, ConvTranspose, Window, fold, patches
+
+# size, channels in, channels out, window; MNIST's own layers first
+SHAPES = [
+    (28, 1, 32, Window(4, 2, 1)),
+    (14, 32, 64, Window(4, 2, 1)),
+    (7, 64, 128, Window(3, 2, 1)),
+    (9, 3, 5, Window(5, 1, 2)),
+    (11, 2, 3, Window(3, 1, 0)),
+    (12, 3, 4, Window(5, 2, 2)),
+    (10, 1, 2, Window(3, 2, 0)),
+    (13, 2, 3, Window(4, 3, 1)),
+    (8, 2, 3, Window(2, 2, 0)),
+]
+IDS = [f"{s}px-{i}to{o}-k{w.kernel}s{w.stride}p{w.padding}" for s, i, o, w in SHAPES]
+
+
+def compare(ours, stock, x, tolerance=1e-5):
+    """Same parameter tree; same outputs and gradients for the same parameters and a random cotangent."""
+
+    @jax.jit
+    def both(key_params, key_out, x):
+        batch_last = jnp.moveaxis(x, (0, 3), (3, 0))
+        fresh, stock_fresh = ours.init(key_params, batch_last), stock.init(key_params, x)
+        params = jax.tree.map(lambda p: p + 0.1, fresh)  # biases that are not zero
+
+        def run_ours(params, x):
+            return jnp.moveaxis(ours.apply(params, jnp.moveaxis(x, (0, 3), (3, 0))), (0, 3), (3, 0))
+
+        y, pull = jax.vjp(run_ours, params, x)
+        expected, expected_pull = jax.vjp(stock.apply, params, x)
+        cotangent = jax.random.normal(key_out, expected.shape)
+        return (fresh, stock_fresh), (y, expected), (pull(cotangent), expected_pull(cotangent))
+
+    (fresh, stock_fresh), (y, expected), gradients = both(jax.random.key(0), jax.random.key(1), x)
+    jax.tree.map(np.testing.assert_array_equal, fresh, stock_fresh)
+    np.testing.assert_allclose(y, expected, rtol=tolerance, atol=tolerance * float(np.abs(expected).max()))
+    for mine, theirs in zip(*map(jax.tree.leaves, gradients), strict=True):
+        assert np.linalg.norm(np.subtract(mine, theirs)) <= tolerance * np.linalg.norm(theirs)
+
+
+@pytest.mark.parametrize(("size", "channels", "features", "window"), SHAPES, ids=IDS)
+def test_conv_is_nn_conv(size, channels, features, window):
+    k, s, p = window
+    stock = nn.Conv(features, (k, k), (s, s), padding=((p, p), (p, p)), precision="highest")
+    x = jax.random.normal(jax.random.key(0), (5, size, size, channels))
+    compare(Conv(features, window), stock, x)
+
+
+@pytest.mark.parametrize(("size", "channels", "features", "window"), SHAPES, ids=IDS)
+def test_transposed_conv_is_nn_conv_transpose(size, channels, features, window):
+    k, s, p = window
+    pad = k - 1 - p
+    stock = nn.ConvTranspose(features, (k, k), (s, s), padding=((pad, pad), (pad, pad)), precision="highest")
+    x = jax.random.normal(jax.random.key(0), (5, size // 2 + 1, size // 2 + 1, channels))
+    compare(ConvTranspose(features, window), stock, x)
+
+
+@pytest.mark.parametrize(("size", "channels", "features", "window"), SHAPES, ids=IDS)
+def test_fold_is_the_adjoint_of_patches(size, channels, features, window):
+    x = jax.random.normal(jax.random.key(0), (channels, size, size, 3))
+    seen = patches(x, window)
+    columns = jax.random.normal(jax.random.key(1), seen.shape)
+    one, other = jnp.vdot(seen, columns), jnp.vdot(x, fold(columns, window, x.shape))
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("module", [Conv, ConvTranspose])
+def test_fused_relu_is_relu_after(module):
+    window, x = Window(4, 2, 1), jax.random.normal(jax.random.key(0), (3, 6, 6, 4))
+    params = module(5, window).init(jax.random.key(1), x)
+
+    def loss(relu, params, x):
+        y = module(5, window, relu=relu).apply(params, x)
+        return jnp.sum(jnp.sin(y if relu else nn.relu(y)))
+
+    fused, apart = (jax.grad(lambda p, x, r=r: loss(r, p, x), argnums=(0, 1))(params, x) for r in (True, False))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), fused, apart)
+
+
+def test_bfloat16_reads_rounded_inputs_and_accumulates_in_float32():
+    window = Window(3, 1, 1)
+    x = jax.random.normal(jax.random.key(0), (16, 8, 8, 4))
+    conv = Conv(8, window, precision="bfloat16")
+    params = conv.init(jax.random.key(1), x)
+    rounded = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16).astype(jnp.float32), params)
+    expected = Conv(8, window).apply(rounded, x.astype(jnp.bfloat16).astype(jnp.float32))
+    y = conv.apply(params, x)
+    assert y.dtype == jnp.float32
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+    assert float(jnp.abs(y - Conv(8, window).apply(params, x)).max()) > 1e-4
+
+
+def test_conv_against_xla_in_double_precision():
+    """`nn.Conv` could share a mistake of convention with `Conv`: here the kernel is indexed by hand."""
+    rng = np.random.default_rng(0)
+    x, kernel = rng.normal(size=(6, 6, 2)), rng.normal(size=(3, 3, 2, 4))
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+    expected = np.array(
+        [[np.einsum("ijc,ijco->o", padded[2 * u : 2 * u + 3, 2 * v : 2 * v + 3], kernel) for v in range(3)] for u in range(3)]
+    )
+    params = {"params": {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.zeros(4)}}
+    y = Conv(4, Window(3, 2, 1)).apply(params, jnp.asarray(x.transpose(2, 0, 1)[..., None], jnp.float32))
+    np.testing.assert_allclose(y[..., 0], expected.transpose(2, 0, 1), rtol=1e-5, atol=1e-5)
