@@ -1,9 +1,9 @@
 """Variational auto-encoders as pure JAX functions, trained many at a time.
 
-    import jaxvae
+import jaxvae
 
-    run = jaxvae.load("results/mnist/conv-2")
-    q = run.encode(images)
+run = jaxvae.load("results/mnist/conv-2")
+q = run.encode(images)
 """
 
 from typing import TYPE_CHECKING

@@ -144,9 +144,7 @@ def read(folder: Path) -> Progress | None:
     )
     try:
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-            state = checkpointer.restore(
-                (checkpoint / "state").absolute(), args=ocp.args.StandardRestore(target)
-            )
+            state = checkpointer.restore((checkpoint / "state").absolute(), args=ocp.args.StandardRestore(target))
     except Exception as error:  # files are sound, so the configuration is another run's
         first = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{checkpoint} does not fit {folder / 'config.json'} ({first})") from None

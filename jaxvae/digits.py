@@ -5,6 +5,7 @@ from disjoint originals, so a model cannot meet a test digit's sibling in traini
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +14,12 @@ SIZES = {"train": 60_000, "test": 10_000}
 TEST_SHARE = 1 / 7
 
 
-def make() -> dict[str, np.ndarray]:
+def make() -> dict[str, Any]:
     """`train_images`, `train_labels`, `test_images`, `test_labels` as uint8 (Alpaydin & Kaynak 1998, UCI optdigits)."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     originals, classes = enlarge(bunch.images / 16.0).astype(np.float32), bunch.target.astype(np.uint8)
     train, test = train_test_split(np.arange(len(classes)), test_size=TEST_SHARE, random_state=0, stratify=classes)
     arrays = {}
@@ -34,7 +35,7 @@ def enlarge(images: np.ndarray) -> np.ndarray:
     """8×8 in [0, 1] → 28×28, digits 20 pixels high and centred by mass, as MNIST's are (LeCun et al. 1998)."""
     from scipy import ndimage
 
-    zoomed = ndimage.zoom(images, (1, 20 / 8, 20 / 8), order=3, mode="grid-constant", grid_mode=True)
+    zoomed: Any = ndimage.zoom(images, (1, 20 / 8, 20 / 8), order=3, mode="grid-constant", grid_mode=True)
     sharpened = np.clip((zoomed - 0.25) / 0.5, 0, 1)  # thin grey edges around a white stroke
     canvas = np.pad(sharpened, ((0, 0), (4, 4), (4, 4)))
     pixels = np.arange(28) - 13.5

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Int, Integer, Key, UInt8
 
 from jaxvae import model
 from jaxvae.config import Hypers, ModelConfig, TrainConfig
@@ -41,7 +41,7 @@ class TrainState(NamedTuple):
     key: Key[Array, "..."]  # the root key
 
 
-def init(config: ModelConfig, seed: int | Int[Array, ""]) -> TrainState:
+def init(config: ModelConfig, seed: int | Integer[Array, ""]) -> TrainState:
     key = jax.random.key(seed)
     params = model.init(config, jax.random.fold_in(key, Purpose.INIT))
     return TrainState(jnp.zeros((), jnp.int32), params, ADAM.init(params), key)
@@ -92,9 +92,7 @@ def train_epoch(
     return state, jax.tree.map(jnp.mean, losses)
 
 
-def evaluate(
-    config: ModelConfig, state: TrainState, images: Bytes, hypers: Hypers, epoch: Int[Array, ""]
-) -> Losses:
+def evaluate(config: ModelConfig, state: TrainState, images: Bytes, hypers: Hypers, epoch: Int[Array, ""]) -> Losses:
     """Mean losses over `images`, each counted exactly once: the last batch is filled up with images of weight zero."""
     n = len(images)
     batch = min(EVALUATION_BATCH, n)

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.pyplot import colormaps
 
@@ -63,7 +64,8 @@ def by_dimension(models: Sequence[Curve], data: str) -> Figure:
     """Final loss, reconstruction and KL against latent size, train and test."""
     figure = Figure(figsize=(13, 4.4), dpi=DPI, layout="constrained")
     sizes = sorted({model.latent_dim for model in models})
-    for ax, (part, title) in zip(figure.subplots(1, 3), PARTS, strict=True):
+    axes = figure.subplots(1, 3)
+    for ax, (part, title) in zip(axes, PARTS, strict=True):
         for architecture in dict.fromkeys(model.architecture for model in models):
             members = sorted((m for m in models if m.architecture == architecture), key=lambda m: m.latent_dim)
             x = [m.latent_dim for m in members]
@@ -78,7 +80,7 @@ def by_dimension(models: Sequence[Curve], data: str) -> Figure:
         ax.set_ylabel("nats per image")
         ax.set_title(title, fontsize=11)
         ax.grid(alpha=0.25)
-    handles, labels = ax.get_legend_handles_labels()
+    handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(f"After the last epoch – {data}")
     return figure
@@ -88,22 +90,22 @@ def evolution(originals: np.ndarray, reconstructions: np.ndarray, epochs: Sequen
     """Reconstructions as they improve: originals [n, 28, 28] on top, then a row for each of `epochs`."""
     rows = [("original", originals)] + [(f"epoch {e}", reconstructions[e]) for e in epochs]
     n = len(originals)
-    figure = Figure(figsize=(1.1 + 0.62 * n, 0.55 + 0.64 * len(rows)), dpi=DPI, layout="constrained")
-    axes = np.atleast_2d(figure.subplots(len(rows), n, gridspec_kw={"wspace": 0.03, "hspace": 0.03}, squeeze=False))
+    figure = _tight(1.1 + 0.62 * n, 0.75 + 0.62 * len(rows))
+    axes = figure.subplots(len(rows), n, squeeze=False)
     for row, (label, images) in zip(axes, rows, strict=True):
         for ax, image in zip(row, images, strict=True):
             _picture(ax, image)
         weight = "bold" if label == "original" else "normal"
         row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9, fontweight=weight)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=10)
     return figure
 
 
 def comparison(cells: Sequence[Sequence[tuple[str, np.ndarray, np.ndarray]]], title: str) -> Figure:
     """A table of models: each cell is (title, originals, reconstructions), the originals above."""
     n = len(cells[0][0][1])
-    figure = Figure(figsize=(0.6 + 0.55 * n * len(cells[0]), 0.6 + 1.75 * len(cells)), dpi=DPI, layout="constrained")
-    boxes = np.atleast_2d(figure.subfigures(len(cells), len(cells[0]), squeeze=False))
+    figure = _tight((0.6 + 0.56 * n) * len(cells[0]), 0.5 + 1.5 * len(cells))
+    boxes = figure.subfigures(len(cells), len(cells[0]), squeeze=False)
     for box_row, cell_row in zip(boxes, cells, strict=True):
         for box, (name, originals, reconstructions) in zip(box_row, cell_row, strict=True):
             axes = box.subplots(2, n, squeeze=False)
@@ -147,11 +149,17 @@ def mosaic(images: np.ndarray, columns: int, title: str) -> Figure:
     rows = len(images) // columns
     tiles = np.pad(images, ((0, 0), (1, 1), (1, 1)), constant_values=images.max() * 0.25)
     tiled = tiles.reshape(rows, columns, 30, 30).transpose(0, 2, 1, 3).reshape(rows * 30, columns * 30)
-    figure = Figure(figsize=(0.5 * columns, 0.5 * rows + 0.45), dpi=DPI, layout="constrained")
+    figure = _tight(0.5 * columns, 0.5 * rows + 0.6)
     ax = figure.subplots()
     _picture(ax, tiled)
     ax.set_title(title, fontsize=10)
     return figure
+
+
+def _tight(width: float, height: float) -> Figure:
+    """A figure, in inches, whose pictures stand close together."""
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    return Figure(figsize=(width, height), dpi=DPI, layout=layout)
 
 
 def _picture(ax: Axes, image: np.ndarray) -> None:

@@ -16,9 +16,7 @@ def product(precision: str, a: Float[Array, "..."], b: Float[Array, "..."], dime
     """
     dtype = jnp.dtype(precision)
     a, b = a.astype(dtype), b.astype(dtype)
-    return lax.dot_general(
-        a, b, dimension_numbers, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32
-    )
+    return lax.dot_general(a, b, dimension_numbers, precision=lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 
 
 def matmul(precision: str, a: Float[Array, "m k"], b: Float[Array, "k n"]) -> Float[Array, "m n"]:

@@ -22,7 +22,7 @@ from jaxvae.claims import Claim, Final
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset
 
-GRID_TICKS = (-2, -1, 0, 1, 2)
+GRID_TICKS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 SAMPLES = 64
 
 
@@ -38,7 +38,8 @@ def about(dataset: Dataset) -> dict[str, Any]:
             "train_images": len(dataset.train_images),
             "test_images": len(dataset.test_images),
         },
-        "versions": {"jaxvae": __version__, "python": platform.python_version()} | {name: version(name) for name in packages},
+        "versions": {"jaxvae": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in packages},
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.local_device_count()},
     }
 
@@ -107,11 +108,14 @@ def write_figures(folder: Path, runs: Sequence[Run], dataset: Dataset) -> list[P
         label = f"{describe(run.config)} – {data}"
         last = run.metrics[-1]["epoch"]
         for i, split in enumerate(("train", "test")):
-            title = f"{split} images reconstructed during training: {label}"
+            title = f"{split} images reconstructed during training\n{label}"
             figure = plotting.evolution(originals[i], run.reconstructions[:, i], _shown_epochs(last), title)
             keep(f"evolution-{run.config.name}-{split}", figure)
         drawn = np.asarray(run.sample(jax.random.key(run.config.seed), SAMPLES))
-        keep(f"samples-{run.config.name}", plotting.mosaic(drawn, 8, f"drawn from the prior\n{label}"))
+        keep(
+            f"samples-{run.config.name}",
+            plotting.mosaic(drawn, 8, f"drawn from the prior: {describe(run.config)}\n{data}"),
+        )
         if run.config.model.latent_dim == 2:
             keep(f"latent-{run.config.name}", _latent_plane(run, dataset, label))
     return written
@@ -141,9 +145,7 @@ def _curves(runs: Sequence[Run]) -> list[plotting.Curve]:
             }
             for split in ("train", "test")
         }
-        drawn.append(
-            plotting.Curve(architecture, latent_dim, seeds[0].parameters, np.arange(1, last + 1), **splits)
-        )
+        drawn.append(plotting.Curve(architecture, latent_dim, seeds[0].parameters, np.arange(1, last + 1), **splits))
     return drawn
 
 

@@ -6,7 +6,6 @@ In: run configurations, a dataset and a folder. Out: the folder, complete, and a
 from __future__ import annotations
 
 import itertools
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -20,7 +19,7 @@ from jaxvae.config import RunConfig, differences
 from jaxvae.data import Dataset
 from jaxvae.objectives import Losses
 from jaxvae.progress import Display
-from jaxvae.sweep import Epoch, sweep
+from jaxvae.sweep import Epoch, check, sweep
 
 _reconstruct = jax.jit(engine.reconstruct, static_argnums=0)
 
@@ -53,6 +52,8 @@ class Study:
             CheckpointError: the folder holds a damaged checkpoint, or runs that differ from these.
             ConfigError: see `sweep`.
         """
+        check(self.runs, self.dataset, strategy)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.progress = {run.name: found for run in self.runs if (found := self._resume(run))}
         done = {name: progress.epoch for name, progress in self.progress.items()}
         behind, total = sum(done.values()), sum(run.epochs for run in self.runs)

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ def sweep(
     strategy: str = "auto",
     states: Mapping[str, TrainState] | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> dict[str, TrainState]:
     """Trains `runs` and returns their final states by name.
 
@@ -55,28 +55,19 @@ def sweep(
             a conv step of five models takes 57 ms looped and 82 ms vmapped, and vmaps elsewhere.
         states: for a run to be continued, its state after a whole number of epochs.
         on_epoch: called in the calling thread, in the order in which epochs end, while the devices go on.
-        devices: default all local devices.
+        devices: of type `jax.Device`; default all local ones.
 
     Raises:
-        ConfigError: two runs of one name, a batch larger than the training set, an unknown strategy.
+        ConfigError: see `check`.
     """
-    if strategy not in STRATEGIES:
-        raise ConfigError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
-    names = [run.name for run in runs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"two runs are named {twice[0]}: a name may differ only in architecture, latent size, seed")
-    images = len(dataset.train_images)
-    for run in runs:
-        if run.train.batch_size > images:
-            raise ConfigError(f"batch_size {run.train.batch_size} is larger than the training set of {images} images")
-
+    check(runs, dataset, strategy)
     devices = devices or jax.local_devices()
     vmapped = strategy == "vmap" or (strategy == "auto" and devices[0].platform != "cpu")
     data = {device: jax.device_put((dataset.train_images, dataset.test_images), device) for device in devices}
     finished: dict[str, TrainState] = {}
     waiting: deque[_Group] = deque()
-    for members in _grouped(runs, states or {}, vmapped, images):
-        waiting.append(_Group(members, vmapped, images))
+    for members in _grouped(runs, states or {}, vmapped):
+        waiting.append(_Group(members, vmapped, len(dataset.train_images)))
 
     idle, busy = deque(devices), []
     while waiting or busy:
@@ -98,14 +89,36 @@ def sweep(
     return {name: finished[name] for name in names}
 
 
-def _grouped(runs, states: Mapping[str, TrainState], vmapped: bool, images: int):
-    """Lists of (run, state) that train together; the longest-running first, so that the devices end together."""
-    groups: dict[object, list[tuple[RunConfig, TrainState]]] = {}
-    for run in sorted(runs, key=lambda run: run.model.architecture != "conv"):
+def check(runs: Sequence[RunConfig], dataset: Dataset, strategy: str) -> None:
+    """Says what is wrong with a sweep before it starts.
+
+    Raises:
+        ConfigError: two runs of one name, a batch larger than the training set, an unknown strategy.
+    """
+    if strategy not in STRATEGIES:
+        raise ConfigError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
+    names = [run.name for run in runs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"two runs are named {twice[0]}: a name may differ only in architecture, latent size, seed")
+    images = len(dataset.train_images)
+    for run in runs:
+        if run.train.batch_size > images:
+            raise ConfigError(f"batch_size {run.train.batch_size} is larger than the training set of {images} images")
+
+
+def _grouped(runs: Sequence[RunConfig], states: Mapping[str, TrainState], vmapped: bool):
+    """Lists of (run, state or None) that train together.
+
+    First one of each architecture, so that the time left can soon be told; then the longest-running, so that the
+    devices end together.
+    """
+    groups: dict[object, list[tuple[RunConfig, TrainState | None]]] = {}
+    first = {run.model.architecture: run.name for run in reversed(runs)}
+    for run in sorted(runs, key=lambda run: (run.name not in first.values(), run.model.architecture != "conv")):
         state = states.get(run.name)
-        state = _init(run.model, np.uint32(run.seed)) if state is None else state
+        at = -1 if state is None else int(state.step)
         model = dataclasses.replace(run.model, latent_dim=1)
-        together = (model, run.train, run.epochs, int(state.step)) if vmapped else run.name
+        together = (model, run.train, run.epochs, at) if vmapped else run.name
         groups.setdefault(together, []).append((run, state))
     return groups.values()
 
@@ -113,18 +126,22 @@ def _grouped(runs, states: Mapping[str, TrainState], vmapped: bool, images: int)
 class _Group:
     """Runs that go through one program on one device, an epoch at a time."""
 
-    def __init__(self, members: list[tuple[RunConfig, TrainState]], vmapped: bool, images: int):
+    def __init__(self, members: list[tuple[RunConfig, TrainState | None]], vmapped: bool, images: int):
         self.runs = [run for run, _ in members]
+        self.fresh = members[0][1] is None
+        self._states = [_init(run.model, np.uint32(run.seed)) if state is None else state for run, state in members]
         first = self.runs[0]
         self.vmapped, self.train, self.epochs = vmapped, first.train, first.epochs
         self.model = dataclasses.replace(first.model, latent_dim=max(run.model.latent_dim for run in self.runs))
-        self.epoch = int(members[0][1].step) // engine.steps_per_epoch(self.train, images)
-        self._members = members
+        self.epoch = int(self._states[0].step) // engine.steps_per_epoch(self.train, images)
 
-    def begin(self, device: jax.Device, train_images: jax.Array, test_images: jax.Array) -> None:
+    def begin(self, device: Any, train_images: jax.Array, test_images: jax.Array) -> None:
         self.device, self._train_images, self._test_images = device, train_images, test_images
-        hypers = [Hypers(np.float32(rate), np.float32(beta), np.int32(d)) for rate, beta, d in (run.hypers for run in self.runs)]
-        states = [state for _, state in self._members]
+        hypers = [
+            Hypers(np.float32(rate), np.float32(beta), np.int32(d))
+            for rate, beta, d in (run.hypers for run in self.runs)
+        ]
+        states = self._states
         if self.vmapped:
             states = [resize_latent(state, self.model.latent_dim) for state in states]
             self._state = jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), device)
@@ -133,19 +150,21 @@ class _Group:
             self._state, self._hypers = jax.device_put((states[0], hypers[0]), device)
         self._started = time.perf_counter()
         self._train_losses: Losses | None = None
-        self._test_losses = self._evaluate() if self.epoch == 0 else None
+        self._test_losses = self._evaluate() if self.fresh else None
 
     def ready(self) -> bool:
-        return self._test_losses is None or self._test_losses.loss.is_ready()
+        return self._test_losses is None or self._test_losses.loss.is_ready()  # type: ignore[attr-defined]
 
     def reports(self) -> list[Epoch]:
         """What the epoch that has ended brought; nothing for runs that have only been taken up again."""
         if self._test_losses is None:
             return []
         seconds = time.perf_counter() - self._started
-        losses = jax.tree.map(np.asarray, (self._train_losses, self._test_losses))
-        lanes = [(run, *self._lane(i, (self._state, *losses))) for i, run in enumerate(self.runs)]
-        return [Epoch(run, self.epoch, *lane, seconds) for run, *lane in lanes]
+        train, test = jax.tree.map(np.asarray, (self._train_losses, self._test_losses))
+        return [
+            Epoch(run, self.epoch, self._lane(i, self._state), self._lane(i, train), self._lane(i, test), seconds)
+            for i, run in enumerate(self.runs)
+        ]
 
     def proceed(self) -> bool:
         """Starts the next epoch, if there is one."""

@@ -1,0 +1,48 @@
+"""What the tests share: JAX on CPU with two devices, a cache of their own, small data, MNIST where it is."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxvae.data import FILES, Dataset
+
+
+@pytest.fixture(autouse=True)
+def own_places(tmp_path, monkeypatch):
+    """No test reads or writes the user's cache or finds the user's data."""
+    monkeypatch.setenv("JAXVAE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tensorflow_datasets"))
+    monkeypatch.delenv("JAXVAE_DATA_DIR", raising=False)
+
+
+MNIST_DIR = os.environ.get("JAXVAE_DATA_DIR")
+
+
+@pytest.fixture
+def mnist_dir() -> Path:
+    if not MNIST_DIR or not all((Path(MNIST_DIR) / "mnist" / file).is_file() for file in FILES.values()):
+        pytest.skip("needs MNIST: set JAXVAE_DATA_DIR to a folder with mnist/ and its four .gz files")
+    return Path(MNIST_DIR).absolute()
+
+
+def blobs(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """n images of one bright blob each, its place given by the label."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n, dtype=np.uint8) % 10
+    y, x = np.mgrid[:28, :28]
+    cy, cx = 9 + 10 * (labels // 5) + rng.normal(0, 0.7, n), 4 + 5 * (labels % 5) + rng.normal(0, 0.7, n)
+    image = np.exp(-((y - cy[:, None, None]) ** 2 + (x - cx[:, None, None]) ** 2) / 8)
+    return np.rint(255 * image).astype(np.uint8), labels
+
+
+@pytest.fixture(scope="session")
+def small() -> Dataset:
+    """Enough for shapes and sums: 60 training and 25 test images."""
+    (train, train_labels), (test, test_labels) = blobs(60, 0), blobs(25, 1)
+    return Dataset("blobs", train, train_labels, test, test_labels)

@@ -1,0 +1,54 @@
+import json
+
+import pytest
+
+from jaxvae import config
+from jaxvae.config import ConfigError, ModelConfig, RunConfig, TrainConfig, differences
+
+CONFIG = RunConfig(ModelConfig("conv", 5, "bfloat16"), TrainConfig(64), epochs=3, learning_rate=2e-4, beta=4.0, seed=7)
+
+
+def test_json_round_trip_is_the_identity():
+    assert RunConfig.from_json(json.loads(json.dumps(CONFIG.to_json()))) == CONFIG
+
+
+def test_names_tell_seeds_apart():
+    assert CONFIG.name == "conv-5-seed7"
+    assert RunConfig(ModelConfig("linear", 2)).name == "linear-2"
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda: ModelConfig("cnn", 2), "architecture"),
+        (lambda: ModelConfig("conv", 0), "latent_dim"),
+        (lambda: ModelConfig("conv", True), "latent_dim"),
+        (lambda: ModelConfig("conv", 2, "float16"), "precision"),
+        (lambda: TrainConfig(0), "batch_size"),
+        (lambda: RunConfig(ModelConfig("conv", 2), epochs=-1), "epochs"),
+        (lambda: RunConfig(ModelConfig("conv", 2), seed=2**32), "seed"),
+        (lambda: RunConfig(ModelConfig("conv", 2), learning_rate=float("nan")), "learning_rate"),
+        (lambda: RunConfig(ModelConfig("conv", 2), beta=-1.0), "beta"),
+        (lambda: RunConfig.from_json([]), "JSON object"),
+        (lambda: RunConfig.from_json({"model": 3}), "JSON object"),
+        (lambda: RunConfig.from_json({}), "'model'"),
+        (lambda: RunConfig.from_json(CONFIG.to_json() | {"betas": 1}), "'betas'"),
+    ],
+)
+def test_what_no_run_can_have_is_refused_by_name(make, names):
+    with pytest.raises(ConfigError, match=names) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [2.0, "2", None, True, 0])
+def test_whole_numbers_are_whole(value):
+    with pytest.raises(ConfigError, match="latent_dim"):
+        config._whole("latent_dim", value, at_least=1)
+
+
+def test_differences_name_what_keeps_a_run_from_going_on():
+    other = RunConfig(
+        ModelConfig("conv", 5, "bfloat16"), TrainConfig(32), epochs=9, learning_rate=2e-4, beta=4.0, seed=7
+    )
+    assert differences(CONFIG, other) == ["batch_size 64 there, 32 now"]

@@ -1,0 +1,107 @@
+"""Tables and figures from histories with known numbers."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from jaxvae import plotting, results
+from jaxvae.claims import check
+from jaxvae.config import ModelConfig, RunConfig
+from tests.test_claims import finals
+
+
+def history(epochs, level):
+    losses = [
+        {"reconstruction": level / (e + 1), "kl": 1.0 * e, "loss": level / (e + 1) + e} for e in range(epochs + 1)
+    ]
+    return [{"epoch": e, "train": x if e else None, "test": x, "seconds": 1.0} for e, x in enumerate(losses)]
+
+
+def test_metrics_csv_has_a_row_for_every_run_epoch_and_split():
+    runs = [(RunConfig(ModelConfig("conv", 2), seed=s), history(3, 100.0)) for s in (0, 4)]
+    rows = list(csv.DictReader(io.StringIO(results.metrics_csv(runs))))
+    assert len(rows) == 2 * (4 + 3)  # test from epoch 0, train from epoch 1
+    assert {row["run"] for row in rows} == {"conv-2", "conv-2-seed4"}
+    row = next(r for r in rows if (r["seed"], r["epoch"], r["split"]) == ("4", "3", "test"))
+    assert (row["architecture"], row["latent_dim"]) == ("conv", "2")
+    assert [float(row[part]) for part in ("reconstruction", "kl", "loss")] == [25.0, 3.0, 28.0]
+    assert not [r for r in rows if (r["epoch"], r["split"]) == ("0", "train")]
+
+
+def test_claims_json_keeps_statement_numbers_and_verdict(small):
+    content = json.loads(results.claims_json(check(finals()), small))
+    assert content["fingerprint"] == small.fingerprint
+    assert [claim["number"] for claim in content["claims"]] == [1, 2, 3, 4, 5]
+    assert content["claims"][3]["measured"] == {"linear": 404_244, "conv": 228_677}
+
+
+def test_probes_are_the_first_image_of_each_class(small):
+    probes = results.probes(small)
+    assert probes.shape == (2, 10, 28, 28)
+    for k in range(10):
+        np.testing.assert_array_equal(probes[0, k], small.train_images[np.flatnonzero(small.train_labels == k)[0]])
+        np.testing.assert_array_equal(probes[1, k], small.test_images[np.flatnonzero(small.test_labels == k)[0]])
+
+
+def curve(architecture, latent_dim, epochs=4):
+    values = {part: np.linspace(100, 50 + latent_dim, epochs) for part, _ in plotting.PARTS}
+    return plotting.Curve(architecture, latent_dim, 1000, np.arange(1, epochs + 1), values, values)
+
+
+def test_curves_show_every_model_in_every_panel_and_name_them():
+    figure = plotting.curves([curve(a, d) for a in ("linear", "conv") for d in (2, 3, 5, 10, 50)], "MNIST")
+    assert len(figure.axes) == 6
+    for ax in figure.axes:
+        assert len(ax.lines) == 10
+        assert len({(line.get_color(), str(line.get_linestyle())) for line in ax.lines}) == 10
+        assert ax.get_ylabel() == "nats per image"
+    legend = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert legend == {"d = 2", "d = 3", "d = 5", "d = 10", "d = 50", "linear", "conv"}
+    assert "MNIST" in figure.get_suptitle()
+
+
+def test_by_dimension_puts_final_values_over_latent_sizes():
+    figure = plotting.by_dimension([curve("conv", d) for d in (10, 2)], "MNIST")
+    test_line = figure.axes[0].lines[0]
+    np.testing.assert_array_equal(test_line.get_xdata(), [2, 10])
+    np.testing.assert_allclose(test_line.get_ydata(), [52, 60])
+
+
+def test_the_latent_grid_has_z2_growing_upwards_and_z1_to_the_right():
+    decoded = np.zeros((5, 5, 28, 28))
+    decoded[4, 0] = 0.25  # z2 = 2, z1 = −2: top left
+    decoded[0, 4] = 0.75  # z2 = −2, z1 = 2: bottom right
+    codes, labels = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 10
+    figure = plotting.latent_plane(decoded, results.GRID_TICKS, codes, labels, "title")
+    image = figure.axes[0].images[0].get_array()
+    assert image is not None
+    assert float(image[0, 0]) == 0.25
+    assert float(image[-1, -1]) == 0.75
+    points = np.concatenate([np.asarray(collection.get_offsets()) for collection in figure.axes[1].collections])
+    np.testing.assert_allclose(np.sort(points, 0), np.sort(codes, 0))
+    legend = figure.axes[1].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [str(k) for k in range(10)]
+
+
+def test_evolution_shows_originals_then_the_epochs_asked_for():
+    originals = np.full((3, 28, 28), 9, np.uint8)
+    pictures = np.arange(5, dtype=np.uint8)[:, None, None, None] + np.zeros((5, 3, 28, 28), np.uint8)
+    figure = plotting.evolution(originals, pictures, [0, 1, 4], "title")
+    shown = [int(np.asarray(ax.images[0].get_array())[0, 0]) for ax in figure.axes]
+    assert shown == [9] * 3 + [0] * 3 + [1] * 3 + [4] * 3
+    assert [figure.axes[i].get_ylabel() for i in (0, 3, 6, 9)] == ["original", "epoch 0", "epoch 1", "epoch 4"]
+
+
+@pytest.mark.parametrize(("last", "shown"), [(0, [0]), (1, [0, 1]), (15, [0, 1, 2, 4, 6, 10, 15])])
+def test_shown_epochs_start_before_training_and_end_with_the_last(last, shown):
+    assert results._shown_epochs(last) == shown
+
+
+def test_figures_are_the_same_bytes_each_time(tmp_path):
+    for name in ("a.png", "b.png"):
+        plotting.by_dimension([curve("conv", 2)], "MNIST").savefig(tmp_path / name, metadata={"Software": None})
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

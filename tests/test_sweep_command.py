@@ -1,0 +1,228 @@
+"""The command as a user gives it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxvae
+
+ROOT = Path(__file__).parent.parent
+QUICK = ["--dataset", "digits", "--limit", "120", "--batch-size", "20", "--epochs", "3"]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """A cache that holds stand-ins for the embedded digits, so that no command spends its time on making them."""
+    from jaxvae import data, digits
+    from tests.conftest import blobs
+
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("JAXVAE_CACHE_DIR")
+    os.environ["JAXVAE_CACHE_DIR"] = str(folder)
+    (train, train_labels), (test, test_labels) = blobs(600, 0), blobs(100, 1)
+    data.keep(data.Dataset("digits", train, train_labels, test, test_labels), f"digits recipe {digits.RECIPE}")
+    os.environ.pop("JAXVAE_CACHE_DIR") if before is None else os.environ.update(JAXVAE_CACHE_DIR=before)
+    return folder
+
+
+def command(arguments, cache, **options):
+    environment = os.environ | {"JAXVAE_CACHE_DIR": str(cache), "JAX_NUM_CPU_DEVICES": "2"}
+    environment.pop("JAXVAE_DATA_DIR", None)
+    full = [sys.executable, "-W", "error::DeprecationWarning:jaxvae", "-m", "experiments.sweep", *map(str, arguments)]
+    return subprocess.Popen(
+        full, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+def run(arguments, cache):
+    process = command(arguments, cache)
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out, err
+
+
+def test_help_teaches_and_needs_no_jax():
+    code = "import sys, experiments.sweep as s; s.parser().format_help(); print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.sweep", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert time.perf_counter() - started < 5  # 0.1 s on a quiet machine
+    assert "examples:" in done.stdout
+    for option in ("dataset", "data-dir", "limit", "architectures", "latent-dims", "seeds", "epochs", "batch-size",
+                   "learning-rate", "beta", "strategy", "precision", "out", "fresh", "quiet"):  # fmt: skip
+        assert f"--{option}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--architectures", "mlp"], "architecture must be one of linear, conv, not 'mlp'"),
+        (["--latent-dims", "0"], "latent_dim must be a whole number"),
+        (["--latent-dims", "two"], "invalid int value"),
+        (["--epochs", "-1"], "epochs must be"),
+        (["--seeds", "-1"], "seed must be"),
+        (["--learning-rate", "nan"], "learning_rate must be"),
+        (["--beta", "inf"], "beta must be"),
+        (["--precision", "float16"], "precision must be one of"),
+        (["--strategy", "pmap"], "strategy must be one of"),
+        (["--dataset", "cifar"], "unknown dataset"),
+        (["--dataset", "mnist", "--data-dir", "/nowhere"], "/nowhere/mnist does not exist"),
+        (["--limit", "3"], "limit must be at least 6"),
+        (["--batch-size", "1000", "--dataset", "digits", "--limit", "120"], "larger than the training set"),
+        (["--dataset", "digits", "--limit", "120", "--out", "/proc/nowhere"], "/proc/nowhere"),
+    ],
+)
+def test_bad_input_is_one_clear_line_exit_2_and_nothing_written(arguments, says, cache, tmp_path):
+    out = tmp_path / "out"
+    where = [] if "--out" in arguments else ["--out", out]
+    code, _, err = run([*arguments, *where], cache)
+    assert code == 2
+    assert says in err
+    assert "Traceback" not in err
+    assert len([line for line in err.splitlines() if "error" in line]) == 1
+    assert not out.exists()
+
+
+@pytest.fixture(scope="session")
+def finished(cache, tmp_path_factory):
+    """A small sweep that nothing disturbed."""
+    out = tmp_path_factory.mktemp("sweeps") / "whole"
+    code, printed, err = run([*QUICK, "--architectures", "linear", "--latent-dims", 2, 3, "--out", out], cache)
+    assert code == 0, err
+    return out, printed
+
+
+def test_a_sweep_leaves_the_folder_of_the_design(finished):
+    out, printed = finished
+    figures = {path.name for path in (out / "figures").iterdir()}
+    assert figures == {
+        "curves.png", "by-dimension.png", "comparison.png", "latent-linear-2.png",
+        *(f"{kind}-linear-{d}{split}.png" for d in (2, 3) for kind, split in
+          (("evolution", "-train"), ("evolution", "-test"), ("samples", ""))),
+    }  # fmt: skip
+    rows = (out / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * (4 + 3)
+    sweep = json.loads((out / "sweep.json").read_text())
+    assert sweep["dataset"]["name"] == "digits"
+    assert len(sweep["dataset"]["fingerprint"]) == 64
+    assert sweep["results"][0]["parameters"] == 404_244
+    assert {"jax", "flax", "python"} <= sweep["versions"].keys()
+    assert len(json.loads((out / "claims.json").read_text())["claims"]) == 5
+    for name in ("linear-2", "linear-3"):
+        assert {path.name for path in (out / name).iterdir()} == {"config.json", "metrics.jsonl", "checkpoints"}
+    assert f'jaxvae.load("{out / "linear-3"}")' in printed.replace("\n", "")
+    assert "not MNIST" in printed
+
+
+def test_the_loaded_model_has_the_losses_that_the_table_says(finished, cache, monkeypatch):
+    """Test KL needs no sample: it can be computed again from the checkpoint alone."""
+    from jaxvae import data
+    from jaxvae.distributions import kl_to_standard_normal
+
+    monkeypatch.setenv("JAXVAE_CACHE_DIR", str(cache))
+    run = jaxvae.load(finished[0] / "linear-3")
+    test = data.load("digits", limit=120).test_images
+    assert run.metrics[-1]["test"]["kl"] == pytest.approx(
+        float(kl_to_standard_normal(run.encode(test)).mean()), rel=1e-4
+    )
+    assert run.reconstructions.shape == (4, 2, 10, 28, 28)
+    again = np.rint(255 * np.asarray(run.reconstruct(test[:1])))[0]
+    assert np.abs(again - run.reconstructions[-1, 1, 0]).max() <= 1
+
+
+def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_metrics(finished, cache, tmp_path):
+    out = tmp_path / "killed"
+    arguments = [*QUICK, "--architectures", "linear", "--latent-dims", 2, 3, "--out", out]
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        process = command(arguments, cache)
+        config = out / "linear-2" / "config.json"
+        while not config.exists() and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0.5, 3))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    code, printed, err = run(arguments, cache)
+    assert code == 0, err
+    assert "going on after" in printed
+    assert (out / "metrics.csv").read_bytes() == (finished[0] / "metrics.csv").read_bytes()
+    for name in ("linear-2", "linear-3"):
+        a, b = (jaxvae.load(folder / name) for folder in (out, finished[0]))
+        np.testing.assert_array_equal(a.params["decoder"]["pixels"]["kernel"], b.params["decoder"]["pixels"]["kernel"])
+
+
+def test_interrupting_leaves_a_resumable_sweep_and_says_so(cache, tmp_path):
+    out = tmp_path / "interrupted"
+    arguments = [
+        "--dataset",
+        "digits",
+        "--architectures",
+        "linear",
+        "--latent-dims",
+        2,
+        "--epochs",
+        10_000,
+        "--out",
+        out,
+    ]
+    process = command(arguments, cache)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch  2/" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "give the same command again" in err
+    assert "Traceback" not in err
+    assert jaxvae.load(out / "linear-2").metrics[-1]["epoch"] >= 2
+
+
+def test_another_configuration_is_refused_unless_fresh_and_nothing_is_lost(finished, cache):
+    out, _ = finished
+    base = ["--dataset", "digits", "--limit", "120", "--architectures", "linear", "--latent-dims", 2, "--out", out]
+    before = (out / "metrics.csv").read_bytes()
+    for change, says in (
+        (["--batch-size", 30, "--epochs", 3], "batch_size 20 there, 30 now"),
+        (["--batch-size", 20, "--epochs", 2], "epochs 3 there, 2 now"),
+        (["--batch-size", 20, "--epochs", 3, "--limit", 180], "dataset"),
+    ):
+        code, _, err = run([*base, *change], cache)
+        assert code == 2
+        assert says in err
+        assert "--fresh" in err
+    assert (out / "metrics.csv").read_bytes() == before
+    code, printed, err = run([*base, "--batch-size", 30, "--epochs", 1, "--fresh", "--quiet"], cache)
+    assert code == 0, err
+    assert "epoch" not in printed.split("Test losses")[0].replace("epochs", "")
+    aside = out.with_name("whole.before-1")
+    assert (aside / "metrics.csv").read_bytes() == before
+    assert jaxvae.load(out / "linear-2").config.train.batch_size == 30
+    # put things back for other tests
+    import shutil
+
+    shutil.rmtree(out)
+    aside.rename(out)
+
+
+def test_more_epochs_train_only_what_is_missing(finished, cache, tmp_path):
+    import shutil
+
+    out = shutil.copytree(finished[0], tmp_path / "more")
+    arguments = [*QUICK[:-1], 5, "--architectures", "linear", "--latent-dims", 2, 3, "--out", out]
+    code, printed, err = run(arguments, cache)
+    assert code == 0, err
+    assert "epoch  4/5" in printed
+    assert "epoch  3/5" not in printed
+    rows = (out / "metrics.csv").read_text().splitlines()
+    assert rows[:4] == (finished[0] / "metrics.csv").read_text().splitlines()[:4]
+    assert jaxvae.load(out / "linear-2").config.epochs == 5
