@@ -86,7 +86,7 @@ def sweep(
             busy.remove(group)
             idle.append(group.device)
             finished |= group.states()
-    return {name: finished[name] for name in names}
+    return {run.name: finished[run.name] for run in runs}
 
 
 def check(runs: Sequence[RunConfig], dataset: Dataset, strategy: str) -> None:
