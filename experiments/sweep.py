@@ -125,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace, runs: list[RunConfig]) -> int:
     # a CPU device for each core: looped runs then train side by side, which is faster than one run on all cores
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(cores))
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(max(1, min(cores, len(runs)))))
 
     from jaxvae import data
     from jaxvae.study import Study

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from jaxvae.config import RunConfig
 from jaxvae.sweep import Epoch
@@ -24,25 +24,21 @@ class Display:
         runs: all runs of the sweep.
         done: epochs that a run had behind it when the sweep was taken up again.
         images: training images in an epoch.
-        at_a_time: how many runs train side by side.
     """
 
-    def __init__(
-        self, console: Console, runs: Sequence[RunConfig], done: Mapping[str, int], images: int, at_a_time: int
-    ):
-        self.console, self.images, self.at_a_time = console, images, at_a_time
+    def __init__(self, console: Console, runs: Sequence[RunConfig], done: Mapping[str, int], images: int):
+        self.console, self.images = console, images
         self.runs = {run.name: run for run in runs}
         self.epochs = {run.name: done.get(run.name, 0) for run in runs}
         self.seconds: dict[str, list[float]] = defaultdict(list)  # by architecture
         self.total = sum(run.epochs for run in runs)
         self.started = time.perf_counter()
-        self.trained = 0
         self.width = max(map(len, self.runs), default=0)
         self.live = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"),
             TimeElapsedColumn(), console=console,
         ) if console.is_terminal else None  # fmt: skip
-        self.bars: dict[str, int] = {}
+        self.bars: dict[str, TaskID] = {}
 
     def __enter__(self) -> Display:
         if self.live:
@@ -61,7 +57,6 @@ class Display:
         self.epochs[name] = report.epoch
         rate = ""
         if report.train is not None:
-            self.trained += 1
             self.seconds[report.run.model.architecture].append(report.seconds)
             rate = f"{self.images / report.seconds:,.0f} images/s"
         test = report.test
@@ -78,17 +73,18 @@ class Display:
         if name not in self.bars:
             self.bars[name] = self.live.add_task(f"{name:{self.width}}", total=report.run.epochs, text="")
         text = f"{report.epoch}/{report.run.epochs}  {losses}  {rate}"
-        self.live.update(self.live.task_ids[self.bars[name]], completed=report.epoch, text=text)
+        self.live.update(self.bars[name], completed=report.epoch, text=text)
         self.live.update(self.overall, completed=behind, text=f"{behind}/{self.total} epochs  {self._left()}")
 
     def _left(self) -> str:
-        """The time that the epochs ahead will take if they go on as those behind."""
+        """The time that the epochs ahead will take if they go on, and side by side, as those behind."""
         known = [second for seconds in self.seconds.values() for second in seconds]
         if not known:
             return ""
-        ahead = [
+        ahead = sum(
             (run.epochs - self.epochs[name]) * fmean(self.seconds.get(run.model.architecture) or known)
             for name, run in self.runs.items()
-        ]
-        minutes, seconds = divmod(round(max(sum(ahead) / self.at_a_time, max(ahead))), 60)
+        )
+        elapsed = time.perf_counter() - self.started
+        minutes, seconds = divmod(round(elapsed * ahead / sum(known)), 60)
         return f"{minutes}:{seconds:02d} left"

@@ -66,8 +66,7 @@ class Study:
         states = {name: progress.state for name, progress in self.progress.items()}
         images = len(self.dataset.train_images)
         console = Console(quiet=True) if quiet else self.console
-        at_a_time = len(self.runs) if strategy == "vmap" else min(device["count"], len(self.runs))
-        with Display(console, self.runs, done, images, at_a_time) as display:
+        with Display(console, self.runs, done, images) as display:
 
             def on_epoch(report: Epoch) -> None:
                 self._keep(report)

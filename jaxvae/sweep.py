@@ -63,13 +63,14 @@ def sweep(
     check(runs, dataset, strategy)
     devices = devices or jax.local_devices()
     vmapped = strategy == "vmap" or (strategy == "auto" and devices[0].platform != "cpu")
+    images = len(dataset.train_images)
+    waiting = deque(_Group(members, vmapped, images) for members in _grouped(runs, states or {}, vmapped))
+    devices = devices[: len(waiting)]
     data = {device: jax.device_put((dataset.train_images, dataset.test_images), device) for device in devices}
     finished: dict[str, TrainState] = {}
-    waiting: deque[_Group] = deque()
-    for members in _grouped(runs, states or {}, vmapped):
-        waiting.append(_Group(members, vmapped, len(dataset.train_images)))
 
-    idle, busy = deque(devices), []
+    idle: deque[Any] = deque(devices)
+    busy: list[_Group] = []
     while waiting or busy:
         while waiting and idle:
             device = idle.popleft()
