@@ -10,7 +10,6 @@ import math
 import os
 import socket
 import struct
-import sys
 import threading
 import urllib.parse
 import urllib.request
@@ -23,6 +22,7 @@ import numpy as np
 from jaxvae.data import FILES, AbsentError, DataError, Dataset, cache_dir, cached, checked, keep, writable
 
 PREFLIGHT_SECONDS = 4.0
+LARGEST = 2**30  # bytes that an IDX file may claim to hold
 
 
 def find(name: str, folder: Path | None) -> Dataset:
@@ -160,7 +160,9 @@ def read_idx(path: str | os.PathLike, rank: int) -> np.ndarray:
             if len(header) < 4 + 4 * rank:
                 raise DataError(f"{path} ends within its header")
             shape = struct.unpack(f">{rank}I", header[4:])
-            content = file.read(min(math.prod(shape) + 1, sys.maxsize))
+            if math.prod(shape) > LARGEST:
+                raise DataError(f"{path} says it holds {math.prod(shape):,} bytes, more than any dataset known here")
+            content = file.read(math.prod(shape) + 1)
     except EOFError:
         raise DataError(f"{path} is cut short: the gzip stream ends early; get the file again") from None
     except (gzip.BadGzipFile, zlib.error) as error:

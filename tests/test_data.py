@@ -34,7 +34,7 @@ def test_idx_is_read_as_written(tmp_path):
         (gzip.compress(bytes((0, 0, 8, 3, 0, 0))), "ends within its header"),
         (gzip.compress(gzip.decompress(idx(ARRAY))[:-1]), "says it holds 24 bytes and holds 23"),
         (gzip.compress(gzip.decompress(idx(ARRAY)) + b"\0"), "says it holds 24 bytes and holds more"),
-        (gzip.compress(bytes((0, 0, 8, 3)) + b"\x7f\xff\xff\xff" * 3), "and holds 0"),
+        (gzip.compress(bytes((0, 0, 8, 3)) + b"\x7f\xff\xff\xff" * 3), "more than any dataset"),
     ],
     ids=["truncated", "text", "labels", "empty", "short-header", "too-few", "too-many", "huge-claim"],
 )
