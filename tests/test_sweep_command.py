@@ -174,13 +174,17 @@ def test_interrupting_leaves_a_resumable_sweep_and_says_so(cache, tmp_path):
         "--out",
         out,
     ]
-    process = command(arguments, cache)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "epoch  2/" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    # a test run in the background ignores SIGINT, and would hand that on
+    process = command(arguments, cache, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "epoch  2/" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "give the same command again" in err
     assert "Traceback" not in err
