@@ -4,7 +4,8 @@ In: a run's configuration and what each epoch reports. Out: the folder, and from
 
     config.json            configuration, dataset, versions, device
     metrics.jsonl          a line an epoch, written anew from the checkpoint's own history
-    checkpoints/<epoch>/   state/ (Orbax), history.json, reconstructions.npy, manifest.json (SHA-256 of the others)
+    checkpoints/<epoch>/   state/ (Orbax), config.json, history.json, reconstructions.npy, and manifest.json with the
+                           SHA-256 of the others
 
 A checkpoint is written beside its place and renamed into it, so it is there whole or not at all.
 """
@@ -26,7 +27,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxvae import engine, model
-from jaxvae.config import ConfigError, InputError, RunConfig
+from jaxvae.config import ConfigError, InputError, RunConfig, differences
 from jaxvae.distributions import Normal
 
 FORMAT = 1
@@ -66,6 +67,8 @@ def save(folder: Path, progress: Progress) -> None:
     part.mkdir(parents=True)
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         checkpointer.save(part / "state", args=ocp.args.StandardSave(progress.state))
+    config, _ = read_config(folder)
+    (part / "config.json").write_text(json.dumps(config.to_json()))
     (part / "history.json").write_text(json.dumps(progress.history))
     np.save(part / "reconstructions.npy", progress.reconstructions, allow_pickle=False)
     (part / "manifest.json").write_text(json.dumps(_digests(part), indent=1))
@@ -135,6 +138,9 @@ def read(folder: Path) -> Progress | None:
     if checkpoint is None:
         return None
     _verify(checkpoint)
+    # compared here, because a restore that fails half-way leaves Orbax's coroutines behind
+    if conflicts := differences(RunConfig.from_json(json.loads((checkpoint / "config.json").read_text())), config):
+        raise CheckpointError(f"{checkpoint} does not fit {folder / 'config.json'} ({'; '.join(conflicts)})")
     history = json.loads((checkpoint / "history.json").read_text())
     reconstructions = np.load(checkpoint / "reconstructions.npy", allow_pickle=False)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -142,12 +148,8 @@ def read(folder: Path) -> Progress | None:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
         jax.eval_shape(partial(engine.init, config.model, config.seed)),
     )
-    try:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-            state = checkpointer.restore((checkpoint / "state").absolute(), args=ocp.args.StandardRestore(target))
-    except Exception as error:  # files are sound, so the configuration is another run's
-        first = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{checkpoint} does not fit {folder / 'config.json'} ({first})") from None
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        state = checkpointer.restore((checkpoint / "state").absolute(), args=ocp.args.StandardRestore(target))
     return Progress(state, history, reconstructions)
 
 

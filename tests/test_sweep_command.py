@@ -32,13 +32,11 @@ def cache(tmp_path_factory):
     return folder
 
 
-def command(arguments, cache, **options):
+def command(arguments, cache):
     environment = os.environ | {"JAXVAE_CACHE_DIR": str(cache), "JAX_NUM_CPU_DEVICES": "2"}
     environment.pop("JAXVAE_DATA_DIR", None)
     full = [sys.executable, "-W", "error::DeprecationWarning:jaxvae", "-m", "experiments.sweep", *map(str, arguments)]
-    return subprocess.Popen(
-        full, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
-    )
+    return subprocess.Popen(full, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def run(arguments, cache):
@@ -174,8 +172,10 @@ def test_interrupting_leaves_a_resumable_sweep_and_says_so(cache, tmp_path):
         "--out",
         out,
     ]
-    # a test run in the background ignores SIGINT, and would hand that on
-    process = command(arguments, cache, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    # tests that run in the background ignore SIGINT and would hand that on
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = command(arguments, cache)
+    signal.signal(signal.SIGINT, before)
     try:
         assert process.stdout is not None
         for line in process.stdout:
