@@ -52,7 +52,8 @@ def sweep(
     Args:
         strategy: `loop` trains each run by itself, as many at a time as there are devices; `vmap` trains runs of one
             architecture and batch size as one program, latent sizes padded to the largest; `auto` loops on CPU, where
-            a conv step of five models takes 57 ms looped and 82 ms vmapped, and vmaps elsewhere.
+            a prototype's step of five conv models took 57 ms looped and 82 ms vmapped; it vmaps elsewhere,
+            which no GPU has confirmed yet.
         states: for a run to be continued, its state after a whole number of epochs.
         on_epoch: called in the calling thread, in the order in which epochs end, while the devices go on.
         devices: of type `jax.Device`; default all local ones.
