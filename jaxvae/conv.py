@@ -191,38 +191,38 @@ def _per_channel(g):
     return g.sum((1, 2)).sum(1)
 
 
-class Conv(nn.Module):
-    """`nn.Conv` with the same parameters and initialisers, on batch-last activations; ReLU included if asked."""
+class _Convolution(nn.Module):
+    """The fields and parameters that both kinds of layer have."""
 
     features: int
     window: Window
     relu: bool = False
     precision: str = "float32"
 
+    def weights(self, channels: int) -> tuple[Kernel, Bias]:
+        k = self.window.kernel
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (k, k, channels, self.features))
+        return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
+
+
+class Conv(_Convolution):
+    """`nn.Conv` with the same parameters and initialisers, on batch-last activations; ReLU included if asked."""
+
     @nn.compact
     def __call__(self, x: Images) -> Output:
-        k = self.window.kernel
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (k, k, x.shape[0], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel, bias = self.weights(x.shape[0])
         return convolve(x, kernel, bias, self.window, self.relu, self.precision)
 
 
-class ConvTranspose(nn.Module):
+class ConvTranspose(_Convolution):
     """`nn.ConvTranspose` with the same parameters and initialisers, on batch-last activations; ReLU if asked.
 
     `window` is that of the convolution whose adjoint this is: `nn.ConvTranspose` calls `kernel - 1 - padding` its
     padding. Like it, this convolves with the kernel as stored; the adjoint has it turned around.
     """
 
-    features: int
-    window: Window
-    relu: bool = False
-    precision: str = "float32"
-
     @nn.compact
     def __call__(self, x: Images) -> Output:
-        k = self.window.kernel
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (k, k, x.shape[0], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel, bias = self.weights(x.shape[0])
         turned = lax.rev(kernel, (0, 1)).swapaxes(2, 3)
         return convolve_transposed(x, turned, bias, self.window, self.relu, self.precision)
