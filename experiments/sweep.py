@@ -25,7 +25,7 @@ examples:
       MNIST from ~/data/mnist/train-images-idx3-ubyte.gz and its three companions
   python -m experiments.sweep --limit 6000 --epochs 3
       a quick look: the first 6,000 training and 1,000 test images
-  python -m experiments.sweep --architectures conv --latent-dims 2 --seeds 0 1 2 3 4
+  python -m experiments.sweep --architectures conv --latent-dims 2 --seeds 0 1 2 3 4 --out results/seeds
       one model, five seeds
   python -m experiments.sweep --epochs 30
       goes on from where an earlier sweep ended
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m experiments.sweep",
         description="Trains variational auto-encoders of several architectures, latent sizes and seeds, and writes "
         "their losses, checkpoints, figures and the original experiment's claims into a folder. An interrupted sweep "
-        "goes on where it was when the same command is given again.",
+        "goes on where it was when the same command is given again (without --fresh).",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -117,7 +117,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("\nstopped; give the same command again to go on from the last finished epoch", file=sys.stderr)
+        again = "the same command, without --fresh," if options.fresh else "the same command again"
+        print(f"\nstopped; give {again} to go on from the last finished epoch", file=sys.stderr)
         return 130
     return 2
 
@@ -127,18 +128,23 @@ def run(options: argparse.Namespace, runs: list[RunConfig]) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(max(1, min(cores, len(runs)))))
 
+    import jax
+
     from jaxvae import data
     from jaxvae.study import Study
+
+    try:
+        jax.local_devices()
+    except RuntimeError as error:
+        raise InputError(f"JAX cannot start ({str(error).splitlines()[0]}); see JAX_PLATFORMS") from None
 
     dataset = data.load(options.dataset, options.data_dir, limit=options.limit)
     if dataset.note:
         print(f"\n*** NOT MNIST: training on the embedded digits. {dataset.note}\n", file=sys.stderr, flush=True)
     limited = f"-first{options.limit}" if options.limit else ""
     study = Study(Path(options.out or f"results/{dataset.name}{limited}"), runs, dataset)
-    if options.fresh:
-        study.move_aside()
     started = time.perf_counter()
-    study.train(options.strategy, quiet=options.quiet)
+    study.train(options.strategy, fresh=options.fresh, quiet=options.quiet)
     study.write(wall_seconds=time.perf_counter() - started)
     return 0
 

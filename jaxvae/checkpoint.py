@@ -32,6 +32,7 @@ from jaxvae.distributions import Normal
 
 FORMAT = 1
 BATCH = 500
+FILES = ("config.json", "history.json", "reconstructions.npy")  # beside the state, in each checkpoint
 
 
 class CheckpointError(InputError):
@@ -75,8 +76,13 @@ def save(folder: Path, progress: Progress) -> None:
     final = checkpoints / str(progress.epoch)
     shutil.rmtree(final, ignore_errors=True)
     part.replace(final)
-    for old in checkpoints.iterdir():
-        if old != final:
+    settle(folder, progress)
+
+
+def settle(folder: Path, progress: Progress) -> None:
+    """Makes the folder agree with its newest checkpoint, also after a run was killed right after saving it."""
+    for old in (folder / "checkpoints").iterdir():
+        if old.name != str(progress.epoch):
             shutil.rmtree(old, ignore_errors=True)
     write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in progress.history))
 
@@ -163,7 +169,7 @@ def _verify(checkpoint: Path) -> None:
         raise CheckpointError(f"{checkpoint / 'manifest.json'} is missing; {advice}") from None
     except (OSError, ValueError, AssertionError):
         raise CheckpointError(f"{checkpoint / 'manifest.json'} is damaged; {advice}") from None
-    for name in sorted(expected.keys() | found.keys()):
+    for name in sorted({*FILES, *expected, *found}):
         if name not in found:
             raise CheckpointError(f"{checkpoint / name} is missing; {advice}")
         if expected.get(name) != found[name]:

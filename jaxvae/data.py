@@ -75,7 +75,7 @@ def load(name: str = "auto", data_dir: str | os.PathLike | None = None, *, limit
     if limit is not None and limit < 6:
         raise DataError(f"limit must be at least 6 images (a sixth as many are tested on), not {limit}")
     data_dir = data_dir or os.environ.get("JAXVAE_DATA_DIR") or None
-    folder = Path(data_dir).expanduser() if data_dir else None
+    folder = expanded(data_dir) if data_dir else None
     if name == "auto":
         try:
             dataset = published.find("mnist", folder)
@@ -117,8 +117,16 @@ def checked(dataset: Dataset) -> Dataset:
 def cache_dir() -> Path:
     """Where prepared arrays are kept: `$JAXVAE_CACHE_DIR`, else `jaxvae` in the user's cache folder."""
     if folder := os.environ.get("JAXVAE_CACHE_DIR"):
-        return Path(folder).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxvae"
+        return expanded(folder)
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "jaxvae"
+
+
+def expanded(path: str | os.PathLike) -> Path:
+    """The path with `~` filled in."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise DataError(f"{path} cannot be resolved: there is no such home folder; write it out") from None
 
 
 def _digits() -> Dataset:

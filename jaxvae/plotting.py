@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.pyplot import colormaps
 
-PARTS = (("loss", "loss (negative ELBO)"), ("reconstruction", "reconstruction"), ("kl", "KL"))
+PARTS = (("loss", "loss"), ("reconstruction", "reconstruction"), ("kl", "KL"))
 LINES = {"linear": (0, (4, 1.5)), "conv": "-"}
 MARKS = {"linear": "s", "conv": "o"}
 TINTS = {"linear": "#c0504d", "conv": "#1f5f99"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import re
 import socket
 import struct
 import threading
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxvae.data import FILES, AbsentError, DataError, Dataset, cache_dir, cached, checked, keep, writable
+from jaxvae.data import FILES, AbsentError, DataError, Dataset, cache_dir, cached, checked, expanded, keep, writable
 
 PREFLIGHT_SECONDS = 4.0
 LARGEST = 2**30  # bytes that an IDX file may claim to hold
@@ -38,7 +39,7 @@ def find(name: str, folder: Path | None) -> Dataset:
         return found
     from tensorflow_datasets.core.constants import DATA_DIR
 
-    own = Path(os.environ.get("TFDS_DATA_DIR") or DATA_DIR).expanduser()
+    own = expanded(os.environ.get("TFDS_DATA_DIR") or DATA_DIR)
     if _prepared_version(name, own):
         return _from_folder(name, own)
     return keep(_read_idx_files(name, _downloaded(name)), origin="download")
@@ -49,6 +50,8 @@ def _from_folder(name: str, folder: Path) -> Dataset:
     try:
         present = sorted(entry.name for entry in place.iterdir())
     except FileNotFoundError:
+        if not folder.exists():
+            raise DataError(f"{folder} does not exist; check --data-dir or $JAXVAE_DATA_DIR") from None
         raise AbsentError(
             f"{place} does not exist; put the four {name} .gz files there, or choose another --data-dir"
         ) from None
@@ -72,7 +75,8 @@ def _from_folder(name: str, folder: Path) -> Dataset:
 
 def _prepared_version(name: str, folder: Path) -> Path | None:
     """The newest version of the dataset that tensorflow-datasets prepared in a format readable without TensorFlow."""
-    versions = {path.parent for path in folder.glob(f"{name}/*.*.*/*.array_record*")}
+    folders = {path.parent for path in folder.glob(f"{name}/*/*.array_record*")}
+    versions = {path for path in folders if re.fullmatch(r"\d+\.\d+\.\d+", path.name)}
     return max(versions, key=lambda path: [int(part) for part in path.name.split(".")], default=None)
 
 
@@ -110,9 +114,9 @@ def _fetch(name: str, file: str, manual_dir: Path | None) -> Path:
         return Path(manager.download(next(url for url in infos if url.endswith("/" + file))))
     except NonMatchingChecksumError:
         raise DataError(f"{where} is damaged: its SHA-256 is not the published one; get the file again") from None
-    except OSError as error:
-        raise DataError(f"{where} cannot be read ({error.strerror or error})") from None
     except Exception as error:  # requests and tensorflow-datasets raise many kinds while downloading
+        if isinstance(error, OSError) and error.strerror:  # the disk's; the network's have none
+            raise DataError(f"{where} cannot be read or written ({error.strerror})") from None
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AbsentError(f"{name} could not be downloaded ({first})") from None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from jaxvae.claims import Claim, Final
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset
 
+SWEEP = "sweep.json"
 GRID_TICKS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 SAMPLES = 64
 
@@ -44,11 +45,17 @@ def about(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def caption(dataset: Dataset) -> str:
-    """The dataset's name as figures show it."""
+def caption(dataset: Dataset, runs: Collection[RunConfig] = (), *, averaged: bool = False) -> str:
+    """The dataset's name as figures show it; then β, unless it is 1, and over how many seeds a mean was taken."""
     name = "embedded digits (not MNIST)" if dataset.name == "digits" else dataset.name.replace("_", "-").upper()
     n = len(dataset.train_images)
-    return name if n == 60_000 else f"{name}, first {n:,} images"
+    parts = [name] if n == 60_000 else [name, f"first {n:,} images"]
+    betas, seeds = {run.beta for run in runs}, {run.seed for run in runs}
+    if betas - {1.0}:
+        parts.append(f"β = {', '.join(f'{beta:g}' for beta in sorted(betas))}")
+    if averaged and len(seeds) > 1:
+        parts.append(f"mean of {len(seeds)} seeds")
+    return ", ".join(parts)
 
 
 def probes(dataset: Dataset) -> np.ndarray:
@@ -87,22 +94,34 @@ def claims_json(claims: Sequence[Claim], dataset: Dataset) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
+def write_tables(folder: Path, runs: Sequence[Run], claims: Sequence[Claim], dataset: Dataset) -> None:
+    write_text(folder / "metrics.csv", metrics_csv((run.config, run.metrics) for run in runs))
+    write_text(folder / "claims.json", claims_json(claims, dataset))
+
+
+def write_sweep(folder: Path, runs: Sequence[Run], about: dict[str, Any], sweep: dict[str, Any]) -> None:
+    """sweep.json, written when runs have been trained; `sweep` is what the caller knows of grid and time."""
+    results = [final(run)._asdict() | {"seconds": round(sum(e["seconds"] for e in run.metrics), 1)} for run in runs]
+    content = {**sweep, **about, "results": results}
+    write_text(folder / SWEEP, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
 # ── figures ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def write_figures(folder: Path, runs: Sequence[Run], dataset: Dataset) -> list[Path]:
     """Draws every figure of the sweep into `folder`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    data, originals, written = caption(dataset), probes(dataset), []
+    data, originals, written = caption(dataset, [run.config for run in runs]), probes(dataset), []
 
     def keep(name: str, figure: Figure) -> None:
         written.append(folder / f"{name}.png")
         figure.savefig(written[-1], metadata={"Software": None})
 
     if trained := [run for run in runs if run.metrics[-1]["epoch"] > 0]:
-        models = _curves(trained)
-        keep("curves", plotting.curves(models, data))
-        keep("by-dimension", plotting.by_dimension(models, data))
+        models, averaged = _curves(trained), caption(dataset, [run.config for run in trained], averaged=True)
+        keep("curves", plotting.curves(models, averaged))
+        keep("by-dimension", plotting.by_dimension(models, averaged))
         keep("comparison", _comparison(trained, originals[1], data))
     for run in runs:
         label = f"{describe(run.config)} – {data}"
@@ -168,18 +187,3 @@ def _latent_plane(run: Run, dataset: Dataset, label: str) -> Figure:
     decoded = decoded.reshape(len(GRID_TICKS), len(GRID_TICKS), 28, 28)
     codes = np.asarray(run.encode(dataset.test_images).mean)
     return plotting.latent_plane(decoded, GRID_TICKS, codes, dataset.test_labels, f"The latent plane: {label}")
-
-
-def write_tables(
-    folder: Path,
-    runs: Sequence[Run],
-    claims: Sequence[Claim],
-    dataset: Dataset,
-    sweep: dict[str, Any],
-) -> None:
-    """metrics.csv, claims.json and sweep.json; `sweep` is what the caller knows of grid and time."""
-    write_text(folder / "metrics.csv", metrics_csv((run.config, run.metrics) for run in runs))
-    write_text(folder / "claims.json", claims_json(claims, dataset))
-    results = [final(run)._asdict() | {"seconds": round(sum(e["seconds"] for e in run.metrics), 1)} for run in runs]
-    content = {**sweep, **about(dataset), "results": results}
-    write_text(folder / "sweep.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -6,6 +6,7 @@ In: run configurations, a dataset and a folder. Out: the folder, complete, and a
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import jax
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from jaxvae import checkpoint, claims, engine, results
 from jaxvae.checkpoint import CheckpointError, Progress
-from jaxvae.config import RunConfig, differences
+from jaxvae.config import InputError, RunConfig, differences
 from jaxvae.data import Dataset
 from jaxvae.objectives import Losses
 from jaxvae.progress import Display
@@ -31,12 +32,15 @@ class Study:
         self.folder, self.runs, self.dataset = folder, runs, dataset
         self.about = results.about(dataset)
         self.probes = results.probes(dataset)
-        self.console = Console(highlight=False)
+        self.console = Console(highlight=False, markup=False)
         if not self.console.is_terminal:
             self.console.width = 120
 
-    def move_aside(self) -> None:
+    def _move_aside(self) -> None:
         """Renames the folder, if there is one, so that the study starts anew and nothing is lost."""
+        here = Path.cwd()
+        if self.folder.resolve() in (here, *here.parents):
+            raise InputError(f"{self.folder} is the folder you are in and cannot be moved aside; choose another --out")
         if self.folder.exists():
             free = (self.folder.with_name(f"{self.folder.name}.before-{i}") for i in itertools.count(1))
             target = next(path for path in free if not path.exists())
@@ -45,19 +49,28 @@ class Study:
 
     # ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def train(self, strategy: str = "auto", *, quiet: bool = False) -> None:
-        """Brings every run to its number of epochs, from where the folder has it.
+    def train(self, strategy: str = "auto", *, fresh: bool = False, quiet: bool = False) -> None:
+        """Brings every run to its number of epochs, from where the folder has it, or `fresh` from the beginning.
 
         Raises:
-            CheckpointError: the folder holds a damaged checkpoint, or runs that differ from these.
+            CheckpointError: the folder holds a damaged checkpoint, runs that differ from these, or results that
+                would be lost.
             ConfigError: see `sweep`.
         """
         check(self.runs, self.dataset, strategy)
+        if fresh:
+            self._move_aside()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.progress = {run.name: found for run in self.runs if (found := self._resume(run))}
+        self._keep_results()
+        for name, progress in self.progress.items():
+            checkpoint.settle(self.folder / name, progress)
+        for run in self.runs:
+            if run.name not in self.progress or self.progress[run.name].epoch < run.epochs:
+                checkpoint.write_config(self.folder / run.name, run, self.about)
         done = {name: progress.epoch for name, progress in self.progress.items()}
         behind, total = sum(done.values()), sum(run.epochs for run in self.runs)
-        self.how = {"strategy": strategy, "epochs_trained_before": behind}
+        self.how = {"strategy": strategy, "epochs_trained_before": behind, "epochs_trained": total - behind}
         device = self.about["device"]
         if not quiet:
             head = f"{len(self.runs)} runs of {results.caption(self.dataset)} on {device['count']} × {device['kind']}"
@@ -92,6 +105,27 @@ class Study:
             )
         return progress
 
+    def _keep_results(self) -> None:
+        """Refuses a folder with the results of runs that this study lacks: they would be written over."""
+        path = self.folder / results.SWEEP
+        if not path.exists():
+            return
+        try:
+            there = [RunConfig.from_json(run) for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
+        except (ValueError, KeyError, TypeError):
+            raise CheckpointError(f"{path} is damaged; use --fresh to start anew, or another --out") from None
+        now = {run.name: run for run in self.runs}
+
+        def lost(run: RunConfig) -> bool:
+            new = now.get(run.name)
+            return new is None or bool(differences(run, new)) or run.epochs > new.epochs
+
+        if names := [run.name for run in there if lost(run)]:
+            raise CheckpointError(
+                f"{self.folder} holds results that this sweep lacks or would change ({', '.join(names)}); "
+                "use another --out, or --fresh to start anew"
+            )
+
     def _keep(self, report: Epoch) -> None:
         """Makes the epoch permanent: once this returns, an interrupted study goes on from here."""
         run, folder = report.run, self.folder / report.run.name
@@ -107,25 +141,23 @@ class Study:
         history = [*before.history, entry] if before else [entry]
         images = np.concatenate([before.reconstructions, pictures[None]]) if before else pictures[None]
         self.progress[run.name] = Progress(report.state, history, images)
-        if before is None:
-            checkpoint.write_config(folder, run, self.about)
         checkpoint.save(folder, self.progress[run.name])
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def write(self, wall_seconds: float) -> None:
         """Tables, claims and figures from the runs' folders; prints them."""
-        for run in self.runs:  # a sweep extended by epochs says so in each run's own configuration
-            checkpoint.write_config(self.folder / run.name, run, self.about)
         loaded = [checkpoint.load(self.folder / run.name) for run in self.runs]
         found = claims.check([results.final(run) for run in loaded])
         sweep = {"runs": [run.to_json() for run in self.runs], **self.how, "wall_seconds": round(wall_seconds, 1)}
-        results.write_tables(self.folder, loaded, found, self.dataset, sweep)
+        results.write_tables(self.folder, loaded, found, self.dataset)
+        if self.how["epochs_trained"] or not (self.folder / results.SWEEP).exists():
+            results.write_sweep(self.folder, loaded, self.about, sweep)
         figures = results.write_figures(self.folder / "figures", loaded, self.dataset)
         self._print_results(loaded, found)
         example = self.folder / self.runs[-1].name
         self.console.print(f"\n{len(figures)} figures in {self.folder / 'figures'}/, losses in metrics.csv beside it")
-        self.console.print(f'load a model:  import jaxvae; run = jaxvae.load("{example}")', markup=False)
+        self.console.print(f'load a model:  import jaxvae; run = jaxvae.load("{example}")')
 
     def _print_results(self, loaded: list[checkpoint.Run], found: list[claims.Claim]) -> None:
         caption = results.caption(self.dataset)

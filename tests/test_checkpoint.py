@@ -131,6 +131,17 @@ def test_damage_is_found_and_named(folder, name, injury):
     assert "\n" not in str(caught.value)
 
 
+def test_a_checkpoint_that_never_had_all_its_files_is_found(folder):
+    checkpoint_folder = folder / "checkpoints" / "1"
+    (checkpoint_folder / "config.json").unlink()
+    manifest = checkpoint_folder / "manifest.json"
+    listed = json.loads(manifest.read_text())
+    del listed["config.json"]
+    manifest.write_text(json.dumps(listed))
+    with pytest.raises(CheckpointError, match=r"1/config.json is missing; delete this checkpoint"):
+        jaxvae.load(folder)
+
+
 def test_one_flipped_bit_in_the_arrays_is_found(folder):
     state = folder / "checkpoints" / "1" / "state"
     largest = max((path for path in state.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)

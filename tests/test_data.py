@@ -219,15 +219,46 @@ def test_auto_falls_back_with_a_reason_and_a_name_never_does(tmp_path, monkeypat
     for name in data.PUBLISHED:
         with pytest.raises(DataError, match="no route in this test"):
             data.load(name)
-    with pytest.raises(DataError, match="does not exist"):
-        data.load("mnist", tmp_path / "nowhere")
     (tmp_path / "empty" / "mnist").mkdir(parents=True)
     with pytest.raises(DataError, match="holds neither"):
         data.load("mnist", tmp_path / "empty")
+    with pytest.raises(DataError, match="kmnist does not exist"):
+        data.load("kmnist", tmp_path / "empty")
     (tmp_path / "file").mkdir()
     (tmp_path / "file" / "mnist").write_text("")
     with pytest.raises(DataError, match="cannot be read"):
         data.load("mnist", tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["auto", "mnist"])
+def test_a_mistyped_folder_is_an_error_and_no_reason_to_fall_back(tmp_path, name):
+    with pytest.raises(DataError, match=r"nowhere does not exist; check --data-dir"):
+        data.load(name, tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"~no-such-user/data cannot be resolved"):
+        data.load(name, "~no-such-user/data")
+
+
+def test_a_download_that_breaks_off_is_a_reason_to_fall_back(monkeypatch):
+    import requests
+    import tensorflow_datasets as tfds
+
+    def broken(*_):
+        raise requests.ConnectionError("connection reset in this test")
+
+    monkeypatch.setattr(published, "unreachable", lambda url: None)
+    monkeypatch.setattr(tfds.download.DownloadManager, "download", broken)
+    assert "connection reset in this test" in data.load("auto", limit=60).note
+    with pytest.raises(DataError, match="connection reset in this test"):
+        data.load("mnist")
+
+
+def test_what_an_interrupted_preparation_left_is_passed_over(tmp_path):
+    for version in ("incomplete.AB12_3.0.1", "3.0.1.bak"):
+        left = tmp_path / "mnist" / version
+        left.mkdir(parents=True)
+        (left / "mnist-train.array_record-00000-of-00001").write_text("")
+    with pytest.raises(DataError, match="holds neither"):
+        data.load("mnist", tmp_path)
 
 
 def test_a_host_that_does_not_answer_is_noticed_within_five_seconds(monkeypatch):

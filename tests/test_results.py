@@ -38,6 +38,16 @@ def test_claims_json_keeps_statement_numbers_and_verdict(small):
     assert content["claims"][3]["measured"] == {"linear": 404_244, "conv": 228_677}
 
 
+def test_captions_name_the_data_beta_and_the_seeds_behind_a_mean(small):
+    model = ModelConfig("conv", 2)
+    runs = [RunConfig(model, beta=beta, seed=seed) for beta, seed in ((1.0, 0), (4.0, 1))]
+    whole = small._replace(train_images=np.zeros((60_000, 1, 1), np.uint8))
+    assert results.caption(whole) == results.caption(whole, runs[:1], averaged=True) == "BLOBS"
+    assert results.caption(whole, runs[1:]) == "BLOBS, β = 4"
+    assert results.caption(whole, runs, averaged=True) == "BLOBS, β = 1, 4, mean of 2 seeds"
+    assert results.caption(small) == f"BLOBS, first {len(small.train_images):,} images"
+
+
 def test_probes_are_the_first_image_of_each_class(small):
     probes = results.probes(small)
     assert probes.shape == (2, 10, 28, 28)

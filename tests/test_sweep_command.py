@@ -73,7 +73,7 @@ def test_help_teaches_and_needs_no_jax():
         (["--precision", "float16"], "precision must be one of"),
         (["--strategy", "pmap"], "strategy must be one of"),
         (["--dataset", "cifar"], "unknown dataset"),
-        (["--dataset", "mnist", "--data-dir", "/nowhere"], "/nowhere/mnist does not exist"),
+        (["--dataset", "mnist", "--data-dir", "/nowhere"], "/nowhere does not exist"),
         (["--limit", "3"], "limit must be at least 6"),
         (["--batch-size", "1000", "--dataset", "digits", "--limit", "120"], "larger than the training set"),
         (["--dataset", "digits", "--limit", "120", "--out", "/proc/nowhere"], "/proc/nowhere"),
@@ -143,8 +143,8 @@ def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_metrics(fi
     rng = np.random.default_rng(0)
     for _ in range(2):
         process = command(arguments, cache)
-        config = out / "linear-2" / "config.json"
-        while not config.exists() and process.poll() is None:
+        metrics = out / "linear-2" / "metrics.jsonl"
+        while not metrics.exists() and process.poll() is None:
             time.sleep(0.02)
         time.sleep(rng.uniform(0.5, 3))
         process.send_signal(signal.SIGKILL)
@@ -199,11 +199,15 @@ def test_another_configuration_is_refused_unless_fresh_and_nothing_is_lost(finis
         (["--batch-size", 30, "--epochs", 3], "batch_size 20 there, 30 now"),
         (["--batch-size", 20, "--epochs", 2], "epochs 3 there, 2 now"),
         (["--batch-size", 20, "--epochs", 3, "--limit", 180], "dataset"),
+        (["--batch-size", 20, "--epochs", 3], "holds results that this sweep lacks or would change (linear-3)"),
     ):
         code, _, err = run([*base, *change], cache)
         assert code == 2
         assert says in err
         assert "--fresh" in err
+    code, _, err = run([*base, "--batch-size", 1000, "--fresh"], cache)
+    assert code == 2
+    assert "larger than the training set" in err
     assert (out / "metrics.csv").read_bytes() == before
     code, printed, err = run([*base, "--batch-size", 30, "--epochs", 1, "--fresh", "--quiet"], cache)
     assert code == 0, err
@@ -216,6 +220,30 @@ def test_another_configuration_is_refused_unless_fresh_and_nothing_is_lost(finis
 
     shutil.rmtree(out)
     aside.rename(out)
+
+
+def test_once_more_changes_nothing_but_what_a_kill_left_behind(finished, cache, tmp_path):
+    import shutil
+
+    out = shutil.copytree(finished[0], tmp_path / "again")
+    run_folder = out / "linear-2"
+    metrics, sweep = (run_folder / "metrics.jsonl").read_text(), (out / "sweep.json").read_bytes()
+    # as if killed right after the last checkpoint had been renamed into place
+    (run_folder / "metrics.jsonl").write_text("".join(metrics.splitlines(keepends=True)[:-1]))
+    shutil.copytree(run_folder / "checkpoints" / "3", run_folder / "checkpoints" / "2")
+    code, printed, err = run([*QUICK, "--architectures", "linear", "--latent-dims", 2, 3, "--out", out], cache)
+    assert code == 0, err
+    assert "going on after 6 of 6 epochs" in printed
+    assert (run_folder / "metrics.jsonl").read_text() == metrics
+    assert [path.name for path in (run_folder / "checkpoints").iterdir()] == ["3"]
+    assert (out / "sweep.json").read_bytes() == sweep
+
+
+def test_the_folder_one_is_in_is_not_moved_aside(cache):
+    code, _, err = run(["--dataset", "digits", "--limit", "120", "--batch-size", 20, "--fresh", "--out", "."], cache)
+    assert code == 2
+    assert "cannot be moved aside" in err
+    assert ROOT.exists()
 
 
 def test_more_epochs_train_only_what_is_missing(finished, cache, tmp_path):
