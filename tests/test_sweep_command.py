@@ -33,7 +33,12 @@ def cache(tmp_path_factory):
 
 
 def command(arguments, cache):
-    environment = os.environ | {"JAXVAE_CACHE_DIR": str(cache), "JAX_NUM_CPU_DEVICES": "2"}
+    environment = os.environ | {
+        "JAXVAE_CACHE_DIR": str(cache),
+        "JAX_NUM_CPU_DEVICES": "2",
+        "JAX_COMPILATION_CACHE_DIR": str(cache / "compiled"),  # the same programs again and again
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     environment.pop("JAXVAE_DATA_DIR", None)
     full = [sys.executable, "-W", "error::DeprecationWarning:jaxvae", "-m", "experiments.sweep", *map(str, arguments)]
     return subprocess.Popen(full, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
