@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from jaxvae.config import RunConfig
 from jaxvae.sweep import Epoch
@@ -35,8 +35,8 @@ class Display:
         self.started = time.perf_counter()
         self.width = max(map(len, self.runs), default=0)
         self.live = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"),
-            TimeElapsedColumn(), console=console,
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=16),
+            TextColumn("{task.fields[text]}"), console=console,
         ) if console.is_terminal else None  # fmt: skip
         self.bars: dict[str, TaskID] = {}
 
