@@ -1,0 +1,45 @@
+"""What a user sees while a sweep runs."""
+
+import io
+
+import jax.numpy as jnp
+import pytest
+from rich.console import Console
+
+from jaxvae import engine
+from jaxvae.config import ModelConfig, RunConfig
+from jaxvae.objectives import Losses
+from jaxvae.progress import Display
+from jaxvae.sweep import Epoch
+
+RUNS = [RunConfig(ModelConfig("linear", d), epochs=4) for d in (2, 50)]
+
+
+def epoch(run, number):
+    losses = Losses(*map(jnp.float32, (100.0, 5.5, 105.5)))
+    return Epoch(run, number, engine.init(run.model, 0), losses if number else None, losses, seconds=2.0)
+
+
+@pytest.fixture(params=[True, False], ids=["terminal", "file"])
+def console(request):
+    return Console(file=io.StringIO(), force_terminal=request.param, width=90, highlight=False, markup=False)
+
+
+def test_epochs_losses_and_rates_are_shown(console):
+    with Display(console, RUNS, {"linear-2": 1}, images=6000) as display:
+        for run, number in ((RUNS[0], 2), (RUNS[1], 0), (RUNS[1], 1)):
+            display.epoch(epoch(run, number))
+    shown = console.file.getvalue()
+    for text in ("linear-2", "linear-50", "105.50 = 100.00 +  5.50 KL nats", "3,000 images/s", "3/8", " left"):
+        assert text in shown
+    assert "…" not in shown
+
+
+def test_the_time_left_is_that_of_the_epochs_behind(console, monkeypatch):
+    """Two epochs of a run took ten seconds of wall time; six of the eight lie ahead."""
+    display = Display(console, RUNS, {}, images=6000)
+    with display:
+        display.epoch(epoch(RUNS[0], 1))
+        monkeypatch.setattr("jaxvae.progress.time.perf_counter", lambda: display.started + 10)
+        display.epoch(epoch(RUNS[0], 2))
+        assert display._left() == "0:30 left"
