@@ -40,9 +40,9 @@ then, in Python:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.sweep",
-        description="Trains variational auto-encoders of several architectures, latent sizes and seeds, and writes "
-        "their losses, checkpoints, figures and the original experiment's claims into a folder. An interrupted sweep "
-        "goes on where it was when the same command is given again (without --fresh).",
+        description="Trains variational auto-encoders of several architectures, latent sizes and seeds, and writes\n"
+        "their losses, checkpoints, figures and the original experiment's claims into a folder. An\n"
+        "interrupted sweep goes on where it was when the same command is given again (without --fresh).",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -85,7 +85,11 @@ def parser() -> argparse.ArgumentParser:
         help=f"what matrix products read, accumulating in float32: {' or '.join(PRECISIONS)} (default: float32)",
     )  # fmt: skip
     output = parser.add_argument_group("output")
-    output.add_argument("--out", metavar="DIR", help="where to write (default: results/<dataset>)")
+    output.add_argument(
+        "--out",
+        metavar="DIR",
+        help="where to write (default: results/<dataset>, with --limit results/<dataset>-firstN)",
+    )
     output.add_argument("--fresh", action="store_true", help="start anew; what the folder holds is moved aside")
     output.add_argument("--quiet", action="store_true", help="no progress, only the results")
     return parser
