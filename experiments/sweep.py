@@ -139,8 +139,10 @@ def run(options: argparse.Namespace, runs: list[RunConfig]) -> int:
 
     try:
         jax.local_devices()
-    except RuntimeError as error:
-        raise InputError(f"JAX cannot start ({str(error).splitlines()[0]}); see JAX_PLATFORMS") from None
+    except (RuntimeError, AssertionError) as error:  # JAX asserts when the one platform asked for is not there
+        platforms = os.environ.get("JAX_PLATFORMS", "not set")
+        why = (str(error).splitlines() or ["no such device"])[0]
+        raise InputError(f"JAX cannot start ({why}); JAX_PLATFORMS is {platforms}") from None
 
     dataset = data.load(options.dataset, options.data_dir, limit=options.limit)
     if dataset.note:

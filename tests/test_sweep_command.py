@@ -95,6 +95,17 @@ def test_bad_input_is_one_clear_line_exit_2_and_nothing_written(arguments, says,
     assert not out.exists()
 
 
+@pytest.mark.parametrize("platform", ["cuda", "abacus"])
+def test_a_platform_that_jax_lacks_is_one_clear_line(platform, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", platform)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    code, _, err = run(["--dataset", "digits", "--limit", "120", "--batch-size", 20, "--out", tmp_path / "out"], cache)
+    assert code == 2
+    assert f"JAX_PLATFORMS is {platform}" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture(scope="session")
 def finished(cache, tmp_path_factory):
     """A small sweep that nothing disturbed."""
