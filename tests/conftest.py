@@ -7,10 +7,14 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from jaxvae.data import FILES, Dataset
+
+# small programs, compiled once and run for a moment; the commands under test compile as a user's do
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(autouse=True)
