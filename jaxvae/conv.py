@@ -19,7 +19,7 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxvae.precision import matmul, matmul_nt
+from jaxvae.precision import matmul, matmul_nt, read
 
 Images = Float[Array, "c size size n"]
 Output = Float[Array, "o out_size out_size n"]
@@ -77,6 +77,8 @@ def patches(x: Images, window: Window) -> Float[Array, "tc positions"]:
     The image is cut into blocks of stride × stride pixels, so that a kernel of 4×4 at stride 2 takes nine slices
     instead of sixteen and each of them is contiguous.
     """
+    if x.dtype == jnp.bfloat16:  # which XLA:CPU would convert to float32 and back to move
+        return lax.bitcast_convert_type(patches(lax.bitcast_convert_type(x, jnp.uint16), window), jnp.bfloat16)
     channels, size, _, batch = x.shape
     s, n = window.stride, window.positions(size)
     spans = window.spans()
@@ -120,16 +122,23 @@ def fold(columns: Float[Array, "tc positions"], window: Window, shape: tuple[int
 
 
 def as_matrix(kernel: Kernel, window: Window) -> Float[Array, "o tc"]:
-    """The kernel with its rows in the order of `patches`."""
+    """The kernel with its columns in the order of `patches`' rows."""
+    kernel = jnp.moveaxis(kernel, 3, 0)
+    pieces = [kernel[:, down.kernel_rows, across.kernel_rows] for down, across in window.tiles()]
+    return jnp.concatenate([piece.reshape(len(kernel), -1) for piece in pieces], 1)
+
+
+def as_rows(kernel: Kernel, window: Window) -> Float[Array, "tc o"]:
+    """The transpose of `as_matrix`."""
     pieces = [kernel[down.kernel_rows, across.kernel_rows] for down, across in window.tiles()]
-    return jnp.concatenate([piece.reshape(-1, kernel.shape[3]) for piece in pieces]).T
+    return jnp.concatenate([piece.reshape(-1, kernel.shape[3]) for piece in pieces])
 
 
-def as_kernel(matrix: Float[Array, "o tc"], window: Window) -> Kernel:
-    """The adjoint and inverse of `as_matrix`."""
+def as_kernel(rows: Float[Array, "tc o"], window: Window) -> Kernel:
+    """The adjoint and inverse of `as_rows`."""
     k = window.kernel
-    shape = jax.ShapeDtypeStruct((k, k, matrix.shape[1] // k**2, matrix.shape[0]), matrix.dtype)
-    return jax.linear_transpose(partial(as_matrix, window=window), shape)(matrix)[0]
+    shape = jax.ShapeDtypeStruct((k, k, rows.shape[0] // k**2, rows.shape[1]), rows.dtype)
+    return jax.linear_transpose(partial(as_rows, window=window), shape)(rows)[0]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
@@ -140,8 +149,8 @@ def convolve(x: Images, kernel: Kernel, bias: Bias, window: Window, relu: bool, 
 
 def _convolve_forward(x, kernel, bias, window, relu, precision):
     n = window.positions(x.shape[1])
-    seen = patches(x, window)
-    y = matmul(precision, as_matrix(kernel, window), seen).reshape(-1, n, n, x.shape[3])
+    kernel, seen = read(precision, kernel), patches(read(precision, x), window)
+    y = matmul(as_matrix(kernel, window), seen).reshape(-1, n, n, x.shape[3])
     y = y + bias[:, None, None, None]
     y = nn.relu(y) if relu else y
     return y, (x, kernel, seen, y)
@@ -150,9 +159,9 @@ def _convolve_forward(x, kernel, bias, window, relu, precision):
 def _convolve_backward(window, relu, precision, kept, g):
     x, kernel, seen, y = kept
     g = jnp.where(y > 0, g, 0) if relu else g
-    flat = g.reshape(g.shape[0], -1)
-    dkernel = as_kernel(matmul_nt(precision, flat, seen), window)
-    dx = fold(matmul(precision, as_matrix(kernel, window).T, flat), window, x.shape)
+    flat = read(precision, g).reshape(g.shape[0], -1)
+    dkernel = as_kernel(matmul_nt(seen, flat), window)
+    dx = fold(matmul(as_rows(kernel, window), flat), window, x.shape)
     return dx, dkernel, _per_channel(g)
 
 
@@ -169,7 +178,8 @@ def convolve_transposed(
 
 def _transposed_forward(x, kernel, bias, window, relu, precision):
     size = window.covered(x.shape[1])
-    columns = matmul(precision, as_matrix(kernel, window).T, x.reshape(x.shape[0], -1))
+    kernel, x = read(precision, kernel), read(precision, x)
+    columns = matmul(as_rows(kernel, window), x.reshape(x.shape[0], -1))
     y = fold(columns, window, (kernel.shape[2], size, size, x.shape[3])) + bias[:, None, None, None]
     y = nn.relu(y) if relu else y
     return y, (x, kernel, y)
@@ -178,9 +188,9 @@ def _transposed_forward(x, kernel, bias, window, relu, precision):
 def _transposed_backward(window, relu, precision, kept, g):
     x, kernel, y = kept
     g = jnp.where(y > 0, g, 0) if relu else g
-    seen = patches(g, window)
-    dkernel = as_kernel(matmul_nt(precision, x.reshape(x.shape[0], -1), seen), window)
-    return matmul(precision, as_matrix(kernel, window), seen).reshape(x.shape), dkernel, _per_channel(g)
+    seen = patches(read(precision, g), window)
+    dkernel = as_kernel(matmul_nt(seen, x.reshape(x.shape[0], -1)), window)
+    return matmul(as_matrix(kernel, window), seen).reshape(x.shape), dkernel, _per_channel(g)
 
 
 convolve_transposed.defvjp(_transposed_forward, _transposed_backward)

@@ -37,6 +37,10 @@ class Encoder(nn.Module):
     def __call__(self, x: Pictures) -> Normal:
         trunk = {"linear": linear_trunk, "conv": conv_trunk}[self.config.architecture]
         h = trunk(x, self.config.precision)
+        if self.config.architecture == "conv":
+            mean = BLDense(self.config.latent_dim, self.config.precision, name="mean")(h).T
+            log_std = BLDense(self.config.latent_dim, self.config.precision, name="log_std")(h).T
+            return Normal(mean, log_std)
         mean = dense(self.config.latent_dim, self.config.precision, "mean")(h)
         log_std = dense(self.config.latent_dim, self.config.precision, "log_std")(h)
         return Normal(mean, log_std)
@@ -51,6 +55,17 @@ class Decoder(nn.Module):
     def __call__(self, z: Codes) -> Pictures:
         head = {"linear": linear_head, "conv": conv_head}[self.config.architecture]
         return head(z, self.config.precision)
+
+
+class BLDense(nn.Module):
+    features: int
+    precision: str
+
+    @nn.compact
+    def __call__(self, x):
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[0], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return product(self.precision, kernel, x, (((0,), (0,)), ((), ()))) + bias[:, None]
 
 
 def linear_trunk(x: Pictures, precision: str) -> Float[Array, "b h"]:
@@ -70,12 +85,12 @@ def conv_trunk(x: Pictures, precision: str) -> Float[Array, "b h"]:
     h = Conv(32, K4, relu=True, precision=precision, name="conv1")(h)
     h = Conv(64, K4, relu=True, precision=precision, name="conv2")(h)
     h = Conv(128, K3, relu=True, precision=precision, name="conv3")(h)
-    return h.reshape(128 * 4 * 4, -1).T
+    return h.reshape(128 * 4 * 4, -1)
 
 
 def conv_head(z: Codes, precision: str) -> Pictures:
     """d – 128×4×4 – 64×7×7 – 32×14×14 – 1×28×28, the trunk mirrored."""
-    h = nn.relu(dense(128 * 4 * 4, precision, "latent")(z)).T.reshape(128, 4, 4, -1)
+    h = nn.relu(BLDense(128 * 4 * 4, precision, name="latent")(z.T)).reshape(128, 4, 4, -1)
     h = ConvTranspose(64, K3, relu=True, precision=precision, name="conv1")(h)
     h = ConvTranspose(32, K4, relu=True, precision=precision, name="conv2")(h)
     h = ConvTranspose(1, K4, precision=precision, name="conv3")(h)
