@@ -19,7 +19,7 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxvae.precision import matmul, matmul_nt, read
+from jaxvae.precision import matmul, matmul_nt, product, read
 
 Images = Float[Array, "c size size n"]
 Output = Float[Array, "o out_size out_size n"]
@@ -75,10 +75,16 @@ def patches(x: Images, window: Window) -> Float[Array, "tc positions"]:
     """What the kernel sees at each position, as columns (im2col).
 
     The image is cut into blocks of stride × stride pixels, so that a kernel of 4×4 at stride 2 takes nine slices
-    instead of sixteen and each of them is contiguous.
+    instead of sixteen and each of them is contiguous. Bfloat16 is moved as integers: XLA:CPU would turn it into
+    float32 and back, 3 ms of a training step of 34.
     """
-    if x.dtype == jnp.bfloat16:  # which XLA:CPU would convert to float32 and back to move
-        return lax.bitcast_convert_type(patches(lax.bitcast_convert_type(x, jnp.uint16), window), jnp.bfloat16)
+    if x.dtype == jnp.bfloat16:
+        bits = lax.bitcast_convert_type(x, jnp.uint16)
+        return lax.bitcast_convert_type(_patches(bits, window), jnp.bfloat16)
+    return _patches(x, window)
+
+
+def _patches(x, window):
     channels, size, _, batch = x.shape
     s, n = window.stride, window.positions(size)
     spans = window.spans()
@@ -122,7 +128,11 @@ def fold(columns: Float[Array, "tc positions"], window: Window, shape: tuple[int
 
 
 def as_matrix(kernel: Kernel, window: Window) -> Float[Array, "o tc"]:
-    """The kernel with its columns in the order of `patches`' rows."""
+    """The kernel with its columns in the order of `patches`' rows.
+
+    Turned before its pieces are joined: XLA would fold a transpose of the whole into the product, which then leaves
+    the fast kernels for bfloat16 (7 ms instead of 2 for a layer's output).
+    """
     kernel = jnp.moveaxis(kernel, 3, 0)
     pieces = [kernel[:, down.kernel_rows, across.kernel_rows] for down, across in window.tiles()]
     return jnp.concatenate([piece.reshape(len(kernel), -1) for piece in pieces], 1)
@@ -236,3 +246,19 @@ class ConvTranspose(_Convolution):
         kernel, bias = self.weights(x.shape[0])
         turned = lax.rev(kernel, (0, 1)).swapaxes(2, 3)
         return convolve_transposed(x, turned, bias, self.window, self.relu, self.precision)
+
+
+class BatchLastDense(nn.Module):
+    """`nn.Dense` with the same parameters and initialisers, on batch-last activations.
+
+    Turned around to batch first and back, 2048 × 100 numbers cost 2.4 ms of a training step of 36.
+    """
+
+    features: int
+    precision: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "i n"]) -> Float[Array, "o n"]:
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[0], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return product(self.precision, kernel, x, (((0,), (0,)), ((), ()))) + bias[:, None]

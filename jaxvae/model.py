@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from jaxvae.config import ModelConfig
 from jaxvae.distributions import Normal
-from jaxvae.networks import SIDE, Codes, Decoder, Encoder, Pictures
+from jaxvae.networks import DECODERS, ENCODERS, SIDE, Codes, Pictures
 
 Params = Any  # nested dictionaries of float32 arrays
 
@@ -22,8 +22,8 @@ class VAE(nn.Module):
     config: ModelConfig
 
     def setup(self):
-        self.encoder = Encoder(self.config)
-        self.decoder = Decoder(self.config)
+        self.encoder = ENCODERS[self.config.architecture](self.config)
+        self.decoder = DECODERS[self.config.architecture](self.config)
 
     def encode(self, images: Pictures) -> Normal:
         """q(z|x), mean and log-std of shape [b, z]."""

@@ -3,12 +3,14 @@
 In: images in [0, 1], or latent codes. Out: the parameters of q(z|x), or the logits of p(x|z).
 """
 
+from functools import partial
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxvae.config import ModelConfig
-from jaxvae.conv import Conv, ConvTranspose, Window
+from jaxvae.conv import BatchLastDense, Conv, ConvTranspose, Window
 from jaxvae.distributions import Normal
 from jaxvae.precision import product
 
@@ -28,70 +30,65 @@ def dense(features: int, precision: str, name: str) -> nn.Dense:
     return nn.Dense(features, dot_general=dot_general, name=name)
 
 
-class Encoder(nn.Module):
-    """q(z|x): a trunk, then a linear layer each for the mean and the log standard deviation."""
+class LinearEncoder(nn.Module):
+    """784 – 256 – d for the mean, d for the log standard deviation."""
 
     config: ModelConfig
 
     @nn.compact
     def __call__(self, x: Pictures) -> Normal:
-        trunk = {"linear": linear_trunk, "conv": conv_trunk}[self.config.architecture]
-        h = trunk(x, self.config.precision)
-        if self.config.architecture == "conv":
-            mean = BLDense(self.config.latent_dim, self.config.precision, name="mean")(h).T
-            log_std = BLDense(self.config.latent_dim, self.config.precision, name="log_std")(h).T
-            return Normal(mean, log_std)
-        mean = dense(self.config.latent_dim, self.config.precision, "mean")(h)
-        log_std = dense(self.config.latent_dim, self.config.precision, "log_std")(h)
-        return Normal(mean, log_std)
+        layer = partial(dense, precision=self.config.precision)
+        h = nn.relu(layer(HIDDEN, name="hidden")(x.reshape(-1, SIDE * SIDE)))
+        return Normal(
+            mean=layer(self.config.latent_dim, name="mean")(h),
+            log_std=layer(self.config.latent_dim, name="log_std")(h),
+        )
 
 
-class Decoder(nn.Module):
-    """p(x|z): the logits of independent Bernoulli pixels."""
+class LinearDecoder(nn.Module):
+    """d – 256 – 784."""
 
     config: ModelConfig
 
     @nn.compact
     def __call__(self, z: Codes) -> Pictures:
-        head = {"linear": linear_head, "conv": conv_head}[self.config.architecture]
-        return head(z, self.config.precision)
+        layer = partial(dense, precision=self.config.precision)
+        h = nn.relu(layer(HIDDEN, name="latent")(z))
+        return layer(SIDE * SIDE, name="pixels")(h).reshape(-1, SIDE, SIDE)
 
 
-class BLDense(nn.Module):
-    features: int
-    precision: str
+class ConvEncoder(nn.Module):
+    """1×28×28 – 32×14×14 – 64×7×7 – 128×4×4 – d and d, after DCGAN's discriminator (Radford et al. 2016)."""
+
+    config: ModelConfig
 
     @nn.compact
-    def __call__(self, x):
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[0], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return product(self.precision, kernel, x, (((0,), (0,)), ((), ()))) + bias[:, None]
+    def __call__(self, x: Pictures) -> Normal:
+        layer, conv = (partial(kind, precision=self.config.precision) for kind in (BatchLastDense, Conv))
+        h = jnp.moveaxis(x, 0, -1)[None]
+        h = conv(32, K4, relu=True, name="conv1")(h)
+        h = conv(64, K4, relu=True, name="conv2")(h)
+        h = conv(128, K3, relu=True, name="conv3")(h).reshape(128 * 4 * 4, -1)
+        return Normal(
+            mean=layer(self.config.latent_dim, name="mean")(h).T,
+            log_std=layer(self.config.latent_dim, name="log_std")(h).T,
+        )
 
 
-def linear_trunk(x: Pictures, precision: str) -> Float[Array, "b h"]:
-    """784 – 256."""
-    return nn.relu(dense(HIDDEN, precision, "hidden")(x.reshape(-1, SIDE * SIDE)))
+class ConvDecoder(nn.Module):
+    """d – 128×4×4 – 64×7×7 – 32×14×14 – 1×28×28, the encoder mirrored."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, z: Codes) -> Pictures:
+        layer, conv = (partial(kind, precision=self.config.precision) for kind in (BatchLastDense, ConvTranspose))
+        h = nn.relu(layer(128 * 4 * 4, name="latent")(z.T)).reshape(128, 4, 4, -1)
+        h = conv(64, K3, relu=True, name="conv1")(h)
+        h = conv(32, K4, relu=True, name="conv2")(h)
+        h = conv(1, K4, name="conv3")(h)
+        return jnp.moveaxis(h[0], -1, 0)
 
 
-def linear_head(z: Codes, precision: str) -> Pictures:
-    """d – 256 – 784."""
-    h = nn.relu(dense(HIDDEN, precision, "latent")(z))
-    return dense(SIDE * SIDE, precision, "pixels")(h).reshape(-1, SIDE, SIDE)
-
-
-def conv_trunk(x: Pictures, precision: str) -> Float[Array, "b h"]:
-    """1×28×28 – 32×14×14 – 64×7×7 – 128×4×4, after DCGAN's discriminator (Radford et al. 2016)."""
-    h = jnp.moveaxis(x, 0, -1)[None]
-    h = Conv(32, K4, relu=True, precision=precision, name="conv1")(h)
-    h = Conv(64, K4, relu=True, precision=precision, name="conv2")(h)
-    h = Conv(128, K3, relu=True, precision=precision, name="conv3")(h)
-    return h.reshape(128 * 4 * 4, -1)
-
-
-def conv_head(z: Codes, precision: str) -> Pictures:
-    """d – 128×4×4 – 64×7×7 – 32×14×14 – 1×28×28, the trunk mirrored."""
-    h = nn.relu(BLDense(128 * 4 * 4, precision, name="latent")(z.T)).reshape(128, 4, 4, -1)
-    h = ConvTranspose(64, K3, relu=True, precision=precision, name="conv1")(h)
-    h = ConvTranspose(32, K4, relu=True, precision=precision, name="conv2")(h)
-    h = ConvTranspose(1, K4, precision=precision, name="conv3")(h)
-    return jnp.moveaxis(h[0], -1, 0)
+ENCODERS = {"linear": LinearEncoder, "conv": ConvEncoder}  # q(z|x)
+DECODERS = {"linear": LinearDecoder, "conv": ConvDecoder}  # the logits of p(x|z), independent Bernoulli pixels

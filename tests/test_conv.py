@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxvae.conv import Conv, ConvTranspose, Window, fold, patches
+from jaxvae.conv import BatchLastDense, Conv, ConvTranspose, Window, fold, patches
 
 # size, channels in, channels out, window; MNIST's own windows first
 SHAPES = [
@@ -21,8 +21,18 @@ SHAPES = [
 IDS = [f"{s}px-{i}to{o}-k{w.kernel}s{w.stride}p{w.padding}" for s, i, o, w in SHAPES]
 
 
-def compare(ours, stock, x, tolerance=1e-5):
-    """Same parameter tree; same outputs and gradients for the same parameters and a random cotangent."""
+BFLOAT16 = [*SHAPES, (6, 3, 2, Window(2, 2, 0)), (5, 4, 3, Window(1, 1, 0))]  # those two: patches of a single piece
+BFLOAT16_IDS = [f"{s}px-{i}to{o}-k{w.kernel}s{w.stride}p{w.padding}" for s, i, o, w in BFLOAT16]
+
+
+def compare(ours, stock, x, tolerance=1e-5, read="float32"):
+    """Same parameter tree; same outputs and gradients for the same parameters and a random cotangent.
+
+    The stock layer is given what the products of `ours` read: everything but biases.
+    """
+
+    def rounded(tree):
+        return jax.tree.map(lambda leaf: leaf.astype(read).astype(jnp.float32) if leaf.ndim > 1 else leaf, tree)
 
     @jax.jit
     def both(key_params, key_out, x):
@@ -34,8 +44,8 @@ def compare(ours, stock, x, tolerance=1e-5):
             return jnp.moveaxis(ours.apply(params, jnp.moveaxis(x, (0, 3), (3, 0))), (0, 3), (3, 0))
 
         y, pull = jax.vjp(run_ours, params, x)
-        expected, expected_pull = jax.vjp(stock.apply, params, x)
-        cotangent = jax.random.normal(key_out, expected.shape)
+        expected, expected_pull = jax.vjp(stock.apply, *rounded((params, x)))
+        cotangent = rounded(jax.random.normal(key_out, expected.shape))
         return (fresh, stock_fresh), (y, expected), (pull(cotangent), expected_pull(cotangent))
 
     (fresh, stock_fresh), (y, expected), gradients = both(jax.random.key(0), jax.random.key(1), x)
@@ -84,17 +94,32 @@ def test_fused_relu_is_relu_after(module):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), fused, apart)
 
 
-def test_bfloat16_reads_rounded_inputs_and_accumulates_in_float32():
-    window = Window(3, 1, 1)
-    x = jax.random.normal(jax.random.key(0), (16, 8, 8, 4))
-    conv = Conv(8, window, precision="bfloat16")
-    params = conv.init(jax.random.key(1), x)
-    rounded = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16).astype(jnp.float32), params)
-    expected = Conv(8, window).apply(rounded, x.astype(jnp.bfloat16).astype(jnp.float32))
-    y = conv.apply(params, x)
-    assert y.dtype == jnp.float32
-    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
-    assert float(jnp.abs(y - Conv(8, window).apply(params, x)).max()) > 1e-4
+@pytest.mark.parametrize(("size", "channels", "features", "window"), BFLOAT16, ids=BFLOAT16_IDS)
+def test_bfloat16_is_the_stock_layer_on_rounded_inputs(size, channels, features, window):
+    """Values and gradients: every product reads rounded numbers and accumulates in float32."""
+    k, s, p = window
+    pad = k - 1 - p
+    x = jax.random.normal(jax.random.key(0), (5, size, size, channels))
+    for ours, stock in (
+        (Conv, nn.Conv(features, (k, k), (s, s), padding=((p, p), (p, p)), precision="highest")),
+        (ConvTranspose, nn.ConvTranspose(features, (k, k), (s, s), ((pad, pad), (pad, pad)), precision="highest")),
+    ):
+        compare(ours(features, window, precision="bfloat16"), stock, x, read="bfloat16")
+
+
+def test_batch_last_dense_is_nn_dense():
+    x = jax.random.normal(jax.random.key(0), (5, 12))
+    ours, stock = BatchLastDense(7), nn.Dense(7, precision="highest")
+    params = stock.init(jax.random.key(1), x)
+    jax.tree.map(np.testing.assert_array_equal, ours.init(jax.random.key(1), x.T), params)
+    y, pull = jax.vjp(lambda params, x: ours.apply(params, x.T).T, params, x)
+    expected, expected_pull = jax.vjp(stock.apply, params, x)
+    cotangent = jax.random.normal(jax.random.key(2), y.shape)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        (y, pull(cotangent)),
+        (expected, expected_pull(cotangent)),
+    )
 
 
 def test_conv_against_xla_in_double_precision():

@@ -1,0 +1,34 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxvae.precision import matmul, matmul_nt, product, read
+
+EDGES = [0.0, -0.0, 1.0, 1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-9, 3e38, 3.4e38, 1e-40, np.inf, -np.inf, np.nan]
+
+
+def test_reading_rounds_to_the_nearest_even_as_a_cast_does():
+    x = jnp.concatenate([jnp.asarray(EDGES, jnp.float32), 10.0 ** jax.random.uniform(jax.random.key(0), (1000,))])
+    found, expected = read("bfloat16", x), x.astype(jnp.bfloat16)
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(found.astype(jnp.float32), expected.astype(jnp.float32))
+
+
+def test_float32_is_read_as_it_is():
+    x = jax.random.normal(jax.random.key(0), (5,))
+    assert read("float32", x) is x
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_products_accumulate_in_float32(precision):
+    """A million ones: bfloat16 would stop counting at 256."""
+    ones = read(precision, jnp.ones((1, 1_000_000)))
+    assert float(matmul(ones, ones.T)[0, 0]) == float(matmul_nt(ones, ones)[0, 0]) == 1_000_000
+
+
+def test_products_are_differentiable_in_what_they_read():
+    a, b = jax.random.normal(jax.random.key(0), (3, 4)), jax.random.normal(jax.random.key(1), (4, 2))
+    da, db = jax.grad(lambda a, b: product("bfloat16", a, b, (((1,), (0,)), ((), ()))).sum(), argnums=(0, 1))(a, b)
+    np.testing.assert_allclose(da, jnp.broadcast_to(b.sum(1), (3, 4)), rtol=2e-2)
+    np.testing.assert_allclose(db, jnp.broadcast_to(a.sum(0)[:, None], (4, 2)), rtol=2e-2, atol=1e-2)
