@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxvae import __version__, plotting
-from jaxvae.checkpoint import Run, write_text
+from jaxvae.checkpoint import CheckpointError, Run, write_text
 from jaxvae.claims import Claim, Final
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset
@@ -104,6 +104,22 @@ def write_sweep(folder: Path, runs: Sequence[Run], about: dict[str, Any], sweep:
     results = [final(run)._asdict() | {"seconds": round(sum(e["seconds"] for e in run.metrics), 1)} for run in runs]
     content = {**sweep, **about, "results": results}
     write_text(folder / SWEEP, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_sweep(folder: Path) -> tuple[list[RunConfig], dict[str, Any]] | None:
+    """The runs in a folder's sweep.json and all that it says; None if there is none.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    path = folder / SWEEP
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return [RunConfig.from_json(run) for run in content["runs"]], content
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(f"{path} is damaged; use --fresh to start anew, or another --out") from None
 
 
 # ── figures ──────────────────────────────────────────────────────────────────────────────────────────────────────────

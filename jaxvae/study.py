@@ -6,8 +6,9 @@ In: run configurations, a dataset and a folder. Out: the folder, complete, and a
 from __future__ import annotations
 
 import itertools
-import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,10 +20,27 @@ from jaxvae.checkpoint import CheckpointError, Progress
 from jaxvae.config import InputError, RunConfig, differences
 from jaxvae.data import Dataset
 from jaxvae.objectives import Losses
+from jaxvae.precision import automatic
 from jaxvae.progress import Display
 from jaxvae.sweep import Epoch, check, sweep
 
 _reconstruct = jax.jit(engine.reconstruct, static_argnums=0)
+
+
+def settle_precision(runs: list[RunConfig], folder: Path | None) -> list[RunConfig]:
+    """`runs` in the precision that suits the machine best; those begun in `folder` keep theirs, and lend it."""
+    kept: dict[str, str] = {}
+    for run in runs:
+        if folder and checkpoint.newest(folder / run.name):
+            there, _ = checkpoint.read_config(folder / run.name)
+            kept[run.name] = kept[run.model.architecture] = there.model.precision
+    for architecture in {run.model.architecture for run in runs} - kept.keys():
+        kept[architecture] = automatic(architecture)
+    return [_in_precision(run, kept.get(run.name, kept[run.model.architecture])) for run in runs]
+
+
+def _in_precision(run: RunConfig, precision: str) -> RunConfig:
+    return replace(run, model=replace(run.model, precision=precision))
 
 
 class Study:
@@ -66,7 +84,8 @@ class Study:
         for name, progress in self.progress.items():
             checkpoint.settle(self.folder / name, progress)
         for run in self.runs:
-            if run.name not in self.progress or self.progress[run.name].epoch < run.epochs:
+            finished = run.name in self.progress and self.progress[run.name].epoch == run.epochs
+            if not finished or checkpoint.read_config(self.folder / run.name)[0] != run:
                 checkpoint.write_config(self.folder / run.name, run, self.about)
         done = {name: progress.epoch for name, progress in self.progress.items()}
         behind, total = sum(done.values()), sum(run.epochs for run in self.runs)
@@ -75,7 +94,10 @@ class Study:
         if not quiet:
             head = f"{len(self.runs)} runs of {results.caption(self.dataset)} on {device['count']} × {device['kind']}"
             going_on = f", going on after {behind} of {total} epochs" if done else ""
+            read = {run.model.architecture: run.model.precision for run in self.runs}
+            precisions = ", ".join(f"{precision} in {architecture}" for architecture, precision in read.items())
             self.console.print(f"{head}{going_on}; writing {self.folder}/")
+            self.console.print(f"matrix products read {precisions} models")
         states = {name: progress.state for name, progress in self.progress.items()}
         images = len(self.dataset.train_images)
         console = Console(quiet=True) if quiet else self.console
@@ -91,40 +113,43 @@ class Study:
         folder = self.folder / run.name
         if checkpoint.newest(folder) is None:
             return None
-        found, about = checkpoint.read_config(folder)
-        conflicts = differences(found, run)
-        there, now = about.get("dataset", {}).get("fingerprint"), self.about["dataset"]["fingerprint"]
-        if there != now:
-            conflicts.append(f"dataset {str(there)[:12]} there, {now[:12]} now")
+        there, about = checkpoint.read_config(folder)
         progress = checkpoint.read(folder)
-        if progress and progress.epoch > run.epochs:
-            conflicts.append(f"epochs {progress.epoch} there, {run.epochs} now")
-        if conflicts:
+        if conflicts := self._conflicts(there, progress.epoch if progress else 0, about, run):
             raise CheckpointError(
                 f"{folder} holds another run ({'; '.join(conflicts)}); use --fresh to start anew, or another --out"
             )
         return progress
 
     def _keep_results(self) -> None:
-        """Refuses a folder with the results of runs that this study lacks: they would be written over."""
-        path = self.folder / results.SWEEP
-        if not path.exists():
+        """Refuses a folder whose results this study would write over with those of other runs.
+
+        Results without their checkpoints, as a clone has them, may come again in another precision.
+        """
+        if not (found := results.read_sweep(self.folder)):
             return
-        try:
-            there = [RunConfig.from_json(run) for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
-        except (ValueError, KeyError, TypeError):
-            raise CheckpointError(f"{path} is damaged; use --fresh to start anew, or another --out") from None
+        there, about = found
         now = {run.name: run for run in self.runs}
 
         def lost(run: RunConfig) -> bool:
             new = now.get(run.name)
-            return new is None or bool(differences(run, new)) or run.epochs > new.epochs
+            return not new or bool(self._conflicts(_in_precision(run, new.model.precision), run.epochs, about, new))
 
         if names := [run.name for run in there if lost(run)]:
             raise CheckpointError(
                 f"{self.folder} holds results that this sweep lacks or would change ({', '.join(names)}); "
                 "use another --out, or --fresh to start anew"
             )
+
+    def _conflicts(self, there: RunConfig, epochs: int, about: dict[str, Any], run: RunConfig) -> list[str]:
+        """What keeps `run` on this study's data from continuing what is there after `epochs` epochs."""
+        conflicts = differences(there, run)
+        data, ours = about.get("dataset", {}).get("fingerprint"), self.about["dataset"]["fingerprint"]
+        if data != ours:
+            conflicts.append(f"dataset {str(data)[:12]} there, {ours[:12]} now")
+        if epochs > run.epochs:
+            conflicts.append(f"epochs {epochs} there, {run.epochs} now")
+        return conflicts
 
     def _keep(self, report: Epoch) -> None:
         """Makes the epoch permanent: once this returns, an interrupted study goes on from here."""

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvae.precision import matmul, matmul_nt, product, read
+from jaxvae import precision as precision_module
+from jaxvae.precision import automatic, matmul, matmul_nt, product, read
 
 EDGES = [0.0, -0.0, 1.0, 1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-9, 3e38, 3.4e38, 1e-40, np.inf, -np.inf, np.nan]
 
@@ -32,3 +33,20 @@ def test_products_are_differentiable_in_what_they_read():
     da, db = jax.grad(lambda a, b: product("bfloat16", a, b, (((1,), (0,)), ((), ()))).sum(), argnums=(0, 1))(a, b)
     np.testing.assert_allclose(da, jnp.broadcast_to(b.sum(1), (3, 4)), rtol=2e-2)
     np.testing.assert_allclose(db, jnp.broadcast_to(a.sum(0)[:, None], (4, 2)), rtol=2e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(("speed_up", "expected"), [(2.0, "bfloat16"), (1.1, "float32"), (0.5, "float32")])
+def test_automatic_takes_bfloat16_where_it_is_much_faster(speed_up, expected, monkeypatch):
+    monkeypatch.setattr(precision_module, "_speed_up", lambda: speed_up)
+    assert automatic("conv") == expected
+    assert automatic("linear") == "float32"
+
+
+def test_another_backend_is_not_asked(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(precision_module, "_speed_up", lambda: 10.0)
+    assert automatic("conv") == "float32"
+
+
+def test_the_speed_up_is_one_of_products():
+    assert 0.01 < precision_module._speed_up() < 100

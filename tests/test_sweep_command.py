@@ -274,3 +274,35 @@ def test_more_epochs_train_only_what_is_missing(finished, cache, tmp_path):
     rows = (out / "metrics.csv").read_text().splitlines()
     assert rows[:4] == (finished[0] / "metrics.csv").read_text().splitlines()[:4]
     assert jaxvae.load(out / "linear-2").config.epochs == 5
+
+
+def test_a_clones_results_may_come_again_in_another_precision_but_not_from_other_data(finished, cache, tmp_path):
+    import shutil
+
+    out = shutil.copytree(finished[0], tmp_path / "clone", ignore=shutil.ignore_patterns("linear-*"))
+    before = (out / "metrics.csv").read_bytes()
+    arguments = [*QUICK, "--architectures", "linear", "--latent-dims", 2, 3, "--out", out, "--precision", "bfloat16"]
+    code, _, err = run([*arguments, "--limit", 180], cache)
+    assert code == 2
+    assert "holds results that this sweep lacks or would change (linear-2, linear-3)" in err
+    assert (out / "metrics.csv").read_bytes() == before
+    code, printed, err = run(arguments, cache)
+    assert code == 0, err
+    assert "matrix products read bfloat16 in linear models" in printed
+    code, _, err = run([*arguments[:-1], "float32"], cache)
+    assert code == 2
+    assert "precision bfloat16 there, float32 now" in err
+    code, printed, err = run(arguments[:-2], cache)  # auto
+    assert code == 0, err
+    assert "matrix products read bfloat16 in linear models" in printed
+
+
+def test_asking_for_fewer_epochs_after_a_stop_is_what_the_configuration_says(finished, cache, tmp_path):
+    import shutil
+
+    out = shutil.copytree(finished[0], tmp_path / "fewer")
+    path = out / "linear-2" / "config.json"
+    path.write_text(path.read_text().replace('"epochs": 3', '"epochs": 7'))
+    code, _, err = run([*QUICK, "--architectures", "linear", "--latent-dims", 2, 3, "--out", out], cache)
+    assert code == 0, err
+    assert jaxvae.load(out / "linear-2").config.epochs == 3
