@@ -45,7 +45,7 @@ def read(precision: str, x: Float[Array, "..."]) -> Float[Array, "..."]:
     """`x` as a product reads it: itself, or rounded to the nearest bfloat16, ties to even.
 
     The rounding is `x.astype(jnp.bfloat16)` in integers, which XLA:CPU vectorises: 0.07 ms against 0.30 for 627,200
-    numbers.
+    numbers. It has no derivative: it is for functions that bring their own, as the convolutions do.
     """
     if x.dtype == precision:
         return x
