@@ -14,7 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from jaxvae.config import ARCHITECTURES, InputError, ModelConfig, RunConfig, TrainConfig
+from jaxvae.config import ARCHITECTURES, ConfigError, InputError, ModelConfig, RunConfig, TrainConfig
+from jaxvae.machine import own_cache_dir
 
 EXAMPLES = """\
 examples:
@@ -77,8 +78,13 @@ def parser() -> argparse.ArgumentParser:
     machine = parser.add_argument_group("machine")
     machine.add_argument(
         "--strategy", default="auto", metavar="S",
-        help="loop: each run by itself, as many side by side as there are devices (CPU cores); vmap: the runs of an "
+        help="loop: each run by itself, as many side by side as there are workers or devices; vmap: the runs of an "
         "architecture as one program; auto: loop on CPU, vmap elsewhere (default: auto)",
+    )  # fmt: skip
+    machine.add_argument(
+        "--workers", default="auto", metavar="N",
+        help="processes that train side by side, each on an equal share of the cores; 1: this process alone, on all of "
+        "them; auto: on CPU one for each core, as long as there are runs for them, else 1 (default: auto)",
     )  # fmt: skip
     machine.add_argument(
         "--precision", default="auto", metavar="P",
@@ -114,6 +120,21 @@ def grid(options: argparse.Namespace) -> list[RunConfig]:
     ]
 
 
+def workers(asked: str, runs: int) -> int:
+    """`--workers` as a number.
+
+    Raises:
+        ConfigError: it is neither `auto` nor a whole number.
+    """
+    from jaxvae.sweep import automatic_workers
+
+    if asked == "auto":
+        return automatic_workers(runs)
+    if not asked.isdecimal():
+        raise ConfigError(f"workers must be auto or a whole number of at least 1, not {asked!r}")
+    return int(asked)
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
@@ -122,6 +143,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+    except RuntimeError as error:
+        if type(error).__name__ != "WorkerError":  # its module imports JAX
+            raise
+        print(f"error: {error}; give the same command again to go on", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         again = "the same command, without --fresh," if options.fresh else "the same command again"
         print(f"\nstopped; give {again} to go on from the last finished epoch", file=sys.stderr)
@@ -130,9 +156,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace, runs: list[RunConfig]) -> int:
-    # a CPU device for each core: looped runs then train side by side, which is faster than one run on all cores
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(max(1, min(cores, len(runs)))))
+    # compiled programs are kept for the next time; small ones too, as all of these are
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(own_cache_dir() / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
     import jax
 
@@ -155,7 +181,7 @@ def run(options: argparse.Namespace, runs: list[RunConfig]) -> int:
         runs = settle_precision(runs, None if options.fresh else folder)
     study = Study(folder, runs, dataset)
     started = time.perf_counter()
-    study.train(options.strategy, fresh=options.fresh, quiet=options.quiet)
+    study.train(options.strategy, workers(options.workers, len(runs)), fresh=options.fresh, quiet=options.quiet)
     study.write(wall_seconds=time.perf_counter() - started)
     return 0
 

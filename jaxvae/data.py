@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxvae.config import InputError
+from jaxvae.machine import cache_dir, expanded, writable
 
 PUBLISHED = ("mnist", "fashion_mnist", "kmnist")
 NAMES = ("auto", *PUBLISHED, "digits")
@@ -114,21 +114,6 @@ def checked(dataset: Dataset) -> Dataset:
 # ── the cache ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def cache_dir() -> Path:
-    """Where prepared arrays are kept: `$JAXVAE_CACHE_DIR`, else `jaxvae` in the user's cache folder."""
-    if folder := os.environ.get("JAXVAE_CACHE_DIR"):
-        return expanded(folder)
-    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "jaxvae"
-
-
-def expanded(path: str | os.PathLike) -> Path:
-    """The path with `~` filled in."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise DataError(f"{path} cannot be resolved: there is no such home folder; write it out") from None
-
-
 def _digits() -> Dataset:
     from jaxvae import digits
 
@@ -161,15 +146,3 @@ def keep(dataset: Dataset, origin: str) -> Dataset:
             f"{path} cannot be written ({error.strerror or error}); set JAXVAE_CACHE_DIR to a writable folder"
         ) from None
     return dataset
-
-
-def writable(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"{folder} cannot be made ({error.strerror}); set JAXVAE_CACHE_DIR to a writable folder"
-        ) from None
-    if not os.access(folder, os.W_OK):
-        raise DataError(f"{folder} is not writable; set JAXVAE_CACHE_DIR to a writable folder")
-    return folder

@@ -4,6 +4,7 @@ Every figure's title says which data it was made from.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -89,14 +90,10 @@ def by_dimension(models: Sequence[Curve], data: str) -> Figure:
 def evolution(originals: np.ndarray, reconstructions: np.ndarray, epochs: Sequence[int], title: str) -> Figure:
     """Reconstructions as they improve: originals [n, 28, 28] on top, then a row for each of `epochs`."""
     rows = [("original", originals)] + [(f"epoch {e}", reconstructions[e]) for e in epochs]
-    n = len(originals)
-    figure = _tight(1.1 + 0.62 * n, 0.75 + 0.62 * len(rows))
-    axes = figure.subplots(len(rows), n, squeeze=False)
-    for row, (label, images) in zip(axes, rows, strict=True):
-        for ax, image in zip(row, images, strict=True):
-            _picture(ax, image)
-        weight = "bold" if label == "original" else "normal"
-        row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9, fontweight=weight)
+    figure = _tight(1.1 + 0.62 * len(originals), 0.75 + 0.62 * len(rows))
+    ax = figure.subplots()
+    _strips(ax, rows)
+    ax.get_yticklabels()[0].set_fontweight("bold")
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -105,15 +102,10 @@ def comparison(cells: Sequence[Sequence[tuple[str, np.ndarray, np.ndarray]]], ti
     """A table of models: each cell is (title, originals, reconstructions), the originals above."""
     n = len(cells[0][0][1])
     figure = _tight((0.6 + 0.56 * n) * len(cells[0]), 0.5 + 1.5 * len(cells))
-    boxes = figure.subfigures(len(cells), len(cells[0]), squeeze=False)
-    for box_row, cell_row in zip(boxes, cells, strict=True):
-        for box, (name, originals, reconstructions) in zip(box_row, cell_row, strict=True):
-            axes = box.subplots(2, n, squeeze=False)
-            for ax, image in zip(axes.flat, [*originals, *reconstructions], strict=True):
-                _picture(ax, image)
-            axes[0, 0].set_ylabel("original", rotation=0, ha="right", va="center", fontsize=8)
-            axes[1, 0].set_ylabel("model", rotation=0, ha="right", va="center", fontsize=8)
-            box.suptitle(name, fontsize=10)
+    axes = figure.subplots(len(cells), len(cells[0]), squeeze=False)
+    for ax, (name, originals, reconstructions) in zip(axes.flat, chain(*cells), strict=True):
+        _strips(ax, [("original", originals), ("model", reconstructions)])
+        ax.set_title(name, fontsize=10)
     figure.suptitle(title, fontsize=12)
     return figure
 
@@ -162,12 +154,26 @@ def _tight(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout=layout)
 
 
+def _strips(ax: Axes, rows: Sequence[tuple[str, np.ndarray]]) -> None:
+    """Rows of images [n, 28, 28] with their labels, as a single picture: an axis for each would take seconds."""
+    tiles = np.stack([images for _, images in rows])
+    tiles = np.pad(tiles, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=_white(tiles))
+    r, n, side, _ = tiles.shape
+    _picture(ax, tiles.transpose(0, 2, 1, 3).reshape(r * side, n * side))
+    ax.set_yticks([(i + 0.5) * side - 0.5 for i in range(r)], [label for label, _ in rows], fontsize=9)
+    ax.tick_params(length=0)
+
+
 def _picture(ax: Axes, image: np.ndarray) -> None:
-    ax.imshow(image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1, interpolation="nearest")
+    ax.imshow(image, cmap="gray", vmin=0, vmax=_white(image), interpolation="nearest")
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(False)
+
+
+def _white(image: np.ndarray) -> int:
+    return 255 if image.dtype == np.uint8 else 1
 
 
 def _colours(sizes: Sequence[int]) -> dict[int, str]:

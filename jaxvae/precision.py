@@ -3,12 +3,16 @@
 In: the name of a precision and arrays. Out: their product, accumulated in float32.
 """
 
+import contextlib
+import json
 import time
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
+
+from jaxvae.machine import own_cache_dir
 
 FASTER = 1.3  # bfloat16 is worth its rounding from this ratio on
 
@@ -22,7 +26,19 @@ def automatic(architecture: str) -> str:
     """
     if architecture != "conv" or jax.default_backend() != "cpu":
         return "float32"
-    return "bfloat16" if _speed_up() >= FASTER else "float32"
+    return "bfloat16" if _known_speed_up() >= FASTER else "float32"
+
+
+def _known_speed_up() -> float:
+    """`_speed_up`, measured once on a machine: asked again, it gives the same answer."""
+    path = own_cache_dir() / f"bfloat16-speed-up-jax-{jax.__version__}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return float(json.loads(path.read_text()))
+    speed_up = _speed_up()
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(speed_up))
+    return speed_up
 
 
 def _speed_up() -> float:

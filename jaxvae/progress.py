@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from jaxvae.config import RunConfig
-from jaxvae.sweep import Epoch
+from jaxvae.workers import Epoch
 
 
 class Display:

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxvae.data import FILES, AbsentError, DataError, Dataset, cache_dir, cached, checked, expanded, keep, writable
+from jaxvae.data import FILES, AbsentError, DataError, Dataset, cached, checked, keep
+from jaxvae.machine import cache_dir, expanded, writable
 
 PREFLIGHT_SECONDS = 4.0
 LARGEST = 2**30  # bytes that an IDX file may claim to hold

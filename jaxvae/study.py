@@ -10,21 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxvae import checkpoint, claims, engine, results
+from jaxvae import checkpoint, claims, results
 from jaxvae.checkpoint import CheckpointError, Progress
 from jaxvae.config import InputError, RunConfig, differences
 from jaxvae.data import Dataset
 from jaxvae.objectives import Losses
 from jaxvae.precision import automatic
 from jaxvae.progress import Display
-from jaxvae.sweep import Epoch, check, sweep
-
-_reconstruct = jax.jit(engine.reconstruct, static_argnums=0)
+from jaxvae.sweep import check, sweep
+from jaxvae.workers import Epoch
 
 
 def settle_precision(runs: list[RunConfig], folder: Path | None) -> list[RunConfig]:
@@ -67,15 +65,18 @@ class Study:
 
     # ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def train(self, strategy: str = "auto", *, fresh: bool = False, quiet: bool = False) -> None:
+    def train(self, strategy: str = "auto", workers: int = 1, *, fresh: bool = False, quiet: bool = False) -> None:
         """Brings every run to its number of epochs, from where the folder has it, or `fresh` from the beginning.
+
+        `strategy` and `workers` are those of `jaxvae.sweep.sweep`.
 
         Raises:
             CheckpointError: the folder holds a damaged checkpoint, runs that differ from these, or results that
                 would be lost.
-            ConfigError: see `sweep`.
+            ConfigError: see `jaxvae.sweep.check`.
+            WorkerError: a worker process was ended from outside.
         """
-        check(self.runs, self.dataset, strategy)
+        check(self.runs, self.dataset, strategy, workers)
         if fresh:
             self._move_aside()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -89,10 +90,16 @@ class Study:
                 checkpoint.write_config(self.folder / run.name, run, self.about)
         done = {name: progress.epoch for name, progress in self.progress.items()}
         behind, total = sum(done.values()), sum(run.epochs for run in self.runs)
-        self.how = {"strategy": strategy, "epochs_trained_before": behind, "epochs_trained": total - behind}
-        device = self.about["device"]
+        self.how = {
+            "strategy": strategy,
+            "workers": workers,
+            "epochs_trained_before": behind,
+            "epochs_trained": total - behind,
+        }
         if not quiet:
-            head = f"{len(self.runs)} runs of {results.caption(self.dataset)} on {device['count']} × {device['kind']}"
+            device = self.about["device"]
+            places = f"{device['count']} × {device['kind']}" if workers == 1 else f"{workers} worker processes"
+            head = f"{len(self.runs)} runs of {results.caption(self.dataset)} on {places}"
             going_on = f", going on after {behind} of {total} epochs" if done else ""
             read = {run.model.architecture: run.model.precision for run in self.runs}
             precisions = ", ".join(f"{precision} in {architecture}" for architecture, precision in read.items())
@@ -107,7 +114,9 @@ class Study:
                 self._keep(report)
                 display.epoch(report)
 
-            sweep(self.runs, self.dataset, strategy=strategy, states=states, on_epoch=on_epoch)
+            flat = self.probes.reshape(-1, 28, 28)
+            how = {"strategy": strategy, "workers": workers}
+            sweep(self.runs, self.dataset, **how, states=states, on_epoch=on_epoch, probes=flat)
 
     def _resume(self, run: RunConfig) -> Progress | None:
         folder = self.folder / run.name
@@ -153,9 +162,7 @@ class Study:
 
     def _keep(self, report: Epoch) -> None:
         """Makes the epoch permanent: once this returns, an interrupted study goes on from here."""
-        run, folder = report.run, self.folder / report.run.name
-        flat = self.probes.reshape(-1, 28, 28)
-        pictures = np.asarray(_reconstruct(run.model, report.state.params, flat)).reshape(self.probes.shape)
+        run, pictures = report.run, np.reshape(report.reconstructions, self.probes.shape)  # type: ignore[arg-type]
         entry = {
             "epoch": report.epoch,
             "train": _plain(report.train),
@@ -166,7 +173,7 @@ class Study:
         history = [*before.history, entry] if before else [entry]
         images = np.concatenate([before.reconstructions, pictures[None]]) if before else pictures[None]
         self.progress[run.name] = Progress(report.state, history, images)
-        checkpoint.save(folder, self.progress[run.name])
+        checkpoint.save(self.folder / run.name, self.progress[run.name])
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

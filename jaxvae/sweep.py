@@ -1,4 +1,4 @@
-"""Many runs at once: runs that can share a compiled program are vmapped, the others are dealt over the devices.
+"""Many runs at once: runs that can share a compiled program are vmapped, the others dealt over devices or processes.
 
 In: run configurations, a dataset, states to continue from. Out: the final states; every epoch is reported on the way.
 """
@@ -7,35 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxvae import engine
-from jaxvae.config import ConfigError, Hypers, ModelConfig, RunConfig, TrainConfig
+from jaxvae import engine, machine
+from jaxvae.config import ConfigError, RunConfig
 from jaxvae.data import Dataset
 from jaxvae.engine import TrainState
-from jaxvae.model import resize_latent
-from jaxvae.objectives import Losses
+from jaxvae.workers import DeviceWorker, Epoch, ProcessWorker, Work, on_host, process_workers
 
 STRATEGIES = ("auto", "vmap", "loop")
 POLL_SECONDS = 0.002
 
-
-class Epoch(NamedTuple):
-    """What a run reports after each epoch, and once before training as epoch 0."""
-
-    run: RunConfig
-    epoch: int
-    state: TrainState
-    train: Losses | None  # running means of the epoch; none before training
-    test: Losses
-    seconds: float  # from the epoch's dispatch to its results, shared by the runs of a vmapped group
+Place = DeviceWorker | ProcessWorker
 
 
 def sweep(
@@ -43,62 +30,57 @@ def sweep(
     dataset: Dataset,
     *,
     strategy: str = "auto",
+    workers: int = 1,
     states: Mapping[str, TrainState] | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    probes: np.ndarray | None = None,
     devices: Sequence[Any] | None = None,
 ) -> dict[str, TrainState]:
-    """Trains `runs` and returns their final states by name.
+    """Trains `runs` and returns their final states by name, as host arrays.
 
     Args:
-        strategy: `loop` trains each run by itself, as many at a time as there are devices; `vmap` trains runs of one
-            architecture and batch size as one program, latent sizes padded to the largest; `auto` loops on CPU, where
-            a prototype's step of five conv models took 57 ms looped and 82 ms vmapped; it vmaps elsewhere,
-            which no GPU has confirmed yet.
+        strategy: `loop` trains each run by itself, as many at a time as there are workers or devices; `vmap` trains
+            runs of one architecture, precision and batch size as one program, latent sizes padded to the largest, in
+            as many parts as memory asks for; `auto` loops on CPU, where a prototype's step of five conv models took
+            57 ms looped and 82 ms vmapped; it vmaps elsewhere, which no GPU has confirmed yet.
+        workers: processes to compute in, on CPU only, each with an equal share of the cores; 1 computes in this
+            process. The bits of the results depend on the threads that a share has. A script that asks for more than
+            one must guard what it does by `if __name__ == "__main__":`, as the processes import it.
         states: for a run to be continued, its state after a whole number of epochs.
-        on_epoch: called in the calling thread, in the order in which epochs end, while the devices go on.
-        devices: of type `jax.Device`; default all local ones.
+        on_epoch: called in the calling thread, in the order in which epochs end, while training goes on.
+        probes: images whose reconstructions each epoch reports, bytes [n, 28, 28]; or none.
+        devices: of type `jax.Device`, for one worker; default all local ones.
 
     Raises:
         ConfigError: see `check`.
+        WorkerError: a worker process was ended from outside.
     """
-    check(runs, dataset, strategy)
-    devices = devices or jax.local_devices()
-    vmapped = strategy == "vmap" or (strategy == "auto" and devices[0].platform != "cpu")
-    images = len(dataset.train_images)
-    waiting = deque(_Group(members, vmapped, images) for members in _grouped(runs, states or {}, vmapped))
-    devices = devices[: len(waiting)]
-    data = {device: jax.device_put((dataset.train_images, dataset.test_images), device) for device in devices}
-    finished: dict[str, TrainState] = {}
-
-    idle: deque[Any] = deque(devices)
-    busy: list[_Group] = []
-    while waiting or busy:
-        while waiting and idle:
-            device = idle.popleft()
-            busy.append(waiting.popleft())
-            busy[-1].begin(device, *data[device])
-        group = next((group for group in busy if group.ready()), None)
-        if group is None:
-            time.sleep(POLL_SECONDS)
-            continue
-        for report in group.reports():
-            on_epoch(report)
-        # only now: a device takes its work in order, and what the callback asks of it would wait for the epoch's end
-        if not group.proceed():
-            busy.remove(group)
-            idle.append(group.device)
-            finished |= group.states()
+    check(runs, dataset, strategy, workers)
+    vmapped = strategy == "vmap" or (strategy == "auto" and _platform(devices) != "cpu")
+    groups = _grouped(runs, states or {}, vmapped, len(dataset.train_images))
+    places = _workers(workers, devices, sum(not group.done for group in groups), dataset, probes)
+    try:
+        _train(groups, places, on_epoch)
+    finally:
+        for place in places:
+            place.close()
+    finished = {run.name: state for group in groups for run, state in zip(group.runs, group.states, strict=True)}
     return {run.name: finished[run.name] for run in runs}
 
 
-def check(runs: Sequence[RunConfig], dataset: Dataset, strategy: str) -> None:
+def check(runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: int = 1) -> None:
     """Says what is wrong with a sweep before it starts.
 
     Raises:
-        ConfigError: two runs of one name, a batch larger than the training set, an unknown strategy.
+        ConfigError: two runs of one name, a batch larger than the training set, an unknown strategy, worker processes
+            that are fewer than one or have no CPU to work on.
     """
     if strategy not in STRATEGIES:
         raise ConfigError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
+    if workers < 1:
+        raise ConfigError(f"workers must be a whole number of at least 1, not {workers}")
+    if workers > 1 and (platform := _platform()) != "cpu":
+        raise ConfigError(f"workers must be 1 on a {platform}, which one process fills; {workers} are for a CPU")
     names = [run.name for run in runs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"two runs are named {twice[0]}: a name may differ only in architecture, latent size, seed")
@@ -108,104 +90,135 @@ def check(runs: Sequence[RunConfig], dataset: Dataset, strategy: str) -> None:
             raise ConfigError(f"batch_size {run.train.batch_size} is larger than the training set of {images} images")
 
 
-def _grouped(runs: Sequence[RunConfig], states: Mapping[str, TrainState], vmapped: bool):
-    """Lists of (run, state or None) that train together.
+def automatic_workers(runs: int) -> int:
+    """How many processes suit a sweep: on CPU one for each core, as long as there are runs for them, else one.
 
-    First one of each architecture, so that the time left can soon be told; then the longest-running, so that the
-    devices end together.
+    Two single-threaded processes side by side took 0.69 of the time of one process with two threads for conv models,
+    and 0.77 for linear ones (bfloat16 and float32, two cores of an AMD EPYC, Zen 5).
     """
-    groups: dict[object, list[tuple[RunConfig, TrainState | None]]] = {}
+    return max(1, min(len(machine.cores()), runs)) if _platform() == "cpu" else 1
+
+
+def _platform(devices: Sequence[Any] | None = None) -> str:
+    return devices[0].platform if devices else jax.default_backend()
+
+
+def _workers(
+    count: int, devices: Sequence[Any] | None, groups: int, dataset: Dataset, probes: np.ndarray | None
+) -> list[Place]:
+    if count > 1:
+        return [*process_workers(count, dataset, probes)] if groups else []
+    return [DeviceWorker(device, dataset, probes) for device in (devices or jax.local_devices())[:groups]]
+
+
+# ── who trains what, and when ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclasses.dataclass(eq=False)
+class _Group:
+    """Runs that go through one program, an epoch at a time."""
+
+    runs: tuple[RunConfig, ...]
+    states: tuple[TrainState, ...]  # none before epoch 0
+    epoch: int  # the last one behind them; −1 before epoch 0
+    vmapped: bool
+
+    @property
+    def done(self) -> bool:
+        return self.epoch >= self.runs[0].epochs
+
+    def work(self) -> Work:
+        return Work(self.runs, self.states, self.epoch + 1, self.vmapped)
+
+    def advance(self, reports: Sequence[Epoch]) -> None:
+        self.states = tuple(report.state for report in reports)
+        self.epoch += 1
+
+    def halves(self) -> list[_Group]:
+        middle = len(self.runs) // 2
+        return [
+            _Group(self.runs[half], self.states[half], self.epoch, self.vmapped)
+            for half in (slice(None, middle), slice(middle, None))
+        ]
+
+
+def _grouped(runs: Sequence[RunConfig], states: Mapping[str, TrainState], vmapped: bool, images: int) -> list[_Group]:
+    """First one of each architecture, so that the time left can soon be told; then the longest-running."""
+    groups: dict[object, list[RunConfig]] = {}
+    epoch = {
+        run.name: int(states[run.name].step) // engine.steps_per_epoch(run.train, images) if run.name in states else -1
+        for run in runs
+    }
     first = {run.model.architecture: run.name for run in reversed(runs)}
     for run in sorted(runs, key=lambda run: (run.name not in first.values(), run.model.architecture != "conv")):
-        state = states.get(run.name)
-        at = -1 if state is None else int(state.step)
         model = dataclasses.replace(run.model, latent_dim=1)
-        together = (model, run.train, run.epochs, at) if vmapped else run.name
-        groups.setdefault(together, []).append((run, state))
-    return groups.values()
-
-
-class _Group:
-    """Runs that go through one program on one device, an epoch at a time."""
-
-    def __init__(self, members: list[tuple[RunConfig, TrainState | None]], vmapped: bool, images: int):
-        self.runs = [run for run, _ in members]
-        self.fresh = members[0][1] is None
-        self._states = [_init(run.model, np.uint32(run.seed)) if state is None else state for run, state in members]
-        first = self.runs[0]
-        self.vmapped, self.train, self.epochs = vmapped, first.train, first.epochs
-        self.model = dataclasses.replace(first.model, latent_dim=max(run.model.latent_dim for run in self.runs))
-        self.epoch = int(self._states[0].step) // engine.steps_per_epoch(self.train, images)
-
-    def begin(self, device: Any, train_images: jax.Array, test_images: jax.Array) -> None:
-        self.device, self._train_images, self._test_images = device, train_images, test_images
-        hypers = [
-            Hypers(np.float32(rate), np.float32(beta), np.int32(d))
-            for rate, beta, d in (run.hypers for run in self.runs)
-        ]
-        states = self._states
-        if self.vmapped:
-            states = [resize_latent(state, self.model.latent_dim) for state in states]
-            self._state = jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), device)
-            self._hypers = jax.device_put(jax.tree.map(lambda *leaves: np.stack(leaves), *hypers), device)
-        else:
-            self._state, self._hypers = jax.device_put((states[0], hypers[0]), device)
-        self._started = time.perf_counter()
-        self._train_losses: Losses | None = None
-        self._test_losses = self._evaluate() if self.fresh else None
-
-    def ready(self) -> bool:
-        return self._test_losses is None or self._test_losses.loss.is_ready()  # type: ignore[attr-defined]
-
-    def reports(self) -> list[Epoch]:
-        """What the epoch that has ended brought; nothing for runs that have only been taken up again."""
-        if self._test_losses is None:
-            return []
-        seconds = time.perf_counter() - self._started
-        train, test = jax.tree.map(np.asarray, (self._train_losses, self._test_losses))
-        return [
-            Epoch(run, self.epoch, self._lane(i, self._state), self._lane(i, train), self._lane(i, test), seconds)
-            for i, run in enumerate(self.runs)
-        ]
-
-    def proceed(self) -> bool:
-        """Starts the next epoch, if there is one."""
-        if self.epoch >= self.epochs:
-            return False
-        self._started = time.perf_counter()
-        self._state, self._train_losses = _train_epoch(
-            self.model, self.train, self.vmapped, self._state, self._train_images, self._hypers
+        together = (model, run.train, run.epochs, epoch[run.name]) if vmapped else run.name
+        groups.setdefault(together, []).append(run)
+    return [
+        _Group(
+            tuple(members),
+            tuple(on_host(states[run.name]) for run in members if run.name in states),
+            epoch[members[0].name],
+            vmapped,
         )
-        self.epoch += 1
-        self._test_losses = self._evaluate()
-        return True
-
-    def states(self) -> dict[str, TrainState]:
-        return {run.name: self._lane(i, self._state) for i, run in enumerate(self.runs)}
-
-    def _evaluate(self) -> Losses:
-        epoch = np.int32(self.epoch)
-        return _evaluate(self.model, self.vmapped, self._state, self._test_images, self._hypers, epoch)
-
-    def _lane(self, i: int, tree):
-        """Run i's part of `tree`, its padding cut off."""
-        if not self.vmapped:
-            return tree
-        return resize_latent(jax.tree.map(lambda leaf: leaf[i], tree), self.runs[i].model.latent_dim)
+        for members in groups.values()
+    ]
 
 
-_init = jax.jit(engine.init, static_argnums=0)
+def _train(groups: list[_Group], places: list[Place], on_epoch: Callable[[Epoch], None]) -> None:
+    """Deals the groups' epochs over the places until all are done; in `groups`, its halves replace one too large."""
+    waiting = [group for group in groups if not group.done]
+    running: dict[Place, _Group] = {}
+    before: dict[Place, _Group] = {}  # what each place trained last
+    pace: dict[str, float] = {}  # seconds an epoch, by architecture
+    reports: list[Epoch] = []
+    while True:
+        for place in places:
+            if place not in running and waiting:
+                group = _next(waiting, list(running.values()), before.get(place), pace, len(places))
+                waiting.remove(group)
+                running[place] = before[place] = group
+                place.begin(group.work())
+        for report in reports:
+            on_epoch(report)
+        if not running:
+            return
+        place = _first_ready(running)
+        group, reports = running.pop(place), place.reports()
+        if not reports:
+            groups.remove(group)
+            groups.extend(halves := group.halves())
+            waiting.extend(halves)
+            continue
+        group.advance(reports)
+        if reports[0].train is not None:
+            pace[reports[0].run.model.architecture] = reports[0].seconds / len(reports)
+        if not group.done:
+            waiting.append(group)
 
 
-@partial(jax.jit, static_argnames=("model", "train", "vmapped"))
-def _train_epoch(model: ModelConfig, train: TrainConfig, vmapped: bool, state, images, hypers):
-    epoch = partial(engine.train_epoch, model, train)
-    epoch = jax.vmap(epoch, in_axes=(0, None, 0)) if vmapped else epoch
-    return epoch(state, images, hypers)
+def _next(
+    waiting: list[_Group], running: list[_Group], own: _Group | None, pace: Mapping[str, float], places: int
+) -> _Group:
+    """The group to train next on a place whose last was `own`.
+
+    A place stays with its group, as another means another program to load – unless a group that waits has as much
+    before it as each place has on average: put off any longer, it would still be trained when all else has ended.
+    """
+
+    def left(group: _Group) -> float:
+        run = group.runs[0]
+        return (run.epochs - group.epoch) * len(group.runs) * pace.get(run.model.architecture, 1.0)
+
+    longest = max(waiting, key=left)
+    if left(longest) >= sum(map(left, [*waiting, *running])) / places:
+        return longest
+    return own if own in waiting else waiting[0]
 
 
-@partial(jax.jit, static_argnames=("model", "vmapped"))
-def _evaluate(model: ModelConfig, vmapped: bool, state, images, hypers, epoch):
-    evaluate = partial(engine.evaluate, model)
-    evaluate = jax.vmap(evaluate, in_axes=(0, None, 0, None)) if vmapped else evaluate
-    return evaluate(state, images, hypers, epoch)
+def _first_ready(running: Mapping[Place, _Group]) -> Place:
+    while True:
+        for place in running:
+            if place.ready():
+                return place
+        time.sleep(POLL_SECONDS)

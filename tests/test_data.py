@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxvae import data, digits, published
+from jaxvae.config import InputError
 from jaxvae.data import FILES, DataError, Dataset
 
 
@@ -234,7 +235,7 @@ def test_auto_falls_back_with_a_reason_and_a_name_never_does(tmp_path, monkeypat
 def test_a_mistyped_folder_is_an_error_and_no_reason_to_fall_back(tmp_path, name):
     with pytest.raises(DataError, match=r"nowhere does not exist; check --data-dir"):
         data.load(name, tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"~no-such-user/data cannot be resolved"):
+    with pytest.raises(InputError, match=r"~no-such-user/data cannot be resolved"):
         data.load(name, "~no-such-user/data")
 
 
@@ -288,5 +289,5 @@ def test_unknown_names_small_limits_and_unwritable_caches_are_refused(tmp_path, 
         data.load("digits", limit=5)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("JAXVAE_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    with pytest.raises(DataError, match="JAXVAE_CACHE_DIR"):
+    with pytest.raises(InputError, match="JAXVAE_CACHE_DIR"):
         data.keep(dataset(), "origin")

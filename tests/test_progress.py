@@ -10,14 +10,14 @@ from jaxvae import engine
 from jaxvae.config import ModelConfig, RunConfig
 from jaxvae.objectives import Losses
 from jaxvae.progress import Display
-from jaxvae.sweep import Epoch
+from jaxvae.workers import Epoch
 
 RUNS = [RunConfig(ModelConfig("linear", d), epochs=4) for d in (2, 50)]
 
 
 def epoch(run, number):
     losses = Losses(*map(jnp.float32, (100.0, 5.5, 105.5)))
-    return Epoch(run, number, engine.init(run.model, 0), losses if number else None, losses, seconds=2.0)
+    return Epoch(run, number, engine.init(run.model, 0), losses if number else None, losses, None, seconds=2.0)
 
 
 @pytest.fixture(params=[True, False], ids=["terminal", "file"])

@@ -101,9 +101,12 @@ def test_evolution_shows_originals_then_the_epochs_asked_for():
     originals = np.full((3, 28, 28), 9, np.uint8)
     pictures = np.arange(5, dtype=np.uint8)[:, None, None, None] + np.zeros((5, 3, 28, 28), np.uint8)
     figure = plotting.evolution(originals, pictures, [0, 1, 4], "title")
-    shown = [int(np.asarray(ax.images[0].get_array())[0, 0]) for ax in figure.axes]
-    assert shown == [9] * 3 + [0] * 3 + [1] * 3 + [4] * 3
-    assert [figure.axes[i].get_ylabel() for i in (0, 3, 6, 9)] == ["original", "epoch 0", "epoch 1", "epoch 4"]
+    (ax,) = figure.axes
+    picture = np.asarray(ax.images[0].get_array())
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["original", "epoch 0", "epoch 1", "epoch 4"]
+    for label_at, value in zip(ax.get_yticks(), (9, 0, 1, 4), strict=True):
+        assert [picture[round(label_at), column * 30 + 15] for column in range(3)] == [value] * 3
 
 
 @pytest.mark.parametrize(("last", "shown"), [(0, [0]), (1, [0, 1]), (15, [0, 1, 2, 4, 6, 10, 15])])

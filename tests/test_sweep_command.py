@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 import jaxvae
@@ -33,13 +34,9 @@ def cache(tmp_path_factory):
 
 
 def command(arguments, cache):
-    environment = os.environ | {
-        "JAXVAE_CACHE_DIR": str(cache),
-        "JAX_NUM_CPU_DEVICES": "2",
-        "JAX_COMPILATION_CACHE_DIR": str(cache / "compiled"),  # the same programs again and again
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    environment.pop("JAXVAE_DATA_DIR", None)
+    environment = os.environ | {"JAXVAE_CACHE_DIR": str(cache)}
+    for name in ("JAXVAE_DATA_DIR", "JAX_NUM_CPU_DEVICES"):
+        environment.pop(name, None)
     full = [sys.executable, "-W", "error::DeprecationWarning:jaxvae", "-m", "experiments.sweep", *map(str, arguments)]
     return subprocess.Popen(full, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -61,7 +58,7 @@ def test_help_teaches_and_needs_no_jax():
     assert time.perf_counter() - started < 5  # 0.1 s on a quiet machine
     assert "examples:" in done.stdout
     for option in ("dataset", "data-dir", "limit", "architectures", "latent-dims", "seeds", "epochs", "batch-size",
-                   "learning-rate", "beta", "strategy", "precision", "out", "fresh", "quiet"):  # fmt: skip
+                   "learning-rate", "beta", "strategy", "workers", "precision", "out", "fresh", "quiet"):  # fmt: skip
         assert f"--{option}" in done.stdout
 
 
@@ -77,6 +74,8 @@ def test_help_teaches_and_needs_no_jax():
         (["--beta", "inf"], "beta must be"),
         (["--precision", "float16"], "precision must be one of"),
         (["--strategy", "pmap"], "strategy must be one of"),
+        (["--workers", "two"], "workers must be auto or a whole number"),
+        (["--workers", "0"], "workers must be a whole number of at least 1"),
         (["--dataset", "cifar"], "unknown dataset"),
         (["--dataset", "mnist", "--data-dir", "/nowhere"], "/nowhere does not exist"),
         (["--limit", "3"], "limit must be at least 6"),
@@ -174,37 +173,48 @@ def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_metrics(fi
         np.testing.assert_array_equal(a.params["decoder"]["pixels"]["kernel"], b.params["decoder"]["pixels"]["kernel"])
 
 
-def test_interrupting_leaves_a_resumable_sweep_and_says_so(cache, tmp_path):
-    out = tmp_path / "interrupted"
-    arguments = [
-        "--dataset",
-        "digits",
-        "--architectures",
-        "linear",
-        "--latent-dims",
-        2,
-        "--epochs",
-        10_000,
-        "--out",
-        out,
-    ]
+def endless(latent_dims, out, cache):
+    """A sweep that has come to epoch 2 and will not end by itself, and its worker processes."""
+    arguments = ["--dataset", "digits", "--limit", 6000, "--architectures", "linear", "--epochs", 10_000, "--out", out]
     # tests that run in the background ignore SIGINT and would hand that on
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = command(arguments, cache)
+    process = command([*arguments, "--latent-dims", *latent_dims], cache)
     signal.signal(signal.SIGINT, before)
+    for line in process.stdout:
+        if "epoch  2/" in line:
+            break
+    return process, psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.mark.parametrize("latent_dims", [[2], [2, 3]])
+def test_interrupting_leaves_a_resumable_sweep_and_says_so(latent_dims, cache, tmp_path):
+    process, children = endless(latent_dims, tmp_path / "out", cache)
+    assert bool(children) == (len(latent_dims) > 1)
     try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "epoch  2/" in line:
-                break
-        process.send_signal(signal.SIGINT)
+        for each in (process, *children):  # as a terminal does
+            each.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 130
     assert "give the same command again" in err
-    assert "Traceback" not in err
-    assert jaxvae.load(out / "linear-2").metrics[-1]["epoch"] >= 2
+    assert len(err.strip().splitlines()) == 1
+    assert jaxvae.load(tmp_path / "out" / "linear-2").metrics[-1]["epoch"] >= 1
+    assert not psutil.wait_procs(children, timeout=5)[1]
+
+
+def test_a_killed_worker_ends_the_sweep_with_one_line_and_a_killed_sweep_its_workers(cache, tmp_path):
+    process, children = endless([2, 3], tmp_path / "out", cache)
+    busiest = max(children, key=lambda child: child.memory_info().rss)
+    busiest.kill()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.startswith("error: a worker process was ended by signal 9 (SIGKILL)")
+    assert len(err.strip().splitlines()) == 1
+    process, children = endless([2, 3], tmp_path / "out", cache)
+    process.kill()
+    process.communicate()
+    assert not psutil.wait_procs(children, timeout=5)[1]
 
 
 def test_another_configuration_is_refused_unless_fresh_and_nothing_is_lost(finished, cache):
