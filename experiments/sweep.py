@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from jaxvae.config import ARCHITECTURES, ConfigError, InputError, ModelConfig, RunConfig, TrainConfig
-from jaxvae.machine import own_cache_dir
+from jaxvae.config import ARCHITECTURES, PRECISIONS, ConfigError, InputError, ModelConfig, RunConfig, TrainConfig
+from jaxvae.machine import WorkerError, own_cache_dir
 
 EXAMPLES = """\
 examples:
@@ -104,6 +104,8 @@ def parser() -> argparse.ArgumentParser:
 
 def grid(options: argparse.Namespace) -> list[RunConfig]:
     """The runs that the options ask for, by seed, architecture and latent size; `auto` is float32 for now."""
+    if options.precision not in ("auto", *PRECISIONS):
+        raise ConfigError(f"precision must be auto, {' or '.join(PRECISIONS)}, not {options.precision!r}")
     precision = "float32" if options.precision == "auto" else options.precision
     return [
         RunConfig(
@@ -137,20 +139,18 @@ def workers(asked: str, runs: int) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    again = f"give the same command again{', without --fresh,' if options.fresh else ''} to go on"
     try:
         return run(options, grid(options))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
-    except RuntimeError as error:
-        if type(error).__name__ != "WorkerError":  # its module imports JAX
-            raise
-        print(f"error: {error}; give the same command again to go on", file=sys.stderr)
+    except WorkerError as error:
+        print(f"error: {error}; {again}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        again = "the same command, without --fresh," if options.fresh else "the same command again"
-        print(f"\nstopped; give {again} to go on from the last finished epoch", file=sys.stderr)
+        print(f"\nstopped; {again} from the last finished epoch", file=sys.stderr)
         return 130
     return 2
 

@@ -15,6 +15,10 @@ import psutil
 from jaxvae.config import InputError
 
 
+class WorkerError(RuntimeError):
+    """A process that computed for this one was ended from outside; the message is one line."""
+
+
 def cores() -> list[int]:
     """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -25,6 +25,7 @@ from jaxvae import engine, machine
 from jaxvae.config import Hypers, ModelConfig, RunConfig, TrainConfig
 from jaxvae.data import Dataset
 from jaxvae.engine import TrainState
+from jaxvae.machine import WorkerError
 from jaxvae.model import resize_latent
 from jaxvae.objectives import Losses
 
@@ -50,10 +51,6 @@ class Epoch(NamedTuple):
     test: Losses
     reconstructions: np.ndarray | None  # uint8 [n, 28, 28], of the sweep's probes if it has any
     seconds: float  # for training and evaluation, shared by the runs of a vmapped group
-
-
-class WorkerError(RuntimeError):
-    """A worker process that has ended by itself; the message is one line."""
 
 
 class DeviceWorker:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxvae import precision as precision_module
+from jaxvae.machine import own_cache_dir
 from jaxvae.precision import automatic, matmul, matmul_nt, product, read
 
 EDGES = [0.0, -0.0, 1.0, 1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-9, 3e38, 3.4e38, 1e-40, np.inf, -np.inf, np.nan]
@@ -39,7 +40,21 @@ def test_products_are_differentiable_in_what_they_read():
 def test_automatic_takes_bfloat16_where_it_is_much_faster(speed_up, expected, monkeypatch):
     monkeypatch.setattr(precision_module, "_speed_up", lambda: speed_up)
     assert automatic("conv") == expected
+    monkeypatch.setattr(precision_module, "_speed_up", lambda: pytest.fail("measured twice"))
+    assert automatic("conv") == expected
     assert automatic("linear") == "float32"
+
+
+def test_a_damaged_measurement_is_made_again_and_one_that_cannot_be_kept_is_used(monkeypatch, tmp_path):
+    monkeypatch.setattr(precision_module, "_speed_up", lambda: 2.0)
+    for text in ("", "[1]", "fast"):
+        assert automatic("conv") == "bfloat16"
+        (path,) = own_cache_dir().glob("*.json")
+        path.write_text(text)
+    assert automatic("conv") == "bfloat16"
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("JAXVAE_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    assert automatic("conv") == "bfloat16"
 
 
 def test_another_backend_is_not_asked(monkeypatch):

@@ -72,7 +72,7 @@ def test_help_teaches_and_needs_no_jax():
         (["--seeds", "-1"], "seed must be"),
         (["--learning-rate", "nan"], "learning_rate must be"),
         (["--beta", "inf"], "beta must be"),
-        (["--precision", "float16"], "precision must be one of"),
+        (["--precision", "float16"], "precision must be auto, float32 or bfloat16"),
         (["--strategy", "pmap"], "strategy must be one of"),
         (["--workers", "two"], "workers must be auto or a whole number"),
         (["--workers", "0"], "workers must be a whole number of at least 1"),

@@ -10,8 +10,9 @@ import pytest
 from jaxvae import sweep as sweep_module
 from jaxvae import workers
 from jaxvae.config import ConfigError, ModelConfig, RunConfig, TrainConfig
+from jaxvae.machine import WorkerError
 from jaxvae.sweep import automatic_workers, sweep
-from jaxvae.workers import DeviceWorker, ProcessWorker, Work, WorkerError
+from jaxvae.workers import DeviceWorker, ProcessWorker, Work
 
 
 def config(architecture="linear", latent_dim=2, **changes):
