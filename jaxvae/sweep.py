@@ -40,9 +40,10 @@ def sweep(
 
     Args:
         strategy: `loop` trains each run by itself, as many at a time as there are workers or devices; `vmap` trains
-            runs of one architecture, precision and batch size as one program, latent sizes padded to the largest, in
-            as many parts as memory asks for; `auto` loops on CPU, where a prototype's step of five conv models took
-            57 ms looped and 82 ms vmapped; it vmaps elsewhere, which no GPU has confirmed yet.
+            runs of one architecture, precision and batch size as one program, latent sizes padded to the largest – a
+            part of them on each worker or device, and smaller parts where memory asks for it; `auto` loops on CPU,
+            where a prototype's step of five conv models took 57 ms looped and 82 ms vmapped; it vmaps elsewhere,
+            which no GPU has confirmed yet.
         workers: processes to compute in, on CPU only, each with an equal share of the cores; 1 computes in this
             process. The bits of the results depend on the threads that a share has. A script that asks for more than
             one must guard what it does by `if __name__ == "__main__":`, as the processes import it.
@@ -57,7 +58,8 @@ def sweep(
     """
     check(runs, dataset, strategy, workers)
     vmapped = strategy == "vmap" or (strategy == "auto" and _platform(devices) != "cpu")
-    groups = _grouped(runs, states or {}, vmapped, len(dataset.train_images))
+    parts = (workers if workers > 1 else len(devices or jax.local_devices())) if vmapped else 1
+    groups = _grouped(runs, states or {}, vmapped, parts, len(dataset.train_images))
     places = _workers(workers, devices, sum(not group.done for group in groups), dataset, probes)
     try:
         _train(groups, places, on_epoch)
@@ -142,9 +144,14 @@ class _Group:
         ]
 
 
-def _grouped(runs: Sequence[RunConfig], states: Mapping[str, TrainState], vmapped: bool, images: int) -> list[_Group]:
-    """First one of each architecture, so that the time left can soon be told; then the longest-running."""
-    groups: dict[object, list[RunConfig]] = {}
+def _grouped(
+    runs: Sequence[RunConfig], states: Mapping[str, TrainState], vmapped: bool, parts: int, images: int
+) -> list[_Group]:
+    """First one of each architecture, so that the time left can soon be told; then the longest-running.
+
+    Runs that can be vmapped together are dealt into `parts` groups.
+    """
+    together: dict[object, list[RunConfig]] = {}
     epoch = {
         run.name: int(states[run.name].step) // engine.steps_per_epoch(run.train, images) if run.name in states else -1
         for run in runs
@@ -152,8 +159,9 @@ def _grouped(runs: Sequence[RunConfig], states: Mapping[str, TrainState], vmappe
     first = {run.model.architecture: run.name for run in reversed(runs)}
     for run in sorted(runs, key=lambda run: (run.name not in first.values(), run.model.architecture != "conv")):
         model = dataclasses.replace(run.model, latent_dim=1)
-        together = (model, run.train, run.epochs, epoch[run.name]) if vmapped else run.name
-        groups.setdefault(together, []).append(run)
+        program = (model, run.train, run.epochs, epoch[run.name]) if vmapped else run.name
+        together.setdefault(program, []).append(run)
+    dealt = [members[i::parts] for members in together.values() for i in range(min(parts, len(members)))]
     return [
         _Group(
             tuple(members),
@@ -161,7 +169,7 @@ def _grouped(runs: Sequence[RunConfig], states: Mapping[str, TrainState], vmappe
             epoch[members[0].name],
             vmapped,
         )
-        for members in groups.values()
+        for members in dealt
     ]
 
 

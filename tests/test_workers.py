@@ -98,7 +98,8 @@ def test_an_epoch_is_one_program_without_a_transfer_that_takes_over_the_states_m
 
 
 def test_a_group_too_large_for_the_memory_is_trained_in_parts(small, monkeypatch):
-    whole = sweep(RUNS, small, strategy="vmap")
+    one = jax.local_devices()[:1]
+    whole = sweep(RUNS, small, strategy="vmap", devices=one)
     worker = on_first_device(small)
     work = Work(tuple(RUNS), (), 0, True)
     model, state, hypers = worker._on_device(work)
@@ -107,7 +108,7 @@ def test_a_group_too_large_for_the_memory_is_trained_in_parts(small, monkeypatch
     begin = DeviceWorker.begin
     monkeypatch.setattr(workers, "_free_memory", lambda device: int(0.6 * needed))
     monkeypatch.setattr(DeviceWorker, "begin", lambda self, work: (sizes.append(len(work.runs)), begin(self, work)))
-    parts = sweep(RUNS, small, strategy="vmap")
+    parts = sweep(RUNS, small, strategy="vmap", devices=one)
     assert sizes[0] == 4
     assert set(sizes[1:]) == {2}
     for name, state in whole.items():
@@ -116,8 +117,15 @@ def test_a_group_too_large_for_the_memory_is_trained_in_parts(small, monkeypatch
         )
     monkeypatch.setattr(workers, "_free_memory", lambda device: 1)
     sizes.clear()
-    sweep(RUNS[:2], small, strategy="vmap")
+    sweep(RUNS[:2], small, strategy="vmap", devices=one)
     assert sizes[-1] == 1  # a run by itself is tried in any case
+
+
+def test_vmapped_runs_are_dealt_over_all_devices():
+    runs = [config(architecture, d) for architecture in ("linear", "conv") for d in (2, 3, 5)]
+    groups = sweep_module._grouped(runs, {}, True, 2, 60)
+    assert sorted(len(group.runs) for group in groups) == [1, 1, 2, 2]
+    assert {run for group in groups for run in group.runs} == set(runs)
 
 
 def test_a_worker_that_is_killed_is_told_from_one_that_goes_wrong(small):
@@ -182,7 +190,9 @@ def test_places_end_together(places, costs, monkeypatch, small):
             return [workers.Epoch(run, self.work.epoch, None, trained, None, None, self.seconds)]
 
     monkeypatch.setattr(sweep_module, "_first_ready", lambda running: min(running, key=lambda place: place.end))
-    sweep_module._train(sweep_module._grouped(runs, {}, False, 60), [Played() for _ in range(places)], lambda e: None)
+    sweep_module._train(
+        sweep_module._grouped(runs, {}, False, 1, 60), [Played() for _ in range(places)], lambda e: None
+    )
     total = sum(15 * costs[run.model.architecture] for run in runs)
     assert clock[0] <= max(total / places, 15 * costs["conv"]) + 2 * costs["conv"]
 
