@@ -1,0 +1,107 @@
+"""What JAX's processes run: products, jaxvae's training and stock Flax's.
+
+In: a task and the common settings. Out: a program, compiled at its first call, that leaves its state for the next.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import stock_flax
+from benchmarks.contenders import Contender
+from benchmarks.workers import Gemm, Program, Settings, Task
+from jaxvae import engine
+from jaxvae.config import Hypers, ModelConfig, TrainConfig
+from jaxvae.model import resize_latent
+from jaxvae.precision import matmul, read
+
+
+def build(task: Task, settings: Settings) -> Program:
+    if isinstance(task, Gemm):
+        return gemm(task)
+    if task.family == "stock Flax":
+        return _stock(task, settings)
+    return _vmapped(task, settings) if task.vmapped else _alone(task, settings)
+
+
+def gemm(task: Gemm) -> Program:
+    m, k, n = task.product
+    rng = np.random.default_rng(0)
+    a, b = (
+        jax.jit(partial(read, task.precision))(rng.standard_normal(shape, np.float32)) for shape in ((m, k), (k, n))
+    )
+    multiply = jax.jit(matmul)
+
+    def run() -> None:
+        for _ in range(task.repeats):
+            multiply(a, b).block_until_ready()
+
+    return run
+
+
+def _alone(task: Contender, settings: Settings) -> Program:
+    model = ModelConfig(task.architecture, settings.latent_dim, task.precision)
+    state = jax.jit(engine.init, static_argnums=0)(model, np.uint32(0))
+    epoch = partial(engine.train_epoch, model, TrainConfig(settings.batch))
+    return _epochs(epoch, state, settings.images_for(task.steps), _hypers(settings.latent_dim))
+
+
+def _vmapped(task: Contender, settings: Settings) -> Program:
+    """Models of several latent sizes as one program, padded to the largest, as a vmapped sweep trains them."""
+    dims = task.latent_dims(settings.latent_dim)
+    models = [ModelConfig(task.architecture, dim, task.precision) for dim in dims]
+    states = [resize_latent(engine.init(model, 0), max(dims)) for model in models]
+    hypers = [_hypers(dim) for dim in dims]
+    epoch = partial(engine.train_epoch, models[int(np.argmax(dims))], TrainConfig(settings.batch))
+    return _epochs(
+        jax.vmap(epoch, in_axes=(0, None, 0)),
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *states),
+        settings.images_for(task.steps),
+        jax.tree.map(lambda *leaves: np.stack(leaves), *hypers),
+    )
+
+
+def _hypers(latent_dim: int) -> Hypers:
+    return Hypers(np.float32(1e-3), np.float32(1), np.int32(latent_dim))
+
+
+def _epochs(epoch, state: Any, images: np.ndarray, hypers: Hypers) -> Program:
+    """Calls of a jitted epoch, the state of one donated to the next."""
+    epoch = jax.jit(epoch, donate_argnums=0)
+    images_there, hypers_there = jax.device_put((images, hypers))
+
+    def run() -> None:
+        nonlocal state
+        state, losses = epoch(state, images_there, hypers_there)
+        jax.block_until_ready((state, losses))
+
+    return run
+
+
+def _stock(task: Contender, settings: Settings) -> Program:
+    state = jax.jit(stock_flax.init, static_argnums=0)(settings.latent_dim, jax.random.key(0))
+    images = jax.device_put(settings.images_for(task.steps))
+    order = jnp.arange(len(images)).reshape(-1, settings.batch)
+    step = partial(stock_flax.train_step, settings.latent_dim)
+
+    @partial(jax.jit, donate_argnums=0)
+    def scan(state, images, order):
+        return jax.lax.scan(lambda state, indices: (step(state, images[indices]), None), state, order)[0]
+
+    @partial(jax.jit, donate_argnums=0)
+    def single(state, images, indices):
+        return step(state, images[indices])
+
+    def run() -> None:
+        nonlocal state
+        if "scan" in task.options:
+            state = scan(state, images, order)
+        else:
+            for indices in order:
+                state = single(state, images, indices)
+        jax.block_until_ready(state)
+
+    return run

@@ -1,0 +1,34 @@
+"""What PyTorch's processes run: training, as the comparison's script does it and in the faster ways there are.
+
+In: a contender and the common settings. Out: a program, compiled (if at all) at its first call.
+"""
+# pyright: reportMissingImports=false
+
+import os
+
+import torch
+
+from benchmarks import pytorch_vae
+from benchmarks.contenders import Contender
+from benchmarks.workers import Program, Settings, Task
+
+
+def build(task: Task, settings: Settings) -> Program:
+    assert isinstance(task, Contender)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    torch.manual_seed(0)
+    model = pytorch_vae.MODELS[task.architecture](settings.latent_dim)
+    if "channels_last" in task.options:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # None lets PyTorch choose, as most people do; fused cannot be said to be False without choosing
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, fused="fused" in task.options or None)
+    autocast = task.precision == "bfloat16"
+    objective = pytorch_vae.negative_elbo_autocast if autocast else pytorch_vae.negative_elbo
+    if "compile" in task.options:
+        objective = torch.compile(objective)
+    images = pytorch_vae.pixels(settings.images_for(task.steps))
+
+    def run() -> None:
+        pytorch_vae.train_epoch(model, optimiser, images, settings.batch, objective)
+
+    return run
