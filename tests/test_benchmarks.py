@@ -1,8 +1,29 @@
+"""The benchmarks' arithmetic, and that what is compared is the same model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import precision
+from benchmarks import growth, machine, precision, products, pytorch, speeds, stock_flax, training, watched
+from benchmarks import sweep as sweeps
+from benchmarks.contenders import BASELINE, Contender, contenders
+from benchmarks.products import Product
+from benchmarks.speeds import Timed
+from benchmarks.watched import Watched
+from benchmarks.workers import Gemm, Settings, Unavailable, Workers
+from jaxvae import engine, model
+from jaxvae.config import Hypers, ModelConfig
+from jaxvae.distributions import Normal, sample
+from jaxvae.objectives import negative_elbo
 
+ROOT = Path(__file__).parent.parent
 HEAD = "run,architecture,latent_dim,seed,epoch,split,reconstruction,kl,loss\n"
 
 
@@ -33,3 +54,304 @@ def test_folders_without_results_or_seeds_are_one_clear_line(tmp_path, capsys):
     for second, says in ((tmp_path / "missing", "finished sweeps"), (one, "two seeds or more")):
         assert precision.main([str(one), str(second)]) == 2
         assert says in capsys.readouterr().err
+
+
+# ── products ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def products_in(jaxpr) -> int:
+    """Floating-point operations of all products of a traced program, also those of programs within it."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            terms = np.prod([equation.invars[0].aval.shape[axis] for axis in contracted])
+            total += int(2 * equation.outvars[0].aval.size * terms)
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", value)
+            total += products_in(inner) if hasattr(inner, "eqns") else 0
+    return total
+
+
+@pytest.mark.parametrize("latent_dim", [3, 50])
+@pytest.mark.parametrize("architecture", ["linear", "conv"])
+def test_counted_operations_are_those_of_a_traced_training_step(architecture, latent_dim):
+    config, batch = ModelConfig(architecture, latent_dim), 20
+    state = jax.eval_shape(lambda: engine.init(config, 0))
+    images = jax.ShapeDtypeStruct((batch, 28, 28), jnp.float32)
+    traced = jax.make_jaxpr(lambda s, x: engine.train_step(config, s, x, Hypers(1e-3, 1.0, latent_dim)))(state, images)
+    # the first convolution's input gradient is traced; nothing reads it and XLA drops it
+    unread = 2 * 32 * (4 * 4) * (14 * 14 * batch) if architecture == "conv" else 0
+    assert products.step_flops(architecture, latent_dim, batch) == products_in(traced.jaxpr) - unread
+
+
+def test_operations_of_the_linear_model_by_hand():
+    first, hidden, heads, latent = 784 * 256, 256 * 784, 2 * 256 * 10, 10 * 256
+    assert products.step_flops("linear", 10, 100) == 2 * 100 * (2 * first + 3 * (hidden + heads + latent))
+
+
+def test_probes_hold_each_models_largest_products():
+    found = products.probes(["linear", "conv"], 10, 100)
+    assert max(p.flops for p in products.products("conv", 10, 100)) in {p.flops for p in found}
+    assert {Product(256, 784, 100), Product(2048, 2048, 2048)} <= set(found)
+
+
+# ── speeds ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def timed_as(name, ms, family="PyTorch", **fields):
+    return Timed(Contender(name, "linear", family, steps=5, **fields), ms, first_call_s=1.0)
+
+
+def test_ratios_are_medians_over_rounds_and_models_are_held_against_like():
+    eager = timed_as(BASELINE, [4.0, 8.0, 40.0])
+    autocast = timed_as("autocast", [3.0, 6.0, 5.0], precision="bfloat16")
+    apart = timed_as("apart", [2.0, 2.0, 2.0], strategy="side by side")
+    ours = timed_as("ours", [2.0, 2.0, 8.0], "jaxvae")
+    both = timed_as("both", [1.0, 1.0, 4.0], "jaxvae", strategy="side by side")
+    gflops = {"float32": 100.0, "bfloat16": 200.0}
+    rows = {r.timed.contender.name: r for r in speeds.speeds([eager, autocast, apart, ours, both], gflops, 10, 100)}
+    assert rows["ours"].against_eager == 4.0  # of 2, 4 and 5, though the medians' ratio is 4 as well
+    assert rows["autocast"].against_eager == pytest.approx(4 / 3)  # of 4/3, 4/3 and 8
+    assert rows["ours"].against_best == 1.5  # autocast's: of 1.5, 3 and 0.625
+    assert rows["both"].against_best == 2.0  # apart's: of 2, 2 and 0.5
+    assert rows["ours"].images_per_s == 50_000
+    least_ms = products.step_flops("linear", 10, 100) / 100e9 * 1e3
+    assert rows["ours"].of_the_limit == pytest.approx(least_ms / 2)
+    assert rows["autocast"].of_the_limit == pytest.approx(least_ms / 2 / 5)  # half the time allowed, median 5
+
+
+def test_what_is_missing_is_a_dash_and_padding_does_not_count_as_work():
+    lone = timed_as("jaxvae float32, vmap", [1.0], "jaxvae", strategy="vmap")
+    (row,) = speeds.speeds([lone], {"float32": 100.0}, 10, 100)
+    assert row.against_eager is row.against_best is None
+    useful = np.mean([products.step_flops("linear", dim, 100) for dim in (2, 3, 5, 10, 50)])
+    assert row.of_the_limit == pytest.approx(useful / 100e9 * 1e3)
+    assert speeds.as_table([row]).splitlines()[2].count("–") == 3  # two ratios and the range's own
+
+
+class Turns:
+    """A pool in which every call takes a second more than the one before, and one contender fails at its third."""
+
+    def __init__(self, failing):
+        self.failing, self.calls = failing, []
+
+    def seconds(self, task):
+        self.calls.append(task)
+        if task == self.failing and self.calls.count(task) == 3:
+            raise Unavailable("no compiler")
+        return float(len(self.calls))
+
+
+def test_every_contender_has_its_turn_in_every_round_and_a_failure_leaves_the_others():
+    tasks = contenders("linear", 1)
+    pool = Turns(failing=tasks[1])
+    samples = training.measure(pool, list(tasks), rounds=4)
+    n = len(tasks)
+    assert pool.calls[:n] == tasks
+    rounds = [set(pool.calls[n : 2 * n]), set(pool.calls[2 * n : 3 * n]), set(pool.calls[3 * n : 4 * n - 1])]
+    assert rounds == [set(tasks), set(tasks), set(tasks) - {tasks[1]}]
+    assert pool.calls[n : 2 * n] != tasks
+    assert samples.unavailable == {tasks[1]: "no compiler"}
+    assert set(samples.rounds) == set(tasks) - {tasks[1]}
+    assert {len(seconds) for seconds in samples.rounds.values()} == {4}
+    assert samples.first[tasks[0]] == 1.0
+
+
+def test_samples_become_milliseconds_of_one_models_step_and_rates():
+    one = Contender("one", "conv", "jaxvae", steps=50)
+    apart = Contender("apart", "conv", "jaxvae", steps=50, strategy="side by side")
+    padded = Contender("padded", "conv", "jaxvae", steps=10, strategy="vmap")
+    gemms = [Gemm("bfloat16", Product(100, 100, 100), repeats=r) for r in (1000, 500)]
+    samples = training.Samples([one, apart, padded, *gemms])
+    samples.rounds = {one: [1.0], apart: [1.0], padded: [1.0], gemms[0]: [2.0, 1.0], gemms[1]: [0.1]}
+    samples.first = dict.fromkeys(samples.rounds, 9.0)
+    assert [t.ms for t in training.timed(samples, "conv", cores=4)] == [[20.0], [5.0], [20.0]]
+    assert training.best_rates(samples) == {"float32": 0.0, "bfloat16": pytest.approx(10.0)}  # 500 × 2e6 in 0.1 s
+
+
+def test_a_process_survives_what_it_cannot_do():
+    settings = Settings(2, 5, np.zeros((10, 28, 28), np.uint8))
+    workers = Workers("jax", [machine.core_ids()[:1]], settings)
+    try:
+        with pytest.raises(Unavailable, match="ValueError: negative dimensions"):
+            workers.seconds(Gemm("float32", Product(-2, 3, 4), 1))
+        assert workers.seconds(Gemm("bfloat16", Product(2, 3, 4), 1)) > 0
+    finally:
+        workers.close()
+    with pytest.raises(Unavailable, match="died"):
+        workers.seconds(Gemm("float32", Product(2, 3, 4), 1))
+
+
+# ── the models compared are the same ─────────────────────────────────────────────────────────────────────────────────
+
+
+def torch_weights(config, params):
+    """jaxvae's parameters under PyTorch's names, in PyTorch's layouts."""
+    encoder, decoder = params["encoder"], params["decoder"]
+    layers = {"mean": encoder["mean"], "log_std": encoder["log_std"], "decoder.0": decoder["latent"]}
+    if config.architecture == "linear":
+        layers |= {"trunk.1": encoder["hidden"], "decoder.2": decoder["pixels"]}
+    else:
+        layers |= {f"trunk.{2 * i}": encoder[f"conv{i + 1}"] for i in range(3)}
+        layers |= {f"decoder.{2 * i + 3}": decoder[f"conv{i + 1}"] for i in range(3)}
+    found = {}
+    for name, layer in layers.items():
+        kernel = np.asarray(layer["kernel"])
+        if kernel.ndim == 2:
+            kernel = kernel.T
+        elif name.startswith("trunk"):
+            kernel = kernel.transpose(3, 2, 0, 1)
+        else:  # PyTorch's is the adjoint of a convolution; Flax convolves with the kernel as stored
+            kernel = kernel[::-1, ::-1].transpose(2, 3, 0, 1)
+        found |= {f"{name}.weight": kernel.copy(), f"{name}.bias": np.asarray(layer["bias"])}
+    return found
+
+
+@pytest.mark.parametrize("architecture", ["linear", "conv"])
+def test_pytorchs_loss_is_the_negative_elbo(architecture, small):
+    torch = pytest.importorskip("torch")
+    from benchmarks import pytorch_vae
+
+    config, key = ModelConfig(architecture, 3), jax.random.key(1)
+    params = jax.jit(model.init, static_argnums=0)(config, key)
+    leaves, tree = jax.tree.flatten(params)
+    moved = [a + 0.05 * jax.random.normal(jax.random.fold_in(key, i), a.shape) for i, a in enumerate(leaves)]
+    params = jax.tree.unflatten(tree, moved)  # biases too
+    images = engine.pixels(jnp.asarray(small.train_images))
+    ours = jax.jit(negative_elbo, static_argnums=0)(config, params, images, key, Hypers(1e-3, 1.0, 3))
+    noise = sample(key, Normal(jnp.zeros((len(images), 3)), jnp.zeros((len(images), 3))))
+
+    theirs = pytorch_vae.MODELS[architecture](3)
+    weights = {name: torch.tensor(value) for name, value in torch_weights(config, params).items()}
+    theirs.load_state_dict(weights)  # strict: no parameter is left out
+    with torch.no_grad():
+        losses = pytorch_vae.negative_elbo(
+            theirs, pytorch_vae.pixels(small.train_images), torch.tensor(np.array(noise))
+        )
+    assert float(losses.reconstruction) == pytest.approx(float(ours.reconstruction.mean()), rel=1e-5)
+    assert float(losses.kl) == pytest.approx(float(ours.kl.mean()), rel=1e-5)
+    assert float(losses.loss) == pytest.approx(float(ours.loss.mean()), rel=1e-5)
+
+
+def test_pytorch_evaluates_every_image_once(small):
+    torch = pytest.importorskip("torch")
+    from benchmarks import pytorch_vae
+
+    vae = pytorch_vae.MODELS["linear"](2)
+    with torch.no_grad():  # a posterior without width: the losses are known without their noise
+        vae.log_std.weight.zero_()
+        vae.log_std.bias.fill_(-30)
+        images = pytorch_vae.pixels(small.test_images)
+        exact = pytorch_vae.negative_elbo(vae, images, torch.zeros(len(images), 2))
+    found = pytorch_vae.evaluate(vae, images, batch=10)  # 25 images: 10, 10, 5
+    assert float(found.loss) == pytest.approx(float(exact.loss), rel=1e-5)
+
+
+@pytest.mark.parametrize(("architecture", "latent_dim", "count"), [
+    ("linear", 2, 404_244), ("linear", 50, 441_204), ("conv", 2, 228_677), ("conv", 50, 523_685),
+])  # fmt: skip
+def test_all_have_the_same_number_of_parameters(architecture, latent_dim, count):
+    if architecture == "conv":
+        state = jax.eval_shape(lambda: stock_flax.init(latent_dim, jax.random.key(0)))
+        assert model.parameter_count(state.params) == count
+    params = jax.eval_shape(lambda: model.init(ModelConfig(architecture, latent_dim), jax.random.key(0)))
+    assert model.parameter_count(params) == count
+    pytest.importorskip("torch")
+    from benchmarks import pytorch_vae
+
+    assert pytorch_vae.parameter_count(pytorch_vae.MODELS[architecture](latent_dim)) == count
+
+
+# ── sweeps ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_two_sweeps_side_by_side():
+    watched = {
+        "jaxvae": [Watched(10.0, 2**31, None), Watched(30.0, 2**31, None), Watched(20.0, 2**30, None)],
+        "PyTorch": [Watched(50.0, 2**29, None)],
+    }
+    losses = {"jaxvae": {("conv", 2): 147.384, ("conv", 50): 98.9}, "PyTorch": {("conv", 50): 99.1, ("conv", 2): 147.0}}
+    cells = [[c.strip() for c in line.strip("|").split("|")] for line in sweeps.as_tables(watched, losses).splitlines()]
+    assert ["jaxvae", "20", "2.00"] in cells
+    assert ["PyTorch", "50", "0.50"] in cells
+    assert ["PyTorch / jaxvae", "2.50", "0.25"] in cells
+    assert ["conv, d = 50", "98.90", "99.10"] in cells
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 7, 10, 20, 50, 100])
+def test_a_grid_has_as_many_runs_as_asked_for(count):
+    latent_dims, seeds = growth.grid(count)
+    assert len(latent_dims) * len(seeds) == count
+    assert len(set(latent_dims)) == len(latent_dims)
+
+
+def test_memory_is_that_of_a_process_and_its_children():
+    code = "import sys; data = bytearray(b'1') * 2**26; print(flush=True); sys.stdin.read()"
+    before = watched.tree_bytes(os.getpid())
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout
+    child.stdout.readline()
+    during = watched.tree_bytes(os.getpid())
+    child.communicate()
+    assert 2**26 < during - before < 2**26 + 2**25
+    assert watched.tree_bytes(child.pid) == 0
+
+
+def test_a_command_that_fails_says_why():
+    assert watched.watch("json.tool", ["--help"]).failure is None
+    failure = watched.watch("json.tool", ["missing.json"]).failure
+    assert failure is not None
+    assert "json.tool ended with status" in failure
+    assert "missing.json" in failure
+
+
+# ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+COMMANDS = {"training": training, "pytorch": pytorch, "sweep": sweeps, "growth": growth}
+
+
+@pytest.mark.parametrize("name", ["training", "pytorch", "sweep"])
+def test_without_pytorch_there_is_one_line_that_says_what_to_do(name, monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert COMMANDS[name].main(["--out", str(tmp_path / "out.json")]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "PyTorch is not installed" in err
+    assert "pip install -e '.[bench]'" in err
+
+
+@pytest.mark.parametrize(("name", "arguments", "says"), [
+    ("training", ["--steps", "0"], "--steps must be at least 1, not 0"),
+    ("training", ["--rounds", "0"], "--rounds must be at least 1, not 0"),
+    ("training", ["--architectures", "round"], "architecture must be one of linear, conv, not 'round'"),
+    ("training", ["--latent-dim", "0"], "latent_dim must be a whole number of at least 1, not 0"),
+    ("pytorch", ["--epochs", "0"], "--epochs must be at least 1, not 0"),
+    ("pytorch", ["--architectures", "round"], "architecture must be one of linear, conv, not 'round'"),
+    ("sweep", ["--limit", "60"], "--limit must be at least 100, not 60"),
+    ("growth", ["--counts", "3", "0"], "--counts must be at least 1, not 0"),
+])  # fmt: skip
+def test_bad_arguments_are_one_line(name, arguments, says, capsys):
+    assert COMMANDS[name].main(arguments) == 2
+    assert capsys.readouterr() == ("", f"error: {says}\n")
+
+
+def test_help_teaches_and_needs_neither_jax_nor_pytorch():
+    code = (
+        "import sys\nfrom benchmarks import growth, pytorch, sweep, training\n"
+        "for command in (growth, pytorch, sweep, training): print(command.parser().format_help())\n"
+        "print({'jax', 'torch', 'scipy', 'matplotlib'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in COMMANDS:
+        assert (
+            f"\n    python -m benchmarks.{name}\n" in done.stdout or f"    python -m benchmarks.{name} " in done.stdout
+        )
+    assert done.stdout.endswith("set()\n")
+
+
+def test_json_carries_machine_and_versions(tmp_path):
+    machine.write_json(tmp_path / "x.json", machine.about())
+    found = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
+    assert found["versions"]["jax"] == jax.__version__
+    assert found["machine"]["cores"] == len(machine.core_ids())
