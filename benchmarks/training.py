@@ -3,7 +3,7 @@
     python -m benchmarks.training
     python -m benchmarks.training --architectures linear --rounds 3
 
-Needs PyTorch (pip install -e '.[bench]'). Costs about a quarter of an hour on two CPU cores and 4 GB of memory. Every
+Needs PyTorch (pip install -e '.[bench]'). Costs about a quarter of an hour on two CPU cores and a few GB of memory. Every
 contender has the same batch (100), model, optimiser and images, and is timed once in each round, in shuffled order, by
 a process that is idle otherwise. Expect jaxvae to take less time than PyTorch's best on two cores, and stock Flax many
 times as long. Trust ratios, which are medians over the rounds; absolute times drift. Leave the machine alone meanwhile.
