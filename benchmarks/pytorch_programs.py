@@ -14,6 +14,7 @@ from benchmarks.workers import Program, Settings, Task
 
 _images: dict[int, torch.Tensor] = {}  # by steps; float32 images of 500 steps are 157 MB, and the same for all
 
+
 def build(task: Task, settings: Settings) -> Program:
     assert isinstance(task, Contender)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

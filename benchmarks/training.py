@@ -3,10 +3,11 @@
     python -m benchmarks.training
     python -m benchmarks.training --architectures linear --rounds 3
 
-Needs PyTorch (pip install -e '.[bench]'). Costs about a quarter of an hour on two CPU cores and a few GB of memory. Every
-contender has the same batch (100), model, optimiser and images, and is timed once in each round, in shuffled order, by
-a process that is idle otherwise. Expect jaxvae to take less time than PyTorch's best on two cores, and stock Flax many
-times as long. Trust ratios, which are medians over the rounds; absolute times drift. Leave the machine alone meanwhile.
+Needs PyTorch (pip install -e '.[bench]'). Costs about a quarter of an hour on two CPU cores and a few GB of memory.
+Every contender has the same batch (100), model, optimiser and images, and is timed once in each round, in shuffled
+order, by a process that is idle otherwise. Expect jaxvae to take less time than PyTorch's best on two cores, and stock
+Flax many times as long. Trust ratios, which are medians over the rounds; absolute times drift. Leave the machine alone
+meanwhile.
 
 "side by side" is one single-threaded process pinned to each core, all training at once, and its time is wall time over
 the number of models; "vmap" trains latent sizes 2 3 5 10 50 as one program, again for one model. A contender that
