@@ -55,7 +55,7 @@ def grow(architecture: str, strategy: str, count: int, options: argparse.Namespa
         arguments += ["--seeds", *map(str, seeds), "--strategy", strategy, "--batch-size", str(BATCH)]
         arguments += ["--limit", str(options.limit), "--epochs", str(options.epochs), "--quiet", "--out", str(out)]
         arguments += ["--data-dir", options.data_dir] if options.data_dir else []
-        watched = watch("experiments.sweep", arguments)
+        watched = watch("experiments.sweep", arguments, Path(folder))
         training = ms = None
         if not watched.failure:
             training = float(json.loads((out / "sweep.json").read_text(encoding="utf-8"))["wall_seconds"])

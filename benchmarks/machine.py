@@ -16,16 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxvae.config import InputError
+from jaxvae.machine import cores
 
 PACKAGES = ("jaxvae", "jax", "jaxlib", "flax", "optax", "torch", "numpy")
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")  # those that the speed of products depends on
-
-
-def core_ids() -> list[int]:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 def description() -> dict[str, Any]:
@@ -35,7 +29,7 @@ def description() -> dict[str, Any]:
     return {
         "cpu": info.get("model name") or platform.processor() or platform.machine(),
         "flags": [flag for flag in FLAGS if flag in flags],
-        "cores": len(core_ids()),
+        "cores": len(cores()),
         "system": platform.platform(),
     }
 

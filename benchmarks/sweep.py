@@ -7,8 +7,8 @@ Needs PyTorch (pip install -e '.[bench]') and MNIST. Trains the same models with
 folder that is removed again, and with `python -m benchmarks.pytorch`, a straightforward script; one after the other,
 by turns in which is first. Costs most of an hour a round on two CPU cores. Expect losses within a nat or so of each
 other, jaxvae sooner done, though it also writes checkpoints and figures, and taking more memory. Leave the machine
-alone meanwhile. Memory is that of all processes together, sampled five times a second; on Linux as PSS, in which
-pages that processes share count once, elsewhere as RSS.
+alone meanwhile. All is compiled anew in each round. Memory is that of all processes together, sampled five times a
+second; on Linux as PSS, in which pages that processes share count once, elsewhere as RSS.
 """
 
 import argparse
@@ -41,14 +41,16 @@ def jaxvae_sweep(arguments: Sequence[str], folder: Path) -> tuple[Watched, Losse
     from benchmarks.precision import final_losses  # not above: --help would wait for SciPy
 
     out = folder / "jaxvae"
-    watched = finished(watch("experiments.sweep", [*arguments, "--dataset", "mnist", "--quiet", "--out", str(out)]))
+    watched = finished(
+        watch("experiments.sweep", [*arguments, "--dataset", "mnist", "--quiet", "--out", str(out)], folder)
+    )
     losses = final_losses(out)
     return watched, {(architecture, latent_dim): loss for (architecture, latent_dim, _), loss in losses.items()}
 
 
 def pytorch_sweep(arguments: Sequence[str], folder: Path) -> tuple[Watched, Losses]:
     out = folder / "pytorch.json"
-    watched = finished(watch("benchmarks.pytorch", [*arguments, "--out", str(out)]))
+    watched = finished(watch("benchmarks.pytorch", [*arguments, "--out", str(out)], folder))
     models = json.loads(out.read_text(encoding="utf-8"))
     return watched, {(m["architecture"], m["latent_dim"]): m["epochs"][-1]["test"]["loss"] for m in models}
 

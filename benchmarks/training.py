@@ -35,7 +35,7 @@ class Pool:
     """The workers of every kind, started together, and who is asked for what."""
 
     def __init__(self, settings: Settings):
-        cores = machine.core_ids()
+        cores = machine.cores()
         apart = [[core] for core in cores]
         self._workers: dict[tuple[str, bool], Workers] = {}
         for kind in ("jax", "pytorch"):
@@ -139,7 +139,7 @@ def run(options: argparse.Namespace) -> None:
     finally:
         pool.close()
     rates = best_rates(samples)
-    cores = len(machine.core_ids())
+    cores = len(machine.cores())
     found = {a: speeds(timed(samples, a, cores), rates, options.latent_dim, BATCH) for a in architectures}
     _print(found, rates, samples, options)
     _write(found, rates, samples, options, dataset.name)

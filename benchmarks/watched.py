@@ -3,11 +3,13 @@
 In: a command. Out: its wall time, its peak memory and, where it failed, its last words.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -28,12 +30,16 @@ class Watched(NamedTuple):
         return self.peak_bytes / 2**30
 
 
-def watch(module: str, arguments: Sequence[str]) -> Watched:
-    """Runs `python -m module` with this Python, where this process is, to its end."""
+def watch(module: str, arguments: Sequence[str], folder: Path) -> Watched:
+    """Runs `python -m module` with this Python, where this process is, to its end.
+
+    What JAX compiles goes into the empty `folder`, not into the user's cache: a second run has no advantage.
+    """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
         started = time.perf_counter()
         command = [sys.executable, "-m", module, *arguments]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=stderr)
         peak = 0
         try:
             while process.poll() is None:

@@ -172,7 +172,7 @@ def test_samples_become_milliseconds_of_one_models_step_and_rates():
 
 def test_a_process_survives_what_it_cannot_do():
     settings = Settings(2, 5, np.zeros((10, 28, 28), np.uint8))
-    workers = Workers("jax", [machine.core_ids()[:1]], settings)
+    workers = Workers("jax", [machine.cores()[:1]], settings)
     try:
         with pytest.raises(Unavailable, match="ValueError: negative dimensions"):
             workers.seconds(Gemm("float32", Product(-2, 3, 4), 1))
@@ -298,9 +298,9 @@ def test_memory_is_that_of_a_process_and_its_children():
     assert watched.tree_bytes(child.pid) == 0
 
 
-def test_a_command_that_fails_says_why():
-    assert watched.watch("json.tool", ["--help"]).failure is None
-    failure = watched.watch("json.tool", ["missing.json"]).failure
+def test_a_command_that_fails_says_why(tmp_path):
+    assert watched.watch("json.tool", ["--help"], tmp_path).failure is None
+    failure = watched.watch("json.tool", ["missing.json"], tmp_path).failure
     assert failure is not None
     assert "json.tool ended with status" in failure
     assert "missing.json" in failure
@@ -354,4 +354,4 @@ def test_json_carries_machine_and_versions(tmp_path):
     machine.write_json(tmp_path / "x.json", machine.about())
     found = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
     assert found["versions"]["jax"] == jax.__version__
-    assert found["machine"]["cores"] == len(machine.core_ids())
+    assert found["machine"]["cores"] == len(machine.cores())
