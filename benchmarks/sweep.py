@@ -4,7 +4,7 @@
     python -m benchmarks.sweep --architectures linear --epochs 2 --rounds 3
 
 Needs PyTorch (pip install -e '.[bench]') and MNIST. Trains the same models with `python -m experiments.sweep`, into a
-folder that is removed again, and with `python -m benchmarks.pytorch`, a straightforward script; one after the other,
+folder that is removed again (see --keep), and with `python -m benchmarks.pytorch`, a straightforward script; one after the other,
 by turns in which is first. Costs most of an hour a round on two CPU cores. Expect losses within a nat or so of each
 other, jaxvae sooner done, though it also writes checkpoints and figures, and taking more memory. Leave the machine
 alone meanwhile. All is compiled anew in each round. Memory is that of all processes together, sampled five times a
@@ -13,6 +13,7 @@ second; on Linux as PSS, in which pages that processes share count once, elsewhe
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -73,6 +74,8 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, list[Watched]], dict
             print(f"round {turn + 1} of {options.rounds}: {name} …", file=sys.stderr, flush=True)
             with tempfile.TemporaryDirectory() as folder:
                 one, found = SWEEPS[name](common_arguments(options), Path(folder))
+                if name == "jaxvae" and turn == 0 and options.keep:
+                    shutil.move(Path(folder) / "jaxvae", options.keep)
             watched[name].append(one)
             losses.setdefault(name, found)
     return watched, losses
@@ -125,6 +128,8 @@ def run(options: argparse.Namespace) -> None:
     pytorch.check(options)
     machine.at_least("--rounds", options.rounds, 1)
     machine.writable(options.out)
+    if options.keep and options.keep.exists():
+        raise InputError(f"{options.keep} exists already; choose another --keep")
     from jaxvae import data
 
     data.load("mnist", options.data_dir, limit=options.limit)  # a download, if need be, is no part of the time
@@ -139,6 +144,9 @@ def parser() -> argparse.ArgumentParser:
     )
     pytorch.grid(parser)
     parser.add_argument("--rounds", type=int, default=1, metavar="N", help="sweeps of each (default: 1)")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="where jaxvae's first sweep is to stay (default: it is removed)"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("results/benchmarks/sweep.json"), metavar="FILE",
         help="where the figures go as JSON (default: %(default)s)",
