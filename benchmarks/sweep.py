@@ -4,11 +4,11 @@
     python -m benchmarks.sweep --architectures linear --epochs 2 --rounds 3
 
 Needs PyTorch (pip install -e '.[bench]') and MNIST. Trains the same models with `python -m experiments.sweep`, into a
-folder that is removed again (see --keep), and with `python -m benchmarks.pytorch`, a straightforward script; one after the other,
-by turns in which is first. Costs most of an hour a round on two CPU cores. Expect losses within a nat or so of each
-other, jaxvae sooner done, though it also writes checkpoints and figures, and taking more memory. Leave the machine
-alone meanwhile. All is compiled anew in each round. Memory is that of all processes together, sampled five times a
-second; on Linux as PSS, in which pages that processes share count once, elsewhere as RSS.
+folder that is removed again (see --keep), and with `python -m benchmarks.pytorch`, a straightforward script; one after
+the other, by turns in which is first. Costs about half an hour a round on two CPU cores. Expect losses within a nat or
+so of each other, jaxvae sooner done, though it also writes checkpoints and figures, and taking more memory. Leave the
+machine alone meanwhile. All is compiled anew in each round. Memory is that of all processes together, sampled five
+times a second; on Linux as PSS, in which pages that processes share count once, elsewhere as RSS.
 """
 
 import argparse
