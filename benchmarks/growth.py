@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import machine
-from benchmarks.watched import MEASURE, watch
+from benchmarks.watched import watch
 from jaxvae.config import ARCHITECTURES, ModelConfig
 
 LATENT_DIMS = (10, 2, 50, 3, 5)
@@ -69,7 +69,7 @@ def as_table(grown: list[Grown]) -> str:
     for one in grown:
         time = "failed" if one.ms_per_model_step is None else f"{one.ms_per_model_step:.2f}"
         by_count.setdefault(one.runs, [str(one.runs)]).extend([time, f"{one.peak_bytes / 2**30:.2f}"])
-    head = ["runs"] + [text for s in STRATEGIES for text in (f"{s}, ms/model-step", f"{s}, peak GiB ({MEASURE})")]
+    head = ["runs"] + [text for s in STRATEGIES for text in (f"{s}, ms/model-step", f"{s}, peak GiB")]
     return machine.table(head, list(by_count.values()))
 
 
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> None:
             print(f"{one.architecture}, {one.runs} runs, {one.strategy}: {one.failure}")
     settings = {"limit": options.limit, "epochs": options.epochs, "batch": BATCH, "images": dataset.name}
     sweeps = [one._asdict() for one in grown]
-    machine.write_json(options.out, {**machine.about(), "settings": settings, "memory": MEASURE, "sweeps": sweeps})
+    machine.write_json(options.out, {**machine.about(), "settings": settings, "sweeps": sweeps})
 
 
 def parser() -> argparse.ArgumentParser:

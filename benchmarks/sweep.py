@@ -7,8 +7,8 @@ Needs PyTorch (pip install -e '.[bench]') and MNIST. Trains the same models with
 folder that is removed again (see --keep), and with `python -m benchmarks.pytorch`, a straightforward script; one after
 the other, by turns in which is first. Costs about half an hour a round on two CPU cores. Expect losses within a nat or
 so of each other, jaxvae sooner done, though it also writes checkpoints and figures, and taking more memory. Leave the
-machine alone meanwhile. All is compiled anew in each round. Memory is that of all processes together, sampled five
-times a second; on Linux as PSS, in which pages that processes share count once, elsewhere as RSS.
+machine alone meanwhile. All is compiled anew in each round. Memory is that of all processes together, sampled once a
+second, as RSS, in which pages that processes share count in each.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import machine, pytorch
-from benchmarks.watched import MEASURE, Watched, watch
+from benchmarks.watched import Watched, watch
 from jaxvae.config import InputError
 
 Losses = dict[tuple[str, int], float]  # test loss after the last epoch, by architecture and latent size
@@ -94,7 +94,7 @@ def as_tables(watched: dict[str, list[Watched]], losses: dict[str, Losses]) -> s
     rows = [[name, f"{seconds:.0f}", f"{gib:.2f}"] for name, (seconds, gib) in found.items()]
     ratios = [theirs / ours for theirs, ours in zip(found["PyTorch"], found["jaxvae"], strict=True)]
     rows.append(["PyTorch / jaxvae", *(f"{ratio:.2f}" for ratio in ratios)])
-    cost = machine.table(["", "wall time, s", f"peak memory ({MEASURE}), GiB"], rows)
+    cost = machine.table(["", "wall time, s", "peak memory, GiB"], rows)
     models = [
         [f"{architecture}, d = {latent_dim}", *(f"{losses[name][architecture, latent_dim]:.2f}" for name in losses)]
         for architecture, latent_dim in losses["jaxvae"]
@@ -109,7 +109,6 @@ def content(
     return {
         **machine.about(),
         "settings": {name: getattr(options, name) for name in settings} | {"batch": pytorch.BATCH},
-        "memory": MEASURE,
         "rounds": {
             name: [{"seconds": w.seconds, "peak_bytes": w.peak_bytes} for w in rounds]
             for name, rounds in watched.items()

@@ -14,15 +14,14 @@ from typing import NamedTuple
 
 import psutil
 
-INTERVAL_SECONDS = 0.2  # reading what ten processes take costs about a hundredth of it
-
-# PSS counts a page that processes share, such as a library's, once among them; RSS counts it in each
-MEASURE = "PSS" if hasattr(psutil.Process().memory_full_info(), "pss") else "RSS"
+# taking stock of three processes takes a few ms; to count shared pages once (PSS), five times a second, took a seventh
+# of a core from a sweep that wanted both
+INTERVAL_SECONDS = 1.0
 
 
 class Watched(NamedTuple):
     seconds: float
-    peak_bytes: int  # the most that the command and its descendants took at once, sampled
+    peak_bytes: int  # the most that the command and its descendants took at once, RSS, sampled
     failure: str | None  # the last line of stderr
 
     @property
@@ -57,7 +56,7 @@ def watch(module: str, arguments: Sequence[str], folder: Path) -> Watched:
 
 
 def tree_bytes(pid: int) -> int:
-    """The memory of a process and all its descendants, as `MEASURE` counts it."""
+    """The resident memory (RSS) of a process and all its descendants; pages that they share count in each."""
     try:
         parent = psutil.Process(pid)
         return sum(map(_bytes, [parent, *parent.children(recursive=True)]))
@@ -67,7 +66,7 @@ def tree_bytes(pid: int) -> int:
 
 def _bytes(process: psutil.Process) -> int:
     try:
-        return process.memory_full_info().pss if MEASURE == "PSS" else process.memory_info().rss
+        return process.memory_info().rss
     except psutil.Error:
         return 0
 
