@@ -113,16 +113,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, default=6000, metavar="N", help="training images (default: 6000)")
     parser.add_argument("--epochs", type=int, default=2, metavar="N", help="passes over the data (default: 2)")
     parser.add_argument("--data-dir", metavar="DIR", help="folder with mnist/ (default: $JAXVAE_DATA_DIR)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("results/benchmarks/growth.json"), metavar="FILE",
-        help="where the figures go as JSON (default: %(default)s)",
-    )  # fmt: skip
+    machine.add_out(parser, "growth", "where the figures go as JSON")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
-    return machine.guarded(lambda: run(options))
+    return machine.command(parser(), run, arguments)
 
 
 if __name__ == "__main__":

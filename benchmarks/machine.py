@@ -3,6 +3,7 @@
 In: nothing, or rows and a folder. Out: descriptions for JSON files, tables, one-line errors. No JAX, no PyTorch.
 """
 
+import argparse
 import datetime
 import importlib.metadata
 import importlib.util
@@ -97,6 +98,20 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = f"|{'-' * (widths[0] + 2)}|{''.join('-' * (w + 1) + ':|' for w in widths[1:])}"
     return "\n".join([line(head), rule, *map(line, rows)])
+
+
+def add_out(parser: argparse.ArgumentParser, name: str, what: str) -> None:
+    """The option that says where a benchmark's JSON goes."""
+    default = Path(f"results/benchmarks/{name}.json")
+    parser.add_argument("--out", type=Path, default=default, metavar="FILE", help=f"{what} (default: %(default)s)")
+
+
+def command(
+    parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], arguments: list[str] | None
+) -> int:
+    """`guarded` with the options that `parser` makes of a command line."""
+    options = parser.parse_args(arguments)
+    return guarded(lambda: run(options))
 
 
 def guarded(command: Callable[[], None]) -> int:

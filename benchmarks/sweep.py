@@ -146,16 +146,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="where jaxvae's first sweep is to stay (default: it is removed)"
     )
-    parser.add_argument(
-        "--out", type=Path, default=Path("results/benchmarks/sweep.json"), metavar="FILE",
-        help="where the figures go as JSON (default: %(default)s)",
-    )  # fmt: skip
+    machine.add_out(parser, "sweep", "where the figures go as JSON")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
-    return machine.guarded(lambda: run(options))
+    return machine.command(parser(), run, arguments)
 
 
 if __name__ == "__main__":

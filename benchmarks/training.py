@@ -204,16 +204,12 @@ def parser() -> argparse.ArgumentParser:
         "--data-dir", metavar="DIR",
         help="folder with mnist/ (default: $JAXVAE_DATA_DIR); where there is no MNIST, the embedded digits will do",
     )  # fmt: skip
-    parser.add_argument(
-        "--out", type=Path, default=Path("results/benchmarks/training.json"), metavar="FILE",
-        help="all samples, versions and the machine as JSON, a figure beside it (default: %(default)s)",
-    )  # fmt: skip
+    machine.add_out(parser, "training", "all samples, versions and the machine as JSON, a figure beside it")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
-    return machine.guarded(lambda: run(options))
+    return machine.command(parser(), run, arguments)
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def test_places_end_together(places, costs, monkeypatch, small):
 
     class Played(DeviceWorker):
         def __init__(self):
-            pass
+            """Needs no device."""
 
         def begin(self, work):
             self.work, self.end = work, clock[0] + (costs[work.runs[0].model.architecture] if work.epoch else 0.0)
