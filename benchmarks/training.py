@@ -19,7 +19,6 @@ import argparse
 import math
 import random
 import sys
-from pathlib import Path
 
 from benchmarks import machine, products
 from benchmarks.contenders import Contender, contenders
