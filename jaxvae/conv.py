@@ -10,6 +10,7 @@ The weight gradient and the input gradient are matrix products too:
 `y = W·P`, `dW = g·Pᵀ`, `dP = Wᵀ·g`, where P are the patches of the input; a transposed convolution is the adjoint.
 """
 
+import itertools
 from functools import partial
 from typing import NamedTuple
 
@@ -42,39 +43,17 @@ class Window(NamedTuple):
         """Pixels along a side that `positions` of the kernel reach, without the padding."""
         return (positions - 1) * self.stride + self.kernel - 2 * self.padding
 
-    def spans(self) -> list["Span"]:
-        """The kernel's rows (or columns), those that read the same block of `stride` pixels together."""
-        at = [divmod(row - self.padding, self.stride) for row in range(self.kernel)]
-        blocks = sorted({block for block, _ in at})
-        rows = [[row for row, (block, _) in enumerate(at) if block == b] for b in blocks]
-        return [Span(b, at[r[0]][1], r[0], len(r)) for b, r in zip(blocks, rows, strict=True)]
-
-    def tiles(self) -> list[tuple["Span", "Span"]]:
-        """`spans` down × `spans` across: the order in which patches and kernel matrices are laid out."""
-        return [(down, across) for down in self.spans() for across in self.spans()]
-
-
-class Span(NamedTuple):
-    """Kernel rows that read neighbouring pixels of one block."""
-
-    block: int  # which block, counted from the one that begins at the kernel's position
-    pixel: int  # the first pixel read, counted within the block
-    row: int  # the first kernel row
-    rows: int
-
-    @property
-    def pixels(self) -> slice:
-        return slice(self.pixel, self.pixel + self.rows)
-
-    @property
-    def kernel_rows(self) -> slice:
-        return slice(self.row, self.row + self.rows)
+    def tiles(self) -> list[tuple[slice, slice]]:
+        """The kernel cut into tiles of stride × stride, row by row: the order of patches and of kernel matrices."""
+        cuts = range(0, self.kernel, self.stride)
+        spans = [slice(row, min(row + self.stride, self.kernel)) for row in cuts]
+        return list(itertools.product(spans, repeat=2))
 
 
 def patches(x: Images, window: Window) -> Float[Array, "tc positions"]:
     """What the kernel sees at each position, as columns (im2col).
 
-    The image is cut into blocks of stride × stride pixels, so that a kernel of 4×4 at stride 2 takes nine slices
+    The image is cut into blocks of stride × stride pixels, so that a kernel of 4×4 at stride 2 takes four slices
     instead of sixteen and each of them is contiguous. Bfloat16 is moved as integers: XLA:CPU would turn it into
     float32 and back, 3 ms of a training step of 34.
     """
@@ -86,17 +65,16 @@ def patches(x: Images, window: Window) -> Float[Array, "tc positions"]:
 
 def _patches(x, window):
     channels, size, _, batch = x.shape
-    s, n = window.stride, window.positions(size)
-    spans = window.spans()
-    before = -spans[0].block
-    blocks = n + before + spans[-1].block
-    after = max((blocks - before) * s - size, 0)
-    x = jnp.pad(x, ((0, 0), (before * s, after), (before * s, after), (0, 0)))[:, : blocks * s, : blocks * s]
+    k, s, padding = window
+    n = window.positions(size)
+    blocks = n + (k - 1) // s
+    margin = padding, blocks * s - padding - size, 0
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), margin, margin, (0, 0, 0)])
     x = x.reshape(channels, blocks, s, blocks, s, batch)
 
-    def slab(down: Span, across: Span):
-        i, j = down.block + before, across.block + before
-        seen = x[:, i : i + n, down.pixels, j : j + n, across.pixels]
+    def slab(down: slice, across: slice):
+        i, j = down.start // s, across.start // s
+        seen = x[:, i : i + n, : down.stop - down.start, j : j + n, : across.stop - across.start]
         return seen.transpose(2, 4, 0, 1, 3, 5).reshape(-1, n, n, batch)
 
     return jnp.concatenate([slab(*tile) for tile in window.tiles()]).reshape(-1, n * n * batch)
@@ -105,26 +83,31 @@ def _patches(x, window):
 def fold(columns: Float[Array, "tc positions"], window: Window, shape: tuple[int, int, int, int]) -> Images:
     """The adjoint of `patches`: each column added back to the pixels it was read from (col2im).
 
-    Slices are added in place, where they belong in the image.
+    The pixels at one place of their blocks make an image of their own, a sum of shifted pieces; at last these images
+    are woven together. XLA:CPU turns all that, and bias, ReLU and rounding behind it, into one loop: 0.08 ms for
+    64×7×7×100 numbers, where pieces added in place and then cropped had taken 1.5 ms.
     """
     channels, size, _, batch = shape
-    s, n = window.stride, window.positions(size)
-    blocks = -(-size // s)
-    columns = columns.reshape(-1, channels, n, n, batch)
-    x = jnp.zeros((channels, blocks, s, blocks, s, batch), columns.dtype)
-    row = 0
+    k, s, padding = window
+    n = window.positions(size)
+    lengths = [len(range(pixel, size, s)) for pixel in range(s)]
+    images = [[jnp.zeros((channels, down, across, batch), columns.dtype) for across in lengths] for down in lengths]
+    pieces = iter(columns.reshape(-1, channels, n, n, batch))
     for down, across in window.tiles():
-        rows = down.rows * across.rows
-        piece = columns[row : row + rows].reshape(down.rows, across.rows, channels, n, n, batch)
-        (i0, i1), (j0, j1) = ((max(0, -span.block), min(n, blocks - span.block)) for span in (down, across))
-        piece = piece[:, :, :, i0:i1, j0:j1].transpose(2, 3, 0, 4, 1, 5)
-        target = (
-            slice(None), slice(i0 + down.block, i1 + down.block), down.pixels,
-            slice(j0 + across.block, j1 + across.block), across.pixels,
-        )  # fmt: skip
-        x = x.at[target].add(piece)
-        row += rows
-    return x.reshape(channels, blocks * s, blocks * s, batch)[:, :size, :size]
+        for row, column in itertools.product(range(k)[down], range(k)[across]):
+            at = [divmod(line - padding, s) for line in (row, column)]
+            margins = [(block, lengths[pixel] - n - block, 0) for block, pixel in at]
+            (_, i), (_, j) = at
+            images[i][j] += lax.pad(next(pieces), jnp.zeros((), columns.dtype), [(0, 0, 0), *margins, (0, 0, 0)])
+    return _woven([_woven(row, axis=2) for row in images], axis=1)
+
+
+def _woven(images, axis):
+    """A line of each image in turn along `axis`; the last images may be one line shorter."""
+    shortest = images[-1].shape[axis]
+    turns = jnp.stack([lax.slice_in_dim(image, 0, shortest, axis=axis) for image in images], axis + 1)
+    ends = [lax.slice_in_dim(image, shortest, None, axis=axis) for image in images]
+    return jnp.concatenate([lax.collapse(turns, axis, axis + 2), *ends], axis)
 
 
 def as_matrix(kernel: Kernel, window: Window) -> Float[Array, "o tc"]:
@@ -134,13 +117,13 @@ def as_matrix(kernel: Kernel, window: Window) -> Float[Array, "o tc"]:
     the fast kernels for bfloat16 (7 ms instead of 2 for a layer's output).
     """
     kernel = jnp.moveaxis(kernel, 3, 0)
-    pieces = [kernel[:, down.kernel_rows, across.kernel_rows] for down, across in window.tiles()]
+    pieces = [kernel[:, down, across] for down, across in window.tiles()]
     return jnp.concatenate([piece.reshape(len(kernel), -1) for piece in pieces], 1)
 
 
 def as_rows(kernel: Kernel, window: Window) -> Float[Array, "tc o"]:
     """The transpose of `as_matrix`."""
-    pieces = [kernel[down.kernel_rows, across.kernel_rows] for down, across in window.tiles()]
+    pieces = [kernel[tile] for tile in window.tiles()]
     return jnp.concatenate([piece.reshape(-1, kernel.shape[3]) for piece in pieces])
 
 
