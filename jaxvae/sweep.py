@@ -20,7 +20,7 @@ from jaxvae.engine import TrainState
 from jaxvae.workers import DeviceWorker, Epoch, ProcessWorker, Work, on_host, process_workers
 
 STRATEGIES = ("auto", "vmap", "loop")
-POLL_SECONDS = 0.002
+POLL_SECONDS = 0.01
 
 Place = DeviceWorker | ProcessWorker
 

@@ -77,6 +77,12 @@ def test_bernoulli_cross_entropy_of_grey_is_least_at_the_pixel_itself():
     np.testing.assert_allclose(bernoulli_log_prob(at_x, x), (x * jnp.log(x) + (1 - x) * jnp.log1p(-x)).sum(), rtol=1e-6)
 
 
+def test_gradient_of_the_bernoulli_log_prob_is_pixel_minus_probability():
+    logits, x = jnp.array([[-30.0, -2.0, -0.0, 0.0, 1.5, 30.0]]), jnp.array([[0.3, 0.0, 0.9, 0.5, 1.0, 0.7]])
+    gradient = jax.grad(lambda logits: bernoulli_log_prob(logits, x).sum())(logits)
+    np.testing.assert_allclose(gradient, x - 1 / (1 + np.exp(-np.asarray(logits, np.float64))), atol=1e-6)
+
+
 def test_bernoulli_log_prob_is_finite_and_exact_for_extreme_logits():
     logits, x = jnp.array([[1e4, -1e4, 1e4, -1e4]]), jnp.array([[1.0, 0.0, 0.0, 1.0]])
     assert float(bernoulli_log_prob(logits, x)[0]) == -2e4
