@@ -47,7 +47,7 @@ class Window(NamedTuple):
         """The kernel cut into tiles of stride × stride, row by row: the order of patches and of kernel matrices."""
         cuts = range(0, self.kernel, self.stride)
         spans = [slice(row, min(row + self.stride, self.kernel)) for row in cuts]
-        return list(itertools.product(spans, repeat=2))
+        return [(down, across) for down in spans for across in spans]
 
 
 def patches(x: Images, window: Window) -> Float[Array, "tc positions"]:
@@ -95,9 +95,8 @@ def fold(columns: Float[Array, "tc positions"], window: Window, shape: tuple[int
     pieces = iter(columns.reshape(-1, channels, n, n, batch))
     for down, across in window.tiles():
         for row, column in itertools.product(range(k)[down], range(k)[across]):
-            at = [divmod(line - padding, s) for line in (row, column)]
-            margins = [(block, lengths[pixel] - n - block, 0) for block, pixel in at]
-            (_, i), (_, j) = at
+            (up, i), (left, j) = (divmod(line - padding, s) for line in (row, column))
+            margins = (up, lengths[i] - n - up, 0), (left, lengths[j] - n - left, 0)
             images[i][j] += lax.pad(next(pieces), jnp.zeros((), columns.dtype), [(0, 0, 0), *margins, (0, 0, 0)])
     return _woven([_woven(row, axis=2) for row in images], axis=1)
 

@@ -150,7 +150,7 @@ def mosaic(images: np.ndarray, columns: int, title: str) -> Figure:
 
 def _tight(width: float, height: float) -> Figure:
     """A figure, in inches, whose pictures stand close together."""
-    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.04, wspace=0.01, hspace=0.01)
     return Figure(figsize=(width, height), dpi=DPI, layout=layout)
 
 
