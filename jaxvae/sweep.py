@@ -95,8 +95,8 @@ def check(runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: i
 def automatic_workers(runs: int) -> int:
     """How many processes suit a sweep: on CPU one for each core, as long as there are runs for them, else one.
 
-    Two single-threaded processes side by side took 0.69 of the time of one process with two threads for conv models,
-    and 0.77 for linear ones (bfloat16 and float32, two cores of an AMD EPYC, Zen 5).
+    Two single-threaded processes side by side took 0.69 to 0.90 of the time of one process with two threads for conv
+    models, and 0.77 to 0.84 for linear ones (bfloat16 and float32, two cores of an AMD EPYC: Zen 5, Zen 4).
     """
     return max(1, min(len(machine.cores()), runs)) if _platform() == "cpu" else 1
 
