@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from functools import partial
+from multiprocessing import resource_tracker
 from typing import Any, NamedTuple
 
 import jax
@@ -231,6 +232,7 @@ def _interrupts_held():
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # started later, with the process, it would let them through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

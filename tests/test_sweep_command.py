@@ -203,6 +203,19 @@ def test_interrupting_leaves_a_resumable_sweep_and_says_so(latent_dims, cache, t
     assert not psutil.wait_procs(children, timeout=5)[1]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_processes_of_a_sweep_never_see_the_interrupt_that_a_terminal_sends_to_all(cache, tmp_path):
+    process, children = endless([2, 3], tmp_path / "out", cache)
+    try:
+        status = [Path(f"/proc/{child.pid}/status").read_text() for child in children]
+    finally:
+        process.kill()
+        process.communicate()
+    for text in status:
+        masks = dict(line.split(":\t") for line in text.splitlines() if line.startswith(("SigBlk", "SigIgn")))
+        assert any(int(mask, 16) & 1 << signal.SIGINT - 1 for mask in masks.values()), text
+
+
 def test_a_killed_worker_ends_the_sweep_with_one_line_and_a_killed_sweep_its_workers(cache, tmp_path):
     process, children = endless([2, 3], tmp_path / "out", cache)
     busiest = max(children, key=lambda child: child.memory_info().rss)
