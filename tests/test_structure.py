@@ -12,7 +12,7 @@ LAYERS = [
     {"config": [], "machine": ["config"]},
     {"data": ["digits", "published"], "published": ["data"], "digits": [], "distributions": [], "precision": []},
     {"conv": [], "networks": ["conv"], "model": ["networks"]},
-    {"objectives": [], "likelihood": []},
+    {"objectives": []},
     {"engine": [], "workers": ["engine"], "sweep": ["engine", "workers"]},
     {"checkpoint": [], "claims": []},
     {"plotting": [], "progress": []},
