@@ -68,9 +68,8 @@ def _patches(x, window):
     k, s, padding = window
     n = window.positions(size)
     blocks = n + (k - 1) // s
-    margin = padding, blocks * s - padding - size, 0
-    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), margin, margin, (0, 0, 0)])
-    x = x.reshape(channels, blocks, s, blocks, s, batch)
+    margin = padding, blocks * s - padding - size
+    x = _padded(x, margin, margin).reshape(channels, blocks, s, blocks, s, batch)
 
     def slab(down: slice, across: slice):
         i, j = down.start // s, across.start // s
@@ -96,9 +95,13 @@ def fold(columns: Float[Array, "tc positions"], window: Window, shape: tuple[int
     for down, across in window.tiles():
         for row, column in itertools.product(range(k)[down], range(k)[across]):
             (up, i), (left, j) = (divmod(line - padding, s) for line in (row, column))
-            margins = (up, lengths[i] - n - up, 0), (left, lengths[j] - n - left, 0)
-            images[i][j] += lax.pad(next(pieces), jnp.zeros((), columns.dtype), [(0, 0, 0), *margins, (0, 0, 0)])
+            images[i][j] += _padded(next(pieces), (up, lengths[i] - n - up), (left, lengths[j] - n - left))
     return _woven([_woven(row, axis=2) for row in images], axis=1)
+
+
+def _padded(x, down, across):
+    """Lines of zeros added before and after those there are; lines cut off where a number is negative."""
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (*down, 0), (*across, 0), (0, 0, 0)])
 
 
 def _woven(images, axis):
