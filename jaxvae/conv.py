@@ -3,11 +3,11 @@
 In: activations laid out (channels, height, width, batch) – a row of the patch matrix is then a run of contiguous
 memory – and a kernel as `nn.Conv` stores it, (height, width, in, out). Out: activations in the same layout.
 
-A prototype of this form took 30 ms for a training step of the conv VAE inside `lax.scan`, where the stock convolutions
-took 981 ms and PyTorch 37 ms (batch 128, float32, two cores with AMX). README.md has this code's own times.
-
-The weight gradient and the input gradient are matrix products too:
-`y = W·P`, `dW = g·Pᵀ`, `dP = Wᵀ·g`, where P are the patches of the input; a transposed convolution is the adjoint.
+The gradients are matrix products too: `y = W·P`, `dW = g·Pᵀ`, `dP = Wᵀ·g`, where P are the patches of the input; a
+transposed convolution is the adjoint. What a training step spends beside the products is the moving of numbers, so
+patches are no higher than they must be (`Window.cut`), and bfloat16 is moved as integers. Of the conv VAE's step inside
+`lax.scan`, 10.1 ms in bfloat16 and 29 in float32 on one core with AMX (batch 100), 4.7 and 25 are products. The stock
+convolutions take 570 ms there on two cores, PyTorch eager 20; docs/performance.md has the measurements.
 """
 
 import itertools
@@ -20,12 +20,14 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxvae.precision import matmul, matmul_nt, product, read
+from jaxvae.precision import as_integers, matmul, matmul_nt, read
 
 Images = Float[Array, "c size size n"]
 Output = Float[Array, "o out_size out_size n"]
 Kernel = Float[Array, "k k i o"]
 Bias = Float[Array, "b"]  # one for each output channel
+Columns = Float[Array, "rc positions"]  # a slab's pixels by channels; the positions it has, by images
+Rows = Float[Array, "so positions"]  # slabs by output channels
 
 
 class Window(NamedTuple):
@@ -34,6 +36,12 @@ class Window(NamedTuple):
     kernel: int
     stride: int
     padding: int  # zeros around the image
+    slabs: int = 1  # the kernel's rows are cut into so many slabs of equal height
+
+    @property
+    def height(self) -> int:
+        """Rows of a slab."""
+        return self.kernel // self.slabs
 
     def positions(self, size: int) -> int:
         """Where the kernel fits along a side of `size` pixels."""
@@ -43,63 +51,62 @@ class Window(NamedTuple):
         """Pixels along a side that `positions` of the kernel reach, without the padding."""
         return (positions - 1) * self.stride + self.kernel - 2 * self.padding
 
-    def tiles(self) -> list[tuple[slice, slice]]:
-        """The kernel cut into tiles of stride × stride, row by row: the order of patches and of kernel matrices."""
-        cuts = range(0, self.kernel, self.stride)
-        spans = [slice(row, min(row + self.stride, self.kernel)) for row in cuts]
-        return [(down, across) for down in spans for across in spans]
+    def lines(self, positions: int) -> int:
+        """Where a slab fits along the height, if the kernel fits at `positions`."""
+        return positions + self.slabs - 1
+
+    def cut(self, channels: int, features: int) -> "Window":
+        """Cut into slabs of `stride` rows, if that makes the matrix of a kernel more square.
+
+        What a slab sees at one position, the slab above it sees at the next. So patches need not be higher than a slab,
+        if the product gives an output for each of them, and these are then added up one position apart. For 32 to 64
+        channels, a kernel of 4×4 and stride 2, the matrix is 128×256 instead of 64×512 and there are 2.9 MB of patches
+        instead of 5.0: a training step takes 11.3 ms instead of 12.5.
+        """
+        k, s, *_ = self
+        wide = s * k * channels >= k // s * features
+        return self._replace(slabs=k // s) if k % s == 0 and wide else self
 
 
-def patches(x: Images, window: Window) -> Float[Array, "tc positions"]:
-    """What the kernel sees at each position, as columns (im2col).
-
-    The image is cut into blocks of stride × stride pixels, so that a kernel of 4×4 at stride 2 takes four slices
-    instead of sixteen and each of them is contiguous. Bfloat16 is moved as integers: XLA:CPU would turn it into
-    float32 and back, 2 ms of a training step of 24.
-    """
-    if x.dtype == jnp.bfloat16:
-        bits = lax.bitcast_convert_type(x, jnp.uint16)
-        return lax.bitcast_convert_type(_patches(bits, window), jnp.bfloat16)
-    return _patches(x, window)
-
-
-def _patches(x, window):
+def patches(x: Images, window: Window) -> Columns:
+    """What a slab of the kernel sees at each position, as columns (im2col)."""
     channels, size, _, batch = x.shape
-    k, s, padding = window
+    k, s, padding, _ = window
     n = window.positions(size)
     blocks = n + (k - 1) // s
     margin = padding, blocks * s - padding - size
-    x = _padded(x, margin, margin).reshape(channels, blocks, s, blocks, s, batch)
+    bits = _padded(as_integers(x), margin, margin).reshape(channels, blocks, s, blocks, s, batch)
 
-    def slab(down: slice, across: slice):
-        i, j = down.start // s, across.start // s
-        seen = x[:, i : i + n, : down.stop - down.start, j : j + n, : across.stop - across.start]
-        return seen.transpose(2, 4, 0, 1, 3, 5).reshape(-1, n, n, batch)
+    def seen(row: int, column: int):
+        (i, down), (j, across) = divmod(row, s), divmod(column, s)
+        return bits[:, i : i + window.lines(n), down, j : j + n, across]
 
-    return jnp.concatenate([slab(*tile) for tile in window.tiles()]).reshape(-1, n * n * batch)
+    # a stack of stacks, which XLA:CPU makes in one loop; of a single one with more than eight pieces it copies each
+    columns = jnp.stack([jnp.stack([seen(row, column) for column in range(k)]) for row in range(window.height)])
+    return lax.bitcast_convert_type(columns.reshape(-1, window.lines(n) * n * batch), x.dtype)
 
 
-def fold(columns: Float[Array, "tc positions"], window: Window, shape: tuple[int, int, int, int]) -> Images:
+def fold(columns: Columns, window: Window, shape: tuple[int, int, int, int]) -> Images:
     """The adjoint of `patches`: each column added back to the pixels it was read from (col2im).
 
-    The pixels at one place of their blocks make an image of their own, a sum of shifted pieces; at last these images
-    are woven together. XLA:CPU turns all that, and bias, ReLU and rounding behind it, into one loop: 0.08 ms for
-    64×7×7×100 numbers, where pieces added in place and then cropped had taken 1.5 ms.
+    The pixels at one place of their blocks of stride × stride make an image of their own, a sum of shifted pieces; at
+    last these images are woven together. XLA:CPU turns all that, and bias, ReLU and rounding behind it, into one loop:
+    0.08 ms for 64×7×7×100 numbers, where pieces added in place and then cropped had taken 1.5 ms.
     """
     channels, size, _, batch = shape
-    k, s, padding = window
+    k, s, padding, _ = window
     n = window.positions(size)
+    lines = window.lines(n)
     lengths = [len(range(pixel, size, s)) for pixel in range(s)]
     images = [[jnp.zeros((channels, down, across, batch), columns.dtype) for across in lengths] for down in lengths]
-    pieces = iter(columns.reshape(-1, channels, n, n, batch))
-    for down, across in window.tiles():
-        for row, column in itertools.product(range(k)[down], range(k)[across]):
-            (up, i), (left, j) = (divmod(line - padding, s) for line in (row, column))
-            images[i][j] += _padded(next(pieces), (up, lengths[i] - n - up), (left, lengths[j] - n - left))
+    pieces = iter(columns.reshape(-1, channels, lines, n, batch))
+    for row, column in itertools.product(range(window.height), range(k)):
+        (up, i), (left, j) = (divmod(line - padding, s) for line in (row, column))
+        images[i][j] += _padded(next(pieces), (up, lengths[i] - lines - up), (left, lengths[j] - n - left))
     return _woven([_woven(row, axis=2) for row in images], axis=1)
 
 
-def _padded(x, down, across):
+def _padded(x, down, across=(0, 0)):
     """Lines of zeros added before and after those there are; lines cut off where a number is negative."""
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (*down, 0), (*across, 0), (0, 0, 0)])
 
@@ -112,28 +119,36 @@ def _woven(images, axis):
     return jnp.concatenate([lax.collapse(turns, axis, axis + 2), *ends], axis)
 
 
-def as_matrix(kernel: Kernel, window: Window) -> Float[Array, "o tc"]:
-    """The kernel with its columns in the order of `patches`' rows.
-
-    Turned before its pieces are joined: XLA would fold a transpose of the whole into the product, which then leaves
-    the fast kernels for bfloat16 (7 ms instead of 2 for a layer's output).
-    """
-    kernel = jnp.moveaxis(kernel, 3, 0)
-    pieces = [kernel[:, down, across] for down, across in window.tiles()]
-    return jnp.concatenate([piece.reshape(len(kernel), -1) for piece in pieces], 1)
+def spread(y: Output, window: Window) -> Rows:
+    """A copy of `y` for each slab, where that slab looks when the kernel is in place; zeros elsewhere."""
+    slabs, n = window.slabs, y.shape[1]
+    # padded once and then cut, so that what computes `y` runs once
+    bits = _padded(as_integers(y), (slabs - 1, slabs - 1))
+    copies = [bits[:, slabs - 1 - slab :][:, : window.lines(n)] for slab in range(slabs)]
+    return lax.bitcast_convert_type(jnp.concatenate(copies).reshape(slabs * len(y), -1), y.dtype)
 
 
-def as_rows(kernel: Kernel, window: Window) -> Float[Array, "tc o"]:
+def gather(rows: Rows, window: Window, n: int) -> Output:
+    """The adjoint of `spread`: what all slabs found, added up at the kernel's `n` × `n` positions."""
+    found = rows.reshape(window.slabs, -1, window.lines(n), n, rows.shape[1] // (window.lines(n) * n))
+    return sum(found[slab, :, slab : slab + n] for slab in range(window.slabs))  # type: ignore[return-value]
+
+
+def as_matrix(kernel: Kernel, window: Window) -> Float[Array, "so rc"]:
+    """The kernel in the order of `Rows` and `Columns`."""
+    slabs, o = window.slabs, kernel.shape[3]
+    return kernel.reshape(slabs, -1, o).swapaxes(1, 2).reshape(slabs * o, -1)
+
+
+def as_turned_matrix(kernel: Kernel, window: Window) -> Float[Array, "rc so"]:
     """The transpose of `as_matrix`."""
-    pieces = [kernel[tile] for tile in window.tiles()]
-    return jnp.concatenate([piece.reshape(-1, kernel.shape[3]) for piece in pieces])
+    slabs, o = window.slabs, kernel.shape[3]
+    return kernel.reshape(slabs, -1, o).swapaxes(0, 1).reshape(-1, slabs * o)
 
 
-def as_kernel(rows: Float[Array, "tc o"], window: Window) -> Kernel:
-    """The adjoint and inverse of `as_rows`."""
-    k = window.kernel
-    shape = jax.ShapeDtypeStruct((k, k, rows.shape[0] // k**2, rows.shape[1]), rows.dtype)
-    return jax.linear_transpose(partial(as_rows, window=window), shape)(rows)[0]
+def as_kernel(matrix: Float[Array, "so rc"], window: Window, shape: tuple[int, int, int, int]) -> Kernel:
+    """The inverse of `as_matrix`."""
+    return matrix.reshape(window.slabs, shape[3], -1).swapaxes(1, 2).reshape(shape)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
@@ -143,21 +158,23 @@ def convolve(x: Images, kernel: Kernel, bias: Bias, window: Window, relu: bool, 
 
 
 def _convolve_forward(x, kernel, bias, window, relu, precision):
-    n = window.positions(x.shape[1])
-    kernel, seen = read(precision, kernel), patches(read(precision, x), window)
-    y = matmul(as_matrix(kernel, window), seen).reshape(-1, n, n, x.shape[3])
-    y = y + bias[:, None, None, None]
+    cut = window.cut(*kernel.shape[2:])
+    columns = patches(read(precision, x), cut)
+    rows = matmul(read(precision, as_matrix(kernel, cut)), columns)
+    y = gather(rows, cut, window.positions(x.shape[1])) + bias[:, None, None, None]
     y = nn.relu(y) if relu else y
-    return y, (x, kernel, seen, y)
+    return y, (x, kernel, columns, y)
 
 
 def _convolve_backward(window, relu, precision, kept, g):
-    x, kernel, seen, y = kept
+    x, kernel, columns, y = kept
+    cut = window.cut(*kernel.shape[2:])
     g = jnp.where(y > 0, g, 0) if relu else g
-    flat = read(precision, g).reshape(g.shape[0], -1)
-    dkernel = as_kernel(matmul_nt(seen, flat), window)
-    dx = fold(matmul(as_rows(kernel, window), flat), window, x.shape)
-    return dx, dkernel, _per_channel(g)
+    rows = spread(read(precision, g), cut)
+    dx = fold(matmul(read(precision, as_turned_matrix(kernel, cut)), rows), cut, x.shape)
+    dkernel = as_kernel(matmul_nt(rows, columns), cut, kernel.shape)
+    # of what the products read, as it lies there in one piece: one loop less than of `g`
+    return dx, dkernel, rows.astype(jnp.float32).sum(1)[: len(g)]
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
@@ -172,28 +189,25 @@ def convolve_transposed(
 
 
 def _transposed_forward(x, kernel, bias, window, relu, precision):
-    size = window.covered(x.shape[1])
-    kernel, x = read(precision, kernel), read(precision, x)
-    columns = matmul(as_rows(kernel, window), x.reshape(x.shape[0], -1))
-    y = fold(columns, window, (kernel.shape[2], size, size, x.shape[3])) + bias[:, None, None, None]
+    cut, size = window.cut(*kernel.shape[2:]), window.covered(x.shape[1])
+    rows = spread(read(precision, x), cut)
+    columns = matmul(read(precision, as_turned_matrix(kernel, cut)), rows)
+    y = fold(columns, cut, (kernel.shape[2], size, size, x.shape[3])) + bias[:, None, None, None]
     y = nn.relu(y) if relu else y
-    return y, (x, kernel, y)
+    return y, (rows, kernel, y)
 
 
 def _transposed_backward(window, relu, precision, kept, g):
-    x, kernel, y = kept
+    rows, kernel, y = kept
+    cut = window.cut(*kernel.shape[2:])
     g = jnp.where(y > 0, g, 0) if relu else g
-    seen = patches(read(precision, g), window)
-    dkernel = as_kernel(matmul_nt(seen, x.reshape(x.shape[0], -1)), window)
-    return matmul(as_matrix(kernel, window), seen).reshape(x.shape), dkernel, _per_channel(g)
+    columns = patches(read(precision, g), cut)
+    dx = gather(matmul(read(precision, as_matrix(kernel, cut)), columns), cut, window.positions(g.shape[1]))
+    dkernel = as_kernel(matmul_nt(rows, columns), cut, kernel.shape)
+    return dx, dkernel, g.sum((1, 2)).sum(1)  # space first, then batch: the inner sum runs along vectors
 
 
 convolve_transposed.defvjp(_transposed_forward, _transposed_backward)
-
-
-def _per_channel(g):
-    # space first, then batch: the inner sum runs along vectors
-    return g.sum((1, 2)).sum(1)
 
 
 class _Convolution(nn.Module):
@@ -231,19 +245,3 @@ class ConvTranspose(_Convolution):
         kernel, bias = self.weights(x.shape[0])
         turned = lax.rev(kernel, (0, 1)).swapaxes(2, 3)
         return convolve_transposed(x, turned, bias, self.window, self.relu, self.precision)
-
-
-class BatchLastDense(nn.Module):
-    """`nn.Dense` with the same parameters and initialisers, on batch-last activations.
-
-    Turned around to batch first and back, 2048 × 100 numbers cost 2.4 ms of a training step of 36.
-    """
-
-    features: int
-    precision: str = "float32"
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "i n"]) -> Float[Array, "o n"]:
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[0], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return product(self.precision, kernel, x, (((0,), (0,)), ((), ()))) + bias[:, None]

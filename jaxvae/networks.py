@@ -10,9 +10,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from jaxvae.config import ModelConfig
-from jaxvae.conv import BatchLastDense, Conv, ConvTranspose, Window
+from jaxvae.conv import Conv, ConvTranspose, Window
+from jaxvae.dense import BatchLastDense, Dense
 from jaxvae.distributions import Normal
-from jaxvae.precision import product
 
 SIDE = 28
 HIDDEN = 256
@@ -23,13 +23,6 @@ Pictures = Float[Array, "b 28 28"]
 Codes = Float[Array, "b z"]
 
 
-def dense(features: int, precision: str, name: str) -> nn.Dense:
-    def dot_general(x, kernel, dimension_numbers, **_):
-        return product(precision, x, kernel, dimension_numbers)
-
-    return nn.Dense(features, dot_general=dot_general, name=name)
-
-
 class LinearEncoder(nn.Module):
     """784 – 256 – d for the mean, d for the log standard deviation."""
 
@@ -37,7 +30,7 @@ class LinearEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Pictures) -> Normal:
-        layer = partial(dense, precision=self.config.precision)
+        layer = partial(Dense, precision=self.config.precision)
         h = nn.relu(layer(HIDDEN, name="hidden")(x.reshape(-1, SIDE * SIDE)))
         return Normal(
             mean=layer(self.config.latent_dim, name="mean")(h),
@@ -52,7 +45,7 @@ class LinearDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z: Codes) -> Pictures:
-        layer = partial(dense, precision=self.config.precision)
+        layer = partial(Dense, precision=self.config.precision)
         h = nn.relu(layer(HIDDEN, name="latent")(z))
         return layer(SIDE * SIDE, name="pixels")(h).reshape(-1, SIDE, SIDE)
 

@@ -10,7 +10,7 @@ import time
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jaxvae.machine import own_cache_dir
 
@@ -71,6 +71,11 @@ def read(precision: str, x: Float[Array, "..."]) -> Float[Array, "..."]:
     return lax.bitcast_convert_type(rounded, jnp.bfloat16)
 
 
+def as_integers(x: Float[Array, "..."]) -> Shaped[Array, "..."]:
+    """Bfloat16 as integers of the same bits, for moving: XLA:CPU would turn it into float32 and back."""
+    return lax.bitcast_convert_type(x, jnp.uint16) if x.dtype == jnp.bfloat16 else x
+
+
 def matmul(a: Float[Array, "m k"], b: Float[Array, "k n"]) -> Float[Array, "m n"]:
     """`a @ b`, in float32."""
     return _dot(a, b, (((1,), (0,)), ((), ())))
@@ -79,6 +84,11 @@ def matmul(a: Float[Array, "m k"], b: Float[Array, "k n"]) -> Float[Array, "m n"
 def matmul_nt(a: Float[Array, "m k"], b: Float[Array, "n k"]) -> Float[Array, "m n"]:
     """`a @ b.T` without forming the transpose, in float32."""
     return _dot(a, b, (((1,), (1,)), ((), ())))
+
+
+def matmul_tn(a: Float[Array, "k m"], b: Float[Array, "k n"]) -> Float[Array, "m n"]:
+    """`a.T @ b` without forming the transpose, in float32."""
+    return _dot(a, b, (((0,), (0,)), ((), ())))
 
 
 def product(precision: str, a: Float[Array, "..."], b: Float[Array, "..."], dimension_numbers) -> Float[Array, "..."]:

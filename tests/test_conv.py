@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxvae.conv import BatchLastDense, Conv, ConvTranspose, Window, fold, patches
+from jaxvae.conv import Conv, ConvTranspose, Window, fold, patches
+from jaxvae.dense import BatchLastDense
 
 # size, channels in, channels out, window; MNIST's own windows first
 SHAPES = [
@@ -60,7 +61,7 @@ def compare(ours, stock, x, tolerance=1e-5, read="float32"):
 
 @pytest.mark.parametrize(("size", "channels", "features", "window"), SHAPES, ids=IDS)
 def test_conv_is_nn_conv(size, channels, features, window):
-    k, s, p = window
+    k, s, p, _ = window
     stock = nn.Conv(features, (k, k), (s, s), padding=((p, p), (p, p)), precision="highest")
     x = jax.random.normal(jax.random.key(0), (5, size, size, channels))
     compare(Conv(features, window), stock, x)
@@ -68,7 +69,7 @@ def test_conv_is_nn_conv(size, channels, features, window):
 
 @pytest.mark.parametrize(("size", "channels", "features", "window"), SHAPES, ids=IDS)
 def test_transposed_conv_is_nn_conv_transpose(size, channels, features, window):
-    k, s, p = window
+    k, s, p, _ = window
     pad = k - 1 - p
     stock = nn.ConvTranspose(features, (k, k), (s, s), padding=((pad, pad), (pad, pad)), precision="highest")
     x = jax.random.normal(jax.random.key(0), (5, size // 2 + 1, size // 2 + 1, channels))
@@ -100,7 +101,7 @@ def test_fused_relu_is_relu_after(module):
 @pytest.mark.parametrize(("size", "channels", "features", "window"), BFLOAT16, ids=BFLOAT16_IDS)
 def test_bfloat16_is_the_stock_layer_on_rounded_inputs(size, channels, features, window):
     """Values and gradients: every product reads rounded numbers and accumulates in float32."""
-    k, s, p = window
+    k, s, p, _ = window
     pad = k - 1 - p
     x = jax.random.normal(jax.random.key(0), (5, size, size, channels))
     for ours, stock in (

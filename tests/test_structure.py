@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"config": [], "machine": ["config"]},
     {"data": ["digits", "published"], "published": ["data"], "digits": [], "distributions": [], "precision": []},
-    {"conv": [], "networks": ["conv"], "model": ["networks"]},
+    {"conv": [], "dense": [], "networks": ["conv", "dense"], "model": ["networks"]},
     {"objectives": []},
     {"engine": [], "workers": ["engine"], "sweep": ["engine", "workers"]},
     {"checkpoint": [], "claims": []},
