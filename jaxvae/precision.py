@@ -14,19 +14,22 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxvae.machine import own_cache_dir
 
-FASTER = 1.3  # bfloat16 is worth its rounding from this ratio on
+# how many times as fast as in float32 a product must be in bfloat16 for its rounding to be worth it: half of a linear
+# model's step is products, and four fifths of a conv model's
+FASTER = {"conv": 1.3, "linear": 3.0}
 
 
 def automatic(architecture: str) -> str:
-    """The precision in which this machine trains sooner, without a loss of quality.
+    """The precision in which this machine trains sooner, without a loss of quality (docs/performance.md).
 
-    Conv models on a CPU take bfloat16 where a product as large as theirs is at least `FASTER` times as fast in it:
-    with instructions for it (AMX, AVX-512 BF16) it is about twice as fast, without them it can be half as fast. Linear
-    models, which gained nothing (1.85 ms a step in both), and other backends, not measured yet, take float32.
+    On a CPU, bfloat16 where a product as large as the conv model's is at least `FASTER` times as fast in it. With
+    AVX-512 BF16 it is about twice as fast, which conv models gain by and linear ones do not; with AMX four times, and
+    linear models gain too; without such instructions it can be half as fast. Other backends, not measured yet, take
+    float32.
     """
-    if architecture != "conv" or jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu":
         return "float32"
-    return "bfloat16" if _known_speed_up() >= FASTER else "float32"
+    return "bfloat16" if _known_speed_up() >= FASTER[architecture] else "float32"
 
 
 def _known_speed_up() -> float:

@@ -6,8 +6,18 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxvae.conv import Conv, ConvTranspose, Window, fold, patches
-from jaxvae.dense import BatchLastDense
+from jaxvae.conv import (
+    Conv,
+    ConvTranspose,
+    Window,
+    as_kernel,
+    as_matrix,
+    as_turned_matrix,
+    fold,
+    gather,
+    patches,
+    spread,
+)
 
 # size, channels in, channels out, window; MNIST's own windows first
 SHAPES = [
@@ -18,6 +28,8 @@ SHAPES = [
     (10, 1, 2, Window(3, 2, 0)),
     (13, 2, 3, Window(4, 3, 1)),
     (8, 3, 2, Window(3, 1, 1)),
+    (14, 3, 4, Window(4, 2, 1)),  # this one, the next, and those of stride 1 are cut into slabs, in both directions
+    (11, 2, 3, Window(6, 3, 2)),
 ]
 IDS = [f"{s}px-{i}to{o}-k{w.kernel}s{w.stride}p{w.padding}" for s, i, o, w in SHAPES]
 
@@ -77,12 +89,36 @@ def test_transposed_conv_is_nn_conv_transpose(size, channels, features, window):
 
 
 @pytest.mark.parametrize(("size", "channels", "features", "window"), SHAPES, ids=IDS)
-def test_fold_is_the_adjoint_of_patches(size, channels, features, window):
+def test_fold_is_the_adjoint_of_patches_and_gather_that_of_spread(size, channels, features, window):
+    n = window.positions(size)
     x = jax.random.normal(jax.random.key(0), (channels, size, size, 3))
-    seen = patches(x, window)
-    columns = jax.random.normal(jax.random.key(1), seen.shape)
-    one, other = jnp.vdot(seen, columns), jnp.vdot(x, fold(columns, window, x.shape))
-    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
+    y = jax.random.normal(jax.random.key(1), (features, n, n, 3))
+    for cut in {window, window.cut(100, 1)}:  # as it is, and into slabs if that can be done
+        columns, rows = patches(x, cut), spread(y, cut)
+        others = (jax.random.normal(jax.random.key(2), a.shape) for a in (columns, rows))
+        other_columns, other_rows = others
+        one, other = jnp.vdot(columns, other_columns), jnp.vdot(x, fold(other_columns, cut, x.shape))
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
+        one, other = jnp.vdot(rows, other_rows), jnp.vdot(y, gather(other_rows, cut, n))
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
+
+
+def test_kernels_are_cut_where_their_matrix_becomes_more_square():
+    window = Window(4, 2, 1)
+    assert window.cut(32, 64).slabs == 2  # 128 × 256 instead of 64 × 512
+    assert window.cut(1, 32).slabs == 1  # 32 × 16 instead of 64 × 8
+    assert Window(3, 2, 1).cut(64, 128).slabs == 1  # slabs of two rows, of three
+    assert Window(3, 1, 1).cut(64, 64).slabs == 3
+
+
+@pytest.mark.parametrize("slabs", [1, 2])
+def test_matrices_of_a_kernel_are_each_others_transpose_and_inverse(slabs):
+    window = Window(4, 2, 1, slabs)
+    kernel = jax.random.normal(jax.random.key(0), (4, 4, 3, 5))
+    matrix = as_matrix(kernel, window)
+    assert matrix.shape == (slabs * 5, 16 * 3 // slabs)
+    np.testing.assert_array_equal(as_turned_matrix(kernel, window), matrix.T)
+    np.testing.assert_array_equal(as_kernel(matrix, window, kernel.shape), kernel)
 
 
 @pytest.mark.parametrize("module", [Conv, ConvTranspose])
@@ -109,21 +145,6 @@ def test_bfloat16_is_the_stock_layer_on_rounded_inputs(size, channels, features,
         (ConvTranspose, nn.ConvTranspose(features, (k, k), (s, s), ((pad, pad), (pad, pad)), precision="highest")),
     ):
         compare(ours(features, window, precision="bfloat16"), stock, x, read="bfloat16")
-
-
-def test_batch_last_dense_is_nn_dense():
-    x = jax.random.normal(jax.random.key(0), (5, 12))
-    ours, stock = BatchLastDense(7), nn.Dense(7, precision="highest")
-    params = stock.init(jax.random.key(1), x)
-    jax.tree.map(np.testing.assert_array_equal, ours.init(jax.random.key(1), x.T), params)
-    y, pull = jax.vjp(lambda params, x: ours.apply(params, x.T).T, params, x)
-    expected, expected_pull = jax.vjp(stock.apply, params, x)
-    cotangent = jax.random.normal(jax.random.key(2), y.shape)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
-        (y, pull(cotangent)),
-        (expected, expected_pull(cotangent)),
-    )
 
 
 def test_conv_against_xla_in_double_precision():

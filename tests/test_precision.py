@@ -36,13 +36,15 @@ def test_products_are_differentiable_in_what_they_read():
     np.testing.assert_allclose(db, jnp.broadcast_to(a.sum(0)[:, None], (4, 2)), rtol=2e-2, atol=1e-2)
 
 
-@pytest.mark.parametrize(("speed_up", "expected"), [(2.0, "bfloat16"), (1.1, "float32"), (0.5, "float32")])
-def test_automatic_takes_bfloat16_where_it_is_much_faster(speed_up, expected, monkeypatch):
+@pytest.mark.parametrize(
+    ("speed_up", "conv", "linear"),
+    [(4.0, "bfloat16", "bfloat16"), (2.0, "bfloat16", "float32"), (1.1, "float32", "float32")],
+)
+def test_automatic_takes_bfloat16_where_it_is_much_faster(speed_up, conv, linear, monkeypatch):
     monkeypatch.setattr(precision_module, "_speed_up", lambda: speed_up)
-    assert automatic("conv") == expected
+    assert automatic("conv") == conv
     monkeypatch.setattr(precision_module, "_speed_up", lambda: pytest.fail("measured twice"))
-    assert automatic("conv") == expected
-    assert automatic("linear") == "float32"
+    assert (automatic("conv"), automatic("linear")) == (conv, linear)
 
 
 def test_a_damaged_measurement_is_made_again_and_one_that_cannot_be_kept_is_used(monkeypatch, tmp_path):

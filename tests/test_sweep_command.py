@@ -174,15 +174,16 @@ def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_metrics(fi
 
 
 def endless(latent_dims, out, cache):
-    """A sweep that has come to epoch 2 and will not end by itself, and its worker processes."""
+    """A sweep whose runs have all come to epoch 2 and that will not end by itself, and its worker processes."""
     arguments = ["--dataset", "digits", "--limit", 6000, "--architectures", "linear", "--epochs", 10_000, "--out", out]
     # tests that run in the background ignore SIGINT and would hand that on
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = command([*arguments, "--latent-dims", *latent_dims], cache)
     signal.signal(signal.SIGINT, before)
-    for line in process.stdout:
+    behind = {f"linear-{latent_dim}" for latent_dim in latent_dims}
+    while behind and (line := process.stdout.readline()):
         if "epoch  2/" in line:
-            break
+            behind.remove(line.split("]")[1].split()[0])
     return process, psutil.Process(process.pid).children(recursive=True)
 
 
@@ -220,7 +221,7 @@ def test_a_killed_worker_ends_the_sweep_with_one_line_and_a_killed_sweep_its_wor
     assert process.returncode == 1
     assert err.startswith("error: a worker process was ended by signal 9 (SIGKILL)")
     assert len(err.strip().splitlines()) == 1
-    process, children = endless([2, 3], tmp_path / "out", cache)
+    process, children = endless([2, 3], tmp_path / "another", cache)
     process.kill()
     process.communicate()
     assert not psutil.wait_procs(children, timeout=5)[1]
