@@ -88,8 +88,8 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     machine.add_argument(
         "--precision", default="auto", metavar="P",
-        help="what matrix products read, accumulating in float32: float32, bfloat16, or auto: bfloat16 for conv models "
-        "on a CPU that is faster in it, else float32; runs that go on keep theirs (default: auto)",
+        help="what matrix products read, accumulating in float32: float32, bfloat16, or auto: bfloat16 on a CPU "
+        "that is enough faster in it, else float32; runs that go on keep theirs (default: auto)",
     )  # fmt: skip
     output = parser.add_argument_group("output")
     output.add_argument(
