@@ -17,6 +17,7 @@ from jaxvae.machine import own_cache_dir
 # how many times as fast as in float32 a product must be in bfloat16 for its rounding to be worth it: half of a linear
 # model's step is products, and four fifths of a conv model's
 FASTER = {"conv": 1.3, "linear": 3.0}
+SIDE = 1024  # of the square matrices whose product is timed; part of what a kept measurement is called
 
 
 def automatic(architecture: str) -> str:
@@ -34,7 +35,7 @@ def automatic(architecture: str) -> str:
 
 def _known_speed_up() -> float:
     """`_speed_up`, measured once on a machine: asked again, it gives the same answer."""
-    path = own_cache_dir() / f"bfloat16-speed-up-jax-{jax.__version__}.json"
+    path = own_cache_dir() / f"bfloat16-speed-up-{SIDE}-jax-{jax.__version__}.json"
     with contextlib.suppress(OSError, ValueError, TypeError):
         return float(json.loads(path.read_text()))
     speed_up = _speed_up()
@@ -56,7 +57,7 @@ def _speed_up() -> float:
         multiply(*operands).block_until_ready()
         return time.perf_counter() - started
 
-    ones = jnp.ones((1024, 1024))
+    ones = jnp.ones((SIDE, SIDE))
     pairs = [(read(precision, ones), read(precision, ones)) for precision in ("float32", "bfloat16")]
     turns = [[seconds(pair) for pair in pairs] for _ in range(8)]  # by turns: both meet the same disturbances
     float32, bfloat16 = (min(times) for times in zip(*turns[1:], strict=True))  # the first turn compiles
