@@ -5,9 +5,10 @@ memory – and a kernel as `nn.Conv` stores it, (height, width, in, out). Out: a
 
 The gradients are matrix products too: `y = W·P`, `dW = g·Pᵀ`, `dP = Wᵀ·g`, where P are the patches of the input; a
 transposed convolution is the adjoint. What a training step spends beside the products is the moving of numbers, so
-patches are no higher than they must be (`Window.cut`), and bfloat16 is moved as integers. Of the conv VAE's step inside
-`lax.scan`, 10.1 ms in bfloat16 and 29 in float32 on one core with AMX (batch 100), 4.7 and 25 are products. The stock
-convolutions take 570 ms there on two cores, PyTorch eager 20; docs/performance.md has the measurements.
+patches are kept low where that suits the product (`Window.cut`), and bfloat16 is moved as integers. The conv VAE's step
+inside `lax.scan` takes 10.2 ms in bfloat16, half of it for products, and 30 ms in float32, three quarters for products
+(batch 100, a process alone on one core with AMX). The stock convolutions take 564 ms there on two cores, PyTorch eager
+21; docs/performance.md has the measurements.
 """
 
 import itertools
@@ -36,7 +37,7 @@ class Window(NamedTuple):
     kernel: int
     stride: int
     padding: int  # zeros around the image
-    slabs: int = 1  # the kernel's rows are cut into so many slabs of equal height
+    slabs: int = 1  # that the kernel is cut into: none, or kernel // stride of `stride` rows each, see `cut`
 
     @property
     def height(self) -> int:
@@ -52,16 +53,16 @@ class Window(NamedTuple):
         return (positions - 1) * self.stride + self.kernel - 2 * self.padding
 
     def lines(self, positions: int) -> int:
-        """Where a slab fits along the height, if the kernel fits at `positions`."""
+        """How often a slab fits along the height, if the kernel fits `positions` times."""
         return positions + self.slabs - 1
 
     def cut(self, channels: int, features: int) -> "Window":
-        """Cut into slabs of `stride` rows, if that makes the matrix of a kernel more square.
+        """Cut into slabs of `stride` rows, if the matrix of a kernel stays at least as wide as it is high.
 
         What a slab sees at one position, the slab above it sees at the next. So patches need not be higher than a slab,
         if the product gives an output for each of them, and these are then added up one position apart. For 32 to 64
         channels, a kernel of 4×4 and stride 2, the matrix is 128×256 instead of 64×512 and there are 2.9 MB of patches
-        instead of 5.0: a training step takes 11.3 ms instead of 12.5.
+        instead of 5.0 (bfloat16, batch 100): a training step takes 10.1 ms instead of 11.7.
         """
         k, s, *_ = self
         wide = s * k * channels >= k // s * features
@@ -69,7 +70,10 @@ class Window(NamedTuple):
 
 
 def patches(x: Images, window: Window) -> Columns:
-    """What a slab of the kernel sees at each position, as columns (im2col)."""
+    """What a slab of the kernel sees at each position, as columns (im2col).
+
+    The image is cut into blocks of stride × stride pixels first, so that a piece of the columns is one slice of it.
+    """
     channels, size, _, batch = x.shape
     k, s, padding, _ = window
     n = window.positions(size)
@@ -120,7 +124,7 @@ def _woven(images, axis):
 
 
 def spread(y: Output, window: Window) -> Rows:
-    """A copy of `y` for each slab, where that slab looks when the kernel is in place; zeros elsewhere."""
+    """A copy of `y` for each slab, which is at line i + slab when the kernel is at line i; zeros elsewhere."""
     slabs, n = window.slabs, y.shape[1]
     # padded once and then cut, so that what computes `y` runs once
     bits = _padded(as_integers(y), (slabs - 1, slabs - 1))
@@ -135,7 +139,10 @@ def gather(rows: Rows, window: Window, n: int) -> Output:
 
 
 def as_matrix(kernel: Kernel, window: Window) -> Float[Array, "so rc"]:
-    """The kernel in the order of `Rows` and `Columns`."""
+    """The kernel in the order of `Rows` and `Columns`.
+
+    It is turned first and rounded then: XLA would fold a transpose that comes last into the product.
+    """
     slabs, o = window.slabs, kernel.shape[3]
     return kernel.reshape(slabs, -1, o).swapaxes(1, 2).reshape(slabs * o, -1)
 
@@ -153,7 +160,10 @@ def as_kernel(matrix: Float[Array, "so rc"], window: Window, shape: tuple[int, i
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def convolve(x: Images, kernel: Kernel, bias: Bias, window: Window, relu: bool, precision: str) -> Output:
-    """Cross-correlation, bias and, if asked, ReLU in one step that keeps only its patches and its output."""
+    """Cross-correlation, bias and, if asked, ReLU in one step that keeps only its patches and its output.
+
+    In bfloat16 the gradient of the bias too is the sum, in float32, of what the products read.
+    """
     return _convolve_forward(x, kernel, bias, window, relu, precision)[0]
 
 
@@ -173,7 +183,7 @@ def _convolve_backward(window, relu, precision, kept, g):
     rows = spread(read(precision, g), cut)
     dx = fold(matmul(read(precision, as_turned_matrix(kernel, cut)), rows), cut, x.shape)
     dkernel = as_kernel(matmul_nt(rows, columns), cut, kernel.shape)
-    # of what the products read, as it lies there in one piece: one loop less than of `g`
+    # the sum of rows, which lie there anyway, takes a loop less than that of `g`; all slabs have the same
     return dx, dkernel, rows.astype(jnp.float32).sum(1)[: len(g)]
 
 

@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxvae.machine import own_cache_dir
 
-# how many times as fast as in float32 a product must be in bfloat16 for its rounding to be worth it: half of a linear
-# model's step is products, and four fifths of a conv model's
+# how many times as fast as in float32 a product must be in bfloat16 for its rounding to be worth it: in float32 half of
+# a linear model's step is products, and most of a conv model's
 FASTER = {"conv": 1.3, "linear": 3.0}
 SIDE = 1024  # of the square matrices whose product is timed; part of what a kept measurement is called
 
@@ -23,10 +23,9 @@ SIDE = 1024  # of the square matrices whose product is timed; part of what a kep
 def automatic(architecture: str) -> str:
     """The precision in which this machine trains sooner, without a loss of quality (docs/performance.md).
 
-    On a CPU, bfloat16 where a large product is at least `FASTER` times as fast in it. With
-    AVX-512 BF16 it is about twice as fast, which conv models gain by and linear ones do not; with AMX 4.6 times, and
-    linear models gain too; without such instructions it can be half as fast. Other backends, not measured yet, take
-    float32.
+    On a CPU, bfloat16 where a large product is at least `FASTER` times as fast in it. With AVX-512 BF16 it is about
+    twice as fast, which conv models gain by and linear ones do not; with AMX 4.6 times, and linear models gain too;
+    without such instructions it can be half as fast. Other backends, not measured yet, take float32.
     """
     if jax.default_backend() != "cpu":
         return "float32"
@@ -68,7 +67,7 @@ def read(precision: str, x: Float[Array, "..."]) -> Float[Array, "..."]:
     """`x` as a product reads it: itself, or rounded to the nearest bfloat16, ties to even.
 
     The rounding is `x.astype(jnp.bfloat16)` in integers, which XLA:CPU vectorises: 0.07 ms against 0.30 for 627,200
-    numbers. It has no derivative: it is for functions that bring their own, as the convolutions do.
+    numbers. It has no derivative: it is for functions that bring their own, as layers do.
     """
     if x.dtype == precision:
         return x

@@ -28,7 +28,7 @@ SHAPES = [
     (10, 1, 2, Window(3, 2, 0)),
     (13, 2, 3, Window(4, 3, 1)),
     (8, 3, 2, Window(3, 1, 1)),
-    (14, 3, 4, Window(4, 2, 1)),  # this one, the next, and those of stride 1 are cut into slabs, in both directions
+    (14, 3, 4, Window(4, 2, 1)),  # these two are cut into slabs, transposed too
     (11, 2, 3, Window(6, 3, 2)),
 ]
 IDS = [f"{s}px-{i}to{o}-k{w.kernel}s{w.stride}p{w.padding}" for s, i, o, w in SHAPES]
@@ -95,15 +95,14 @@ def test_fold_is_the_adjoint_of_patches_and_gather_that_of_spread(size, channels
     y = jax.random.normal(jax.random.key(1), (features, n, n, 3))
     for cut in {window, window.cut(100, 1)}:  # as it is, and into slabs if that can be done
         columns, rows = patches(x, cut), spread(y, cut)
-        others = (jax.random.normal(jax.random.key(2), a.shape) for a in (columns, rows))
-        other_columns, other_rows = others
+        other_columns, other_rows = (jax.random.normal(jax.random.key(2), a.shape) for a in (columns, rows))
         one, other = jnp.vdot(columns, other_columns), jnp.vdot(x, fold(other_columns, cut, x.shape))
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
         one, other = jnp.vdot(rows, other_rows), jnp.vdot(y, gather(other_rows, cut, n))
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
 
 
-def test_kernels_are_cut_where_their_matrix_becomes_more_square():
+def test_kernels_are_cut_where_their_matrix_stays_wide():
     window = Window(4, 2, 1)
     assert window.cut(32, 64).slabs == 2  # 128 × 256 instead of 64 × 512
     assert window.cut(1, 32).slabs == 1  # 32 × 16 instead of 64 × 8
