@@ -83,9 +83,9 @@ affine.defvjp(_affine_forward, _affine_backward)
 def _turned(x):
     """The transpose of bfloat16 numbers, with zeros after the batch: at least one, to whole tiles.
 
-    A guard: XLA:CPU folds a transpose that it can move up to a product into it, and has then no bfloat16 kernel at run
-    time. It did so where codes were turned for a layer, and does not here with jax 0.10.2 and 0.12, where a step without
-    the zeros takes 3 % less.
+    A guard: XLA:CPU folds a transpose that it can move up to a product into it, and has then no bfloat16 kernel when it
+    runs. It did so where codes were turned for a layer. Here it does not, with jax 0.10.2 and 0.12, and without the
+    zeros a linear model's step takes 3 % less (0.10.2).
     """
     bits = as_integers(x).T
     bits = lax.pad(bits, jnp.zeros((), bits.dtype), [(0, 0, 0), (0, TILE - len(x) % TILE, 0)])
