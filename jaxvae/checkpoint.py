@@ -152,7 +152,7 @@ def read(folder: Path) -> Progress | None:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     target = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
-        jax.eval_shape(partial(engine.init, config.model, config.seed)),
+        jax.eval_shape(partial(engine.init, config.model, config.seed, config.train)),
     )
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         state = checkpointer.restore((checkpoint / "state").absolute(), args=ocp.args.StandardRestore(target))

@@ -6,11 +6,17 @@ In: numbers and names from a command line or a JSON file. Out: validated, hashab
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import Any, NamedTuple
 
 ARCHITECTURES = ("linear", "conv")
 PRECISIONS = ("float32", "bfloat16")
+ACTIVATIONS = ("relu", "tanh")
+OBJECTIVES = ("elbo", "iwae", "iwae-dreg")
+BINARIZATIONS = ("none", "dynamic", "static")
+OUTPUT_BIASES = ("zero", "data")
+SCHEDULES = ("constant", "stages")
 
 
 class InputError(ValueError):
@@ -52,11 +58,20 @@ class ModelConfig:
     architecture: str  # "linear" or "conv"
     latent_dim: int
     precision: str = "float32"  # what the matrix products read; they accumulate in float32
+    hidden: tuple[int, ...] = (256,)  # widths of a linear model's layers from pixels to codes; the decoder mirrors them
+    activation: str = "relu"  # after a linear model's hidden layers
 
     def __post_init__(self):
         _one_of("architecture", self.architecture, ARCHITECTURES)
         _one_of("precision", self.precision, PRECISIONS)
         _whole("latent_dim", self.latent_dim, at_least=1)
+        if not isinstance(self.hidden, tuple) or not self.hidden:
+            raise ConfigError(f"hidden must be a tuple of at least one width, not {self.hidden!r}")
+        for width in self.hidden:
+            _whole("hidden", width, at_least=1)
+        _one_of("activation", self.activation, ACTIVATIONS)
+        if self.architecture == "conv" and (self.hidden, self.activation) != ((256,), "relu"):
+            raise ConfigError("hidden and activation are a linear model's; a conv model's layers are fixed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +79,30 @@ class TrainConfig:
     """What fixes the training step, and with it the compiled program."""
 
     batch_size: int = 100
+    objective: str = "elbo"  # or the importance-weighted bound: "iwae", "iwae-dreg"
+    importance_samples: int = 1  # K of the importance-weighted bound
+    binarize: str = (
+        "none"  # pixels: grey, drawn anew at each step ("dynamic"), or drawn once from a fixed key ("static")
+    )
+    adam_b1: float = 0.9  # decay of Adam's first moment
+    adam_epsilon: float = 1e-8
+    adam_second_moment: float = 0.0  # where Adam's second moment starts
+    output_bias: str = "zero"  # of the decoder before training; "data": the logit of the mean training image
 
     def __post_init__(self):
         _whole("batch_size", self.batch_size, at_least=1)
+        _one_of("objective", self.objective, OBJECTIVES)
+        _whole("importance_samples", self.importance_samples, at_least=1)
+        _one_of("binarize", self.binarize, BINARIZATIONS)
+        for name in ("adam_b1", "adam_epsilon", "adam_second_moment"):
+            _number(name, getattr(self, name))
+        if self.adam_b1 >= 1:
+            raise ConfigError(f"adam_b1 must be below 1, not {self.adam_b1!r}")
+        _one_of("output_bias", self.output_bias, OUTPUT_BIASES)
+        if self.objective == "elbo" and self.importance_samples > 1:
+            raise ConfigError(
+                f"importance_samples is {self.importance_samples}, which needs the objective iwae or iwae-dreg"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,22 +115,38 @@ class RunConfig:
     learning_rate: float = 1e-3
     beta: float = 1.0
     seed: int = 0
+    schedule: str = "constant"  # of the learning rate, see `hypers`
 
     def __post_init__(self):
         _whole("epochs", self.epochs, at_least=0)
         _whole("seed", self.seed, at_least=0, below=2**32)
         _number("learning_rate", self.learning_rate)
         _number("beta", self.beta)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        if self.train.objective != "elbo" and self.beta != 1:
+            raise ConfigError(f"beta must be 1 with the objective {self.train.objective}, not {self.beta!r}")
+        if self.train.output_bias == "data" and self.model.architecture != "linear":
+            raise ConfigError("output_bias can be data in linear models only: a conv model has one bias for all pixels")
 
     @property
     def name(self) -> str:
-        """The run's folder: `conv-2`, or `conv-2-seed1` for any seed but 0."""
+        """The run's folder: `conv-2`; `conv-2-iwae5` for another objective, `conv-2-seed1` for any seed but 0."""
         name = f"{self.model.architecture}-{self.model.latent_dim}"
+        if self.train.objective != "elbo":
+            name += f"-{self.train.objective}{self.train.importance_samples}"
         return name if self.seed == 0 else f"{name}-seed{self.seed}"
 
-    @property
-    def hypers(self) -> Hypers:
-        return Hypers(self.learning_rate, self.beta, self.model.latent_dim)
+    def hypers(self, epoch: int) -> Hypers:
+        """The traced scalars of an epoch, counted from 1.
+
+        With the schedule `stages`, stage i = 1, 2, … has 3^(i − 1) epochs at the learning rate times 10^(−(i − 1)/7)
+        (Burda, Grosse & Salakhutdinov 2016, section 5, whose eight stages are 3,280 epochs).
+        """
+        rate = self.learning_rate
+        if self.schedule == "stages":
+            stage = next(i for i in itertools.count() if epoch <= (3 ** (i + 1) - 1) // 2)
+            rate *= 10 ** (-stage / 7)
+        return Hypers(rate, self.beta, self.model.latent_dim)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -133,4 +185,4 @@ def _build(cls: Any, data: Any) -> Any:
     required = [n for n, f in fields.items() if f.default is dataclasses.MISSING]
     if missing := [n for n in required if n not in data]:
         raise ConfigError(f"{cls.__name__} lacks the field {missing[0]!r}")
-    return cls(**data)
+    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})

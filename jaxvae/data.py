@@ -24,6 +24,7 @@ FILES = {
     "test_labels": "t10k-labels-idx1-ubyte.gz",
 }
 CLASSES = 10
+BINARIZATION = 2008  # key of the one binarisation that is drawn once
 
 
 class DataError(InputError):
@@ -109,6 +110,30 @@ def checked(dataset: Dataset) -> Dataset:
         if len(labels) and labels.max() >= CLASSES:
             raise DataError(f"{dataset.name} has a {split} label {labels.max()}; labels are 0 to {CLASSES - 1}")
     return dataset
+
+
+def binarized(dataset: Dataset, how: str) -> Dataset:
+    """The images that runs see: black and white pixels, white with the grey level for probability, drawn once.
+
+    Salakhutdinov & Murray 2008, section 5. The draws depend on an image's place alone: they are the same for every
+    run, wherever it is trained.
+
+    Args:
+        how: `static`, both splits; `dynamic`, the test split, as training draws its own at each step; `none`, neither.
+    """
+    if how == "none":
+        return dataset
+    dataset = dataset._replace(test_images=_drawn(dataset.test_images, stream=1))
+    return dataset if how == "dynamic" else dataset._replace(train_images=_drawn(dataset.train_images, stream=0))
+
+
+def _drawn(images: np.ndarray, stream: int) -> np.ndarray:
+    """Bytes 0 and 255. Raw numbers of PCG64, whose stream NumPy keeps for good."""
+    source, drawn = np.random.PCG64([BINARIZATION, stream]), np.empty_like(images)
+    for image, out in zip(images, drawn, strict=True):
+        raw = source.random_raw(image.size).reshape(image.shape) >> np.uint64(32)  # below 2³²
+        np.multiply(raw * np.uint64(255) < image * np.uint64(2**32), np.uint8(255), out=out)
+    return drawn
 
 
 # ── the cache ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -26,9 +26,10 @@ class _Dense(nn.Module):
 
     features: int
     precision: str = "float32"
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     def weights(self, inputs: int) -> tuple[Float[Array, "i o"], Float[Array, "o"]]:
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (inputs, self.features))
+        kernel = self.param("kernel", self.kernel_init, (inputs, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         return jnp.asarray(kernel), jnp.asarray(bias)  # parameters may be NumPy's
 

@@ -18,15 +18,19 @@ class Normal(NamedTuple):
 
 
 def sample(key: Key[Array, ""], normal: Normal) -> Float[Array, "b z"]:
-    """mean + std · ε with ε ~ N(0, I), differentiable in the parameters (Kingma & Welling 2014, section 2.4).
+    """mean + std · ε with ε ~ N(0, I), differentiable in the parameters (Kingma & Welling 2014, section 2.4)."""
+    batch, latent = normal.mean.shape
+    return normal.mean + jnp.exp(normal.log_std) * standard_noise(key, (batch,), latent)
+
+
+def standard_noise(key: Key[Array, ""], shape: tuple[int, ...], latent: int) -> Float[Array, "*shape z"]:
+    """Draws from N(0, I), `shape` of them.
 
     The noise of a latent dimension depends on the key and on that dimension's index alone, so a model padded with
     unused dimensions draws the same numbers as the model without them.
     """
-    batch, latent = normal.mean.shape
     keys = jax.vmap(lambda dimension: jax.random.fold_in(key, dimension))(jnp.arange(latent))
-    noise = jax.vmap(lambda key: jax.random.normal(key, (batch,)), out_axes=1)(keys)
-    return normal.mean + jnp.exp(normal.log_std) * noise
+    return jax.vmap(lambda key: jax.random.normal(key, shape), out_axes=-1)(keys)
 
 
 def kl_to_standard_normal(normal: Normal) -> Float[Array, "b"]:

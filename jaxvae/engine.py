@@ -14,11 +14,9 @@ from jaxtyping import Array, Float, Int, Integer, Key, UInt8
 
 from jaxvae import model
 from jaxvae.config import Hypers, ModelConfig, TrainConfig
-from jaxvae.objectives import Losses, negative_elbo
+from jaxvae.objectives import Losses, objective
 
 EVALUATION_BATCH = 100
-
-ADAM = optax.scale_by_adam()  # β₁ 0.9, β₂ 0.999, ε 1e-8 (Kingma & Ba 2015); the learning rate is a traced scalar
 
 Bytes = UInt8[Array, "n 28 28"]
 
@@ -30,6 +28,7 @@ class Purpose(enum.IntEnum):
     ORDER = 1  # then the epoch
     TRAIN_NOISE = 2  # then the step
     TEST_NOISE = 3  # then the epoch
+    BINARIZE = 4  # then the step
 
 
 class TrainState(NamedTuple):
@@ -41,10 +40,25 @@ class TrainState(NamedTuple):
     key: Key[Array, "..."]  # the root key
 
 
-def init(config: ModelConfig, seed: int | Integer[Array, ""]) -> TrainState:
+def init(config: ModelConfig, seed: int | Integer[Array, ""], train: TrainConfig = TrainConfig()) -> TrainState:
     key = jax.random.key(seed)
     params = model.init(config, jax.random.fold_in(key, Purpose.INIT))
-    return TrainState(jnp.zeros((), jnp.int32), params, ADAM.init(params), key)
+    moments = _adam(train).init(params)
+    start = jax.tree.map(lambda leaf: leaf + train.adam_second_moment, moments.nu)  # type: ignore[attr-defined]
+    return TrainState(jnp.zeros((), jnp.int32), params, moments._replace(nu=start), key)  # type: ignore[attr-defined]
+
+
+def _adam(train: TrainConfig) -> optax.GradientTransformation:
+    """Kingma & Ba 2015, β₂ = 0.999; the learning rate is a traced scalar."""
+    return optax.scale_by_adam(b1=train.adam_b1, eps=train.adam_epsilon)
+
+
+def with_output_bias(state: TrainState, mean_image: Float[Array, "28 28"]) -> TrainState:
+    """The decoder of a linear model starts at the logit of the mean image, kept between 0.001 and 0.999."""
+    mean = jnp.clip(mean_image.reshape(-1), 0.001, 0.999)
+    decoder = state.params["decoder"]
+    pixels = decoder["pixels"] | {"bias": jnp.log(mean) - jnp.log1p(-mean)}
+    return state._replace(params=state.params | {"decoder": decoder | {"pixels": pixels}})
 
 
 def key_for(state: TrainState, purpose: Purpose, count: int | Int[Array, ""]) -> Key[Array, ""]:
@@ -56,18 +70,25 @@ def pixels(images: Bytes) -> Float[Array, "n 28 28"]:
     return images.astype(jnp.float32) / 255
 
 
+def binarized(key: Key[Array, ""], images: Float[Array, "b 28 28"]) -> Float[Array, "b 28 28"]:
+    """Each pixel drawn as 1 with its grey level for probability (Salakhutdinov & Murray 2008, section 5)."""
+    return jax.random.bernoulli(key, images).astype(jnp.float32)
+
+
 def train_step(
-    config: ModelConfig, state: TrainState, images: Float[Array, "b 28 28"], hypers: Hypers
+    config: ModelConfig, train: TrainConfig, state: TrainState, images: Float[Array, "b 28 28"], hypers: Hypers
 ) -> tuple[TrainState, Losses]:
     """One step of Adam on the batch's mean loss."""
+    if train.binarize == "dynamic":
+        images = binarized(key_for(state, Purpose.BINARIZE, state.step), images)
 
     def mean_loss(params):
         key_z = key_for(state, Purpose.TRAIN_NOISE, state.step)
-        losses = jax.tree.map(jnp.mean, negative_elbo(config, params, images, key_z, hypers))
+        losses = jax.tree.map(jnp.mean, objective(train)(config, params, images, key_z, hypers))
         return losses.loss, losses
 
     gradients, losses = jax.grad(mean_loss, has_aux=True)(state.params)
-    directions, opt_state = ADAM.update(gradients, state.opt_state)
+    directions, opt_state = _adam(train).update(gradients, state.opt_state)
     params = jax.tree.map(lambda p, d: p - hypers.learning_rate * d, state.params, directions)
     return TrainState(state.step + 1, params, opt_state, state.key), losses
 
@@ -86,13 +107,15 @@ def train_epoch(
     order = jax.random.permutation(key_order, len(images))[: steps * train.batch_size]
 
     def body(state, indices):
-        return train_step(config, state, pixels(images[indices]), hypers)
+        return train_step(config, train, state, pixels(images[indices]), hypers)
 
     state, losses = lax.scan(body, state, order.reshape(steps, train.batch_size))
     return state, jax.tree.map(jnp.mean, losses)
 
 
-def evaluate(config: ModelConfig, state: TrainState, images: Bytes, hypers: Hypers, epoch: Int[Array, ""]) -> Losses:
+def evaluate(
+    config: ModelConfig, train: TrainConfig, state: TrainState, images: Bytes, hypers: Hypers, epoch: Int[Array, ""]
+) -> Losses:
     """Mean losses over `images`, each counted exactly once: the last batch is filled up with images of weight zero."""
     n = len(images)
     batch = min(EVALUATION_BATCH, n)
@@ -101,7 +124,8 @@ def evaluate(config: ModelConfig, state: TrainState, images: Bytes, hypers: Hype
 
     def body(total, indices):
         key_z = jax.random.fold_in(key, indices[0])
-        losses = negative_elbo(config, state.params, pixels(images[jnp.minimum(indices, n - 1)]), key_z, hypers)
+        batch = pixels(images[jnp.minimum(indices, n - 1)])
+        losses = objective(train)(config, state.params, batch, key_z, hypers)
         counts = indices < n
         return jax.tree.map(lambda t, values: t + jnp.where(counts, values, 0).sum(), total, losses), None
 

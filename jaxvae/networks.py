@@ -4,6 +4,7 @@ In: images in [0, 1], or latent codes. Out: the parameters of q(z|x), or the log
 """
 
 from functools import partial
+from itertools import chain, count
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -15,7 +16,6 @@ from jaxvae.dense import BatchLastDense, Dense
 from jaxvae.distributions import Normal
 
 SIDE = 28
-HIDDEN = 256
 K4 = Window(kernel=4, stride=2, padding=1)
 K3 = Window(kernel=3, stride=2, padding=1)
 
@@ -24,14 +24,16 @@ Codes = Float[Array, "b z"]
 
 
 class LinearEncoder(nn.Module):
-    """784 – 256 – d for the mean, d for the log standard deviation."""
+    """784 – 256 – d for the mean, d for the log standard deviation; `hidden` for the 256."""
 
     config: ModelConfig
 
     @nn.compact
     def __call__(self, x: Pictures) -> Normal:
-        layer = partial(Dense, precision=self.config.precision)
-        h = nn.relu(layer(HIDDEN, name="hidden")(x.reshape(-1, SIDE * SIDE)))
+        layer, activation = _dense(self.config)
+        h = x.reshape(-1, SIDE * SIDE)
+        for width, name in zip(self.config.hidden, _names("hidden"), strict=False):
+            h = activation(layer(width, name=name)(h))
         return Normal(
             mean=layer(self.config.latent_dim, name="mean")(h),
             log_std=layer(self.config.latent_dim, name="log_std")(h),
@@ -39,15 +41,29 @@ class LinearEncoder(nn.Module):
 
 
 class LinearDecoder(nn.Module):
-    """d – 256 – 784."""
+    """d – 256 – 784, the encoder mirrored."""
 
     config: ModelConfig
 
     @nn.compact
     def __call__(self, z: Codes) -> Pictures:
-        layer = partial(Dense, precision=self.config.precision)
-        h = nn.relu(layer(HIDDEN, name="latent")(z))
+        layer, activation = _dense(self.config)
+        h = z
+        for width, name in zip(reversed(self.config.hidden), _names("latent"), strict=False):
+            h = activation(layer(width, name=name)(h))
         return layer(SIDE * SIDE, name="pixels")(h).reshape(-1, SIDE, SIDE)
+
+
+def _dense(config: ModelConfig):
+    """A linear model's layer and activation. Tanh layers start as Glorot & Bengio 2010 have it, equation 16."""
+    if config.activation == "tanh":
+        return partial(Dense, precision=config.precision, kernel_init=nn.initializers.glorot_uniform()), nn.tanh
+    return partial(Dense, precision=config.precision), nn.relu
+
+
+def _names(first: str):
+    """Of hidden layers: `first`, then hidden2, hidden3 and so on."""
+    return chain([first], (f"hidden{i}" for i in count(2)))
 
 
 class ConvEncoder(nn.Module):

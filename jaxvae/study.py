@@ -17,7 +17,7 @@ from rich.table import Table
 from jaxvae import checkpoint, claims, results
 from jaxvae.checkpoint import CheckpointError, Progress
 from jaxvae.config import InputError, RunConfig, differences
-from jaxvae.data import Dataset
+from jaxvae.data import Dataset, binarized
 from jaxvae.objectives import Losses
 from jaxvae.precision import automatic
 from jaxvae.progress import Display
@@ -47,7 +47,8 @@ class Study:
     def __init__(self, folder: Path, runs: list[RunConfig], dataset: Dataset):
         self.folder, self.runs, self.dataset = folder, runs, dataset
         self.about = results.about(dataset)
-        self.probes = results.probes(dataset)
+        self.seen = binarized(dataset, runs[0].train.binarize)
+        self.probes = results.probes(self.seen)
         self.console = Console(highlight=False, markup=False)
         if not self.console.is_terminal:
             self.console.width = 120

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxvae import engine, machine
 from jaxvae.config import ConfigError, RunConfig
-from jaxvae.data import Dataset
+from jaxvae.data import Dataset, binarized
 from jaxvae.engine import TrainState
 from jaxvae.workers import DeviceWorker, Epoch, ProcessWorker, Work, on_host, process_workers
 
@@ -57,6 +57,7 @@ def sweep(
         WorkerError: a worker process was ended from outside.
     """
     check(runs, dataset, strategy, workers)
+    dataset = binarized(dataset, runs[0].train.binarize) if runs else dataset
     vmapped = strategy == "vmap" or (strategy == "auto" and _platform(devices) != "cpu")
     parts = (workers if workers > 1 else len(devices or jax.local_devices())) if vmapped else 1
     groups = _grouped(runs, states or {}, vmapped, parts, len(dataset.train_images))
@@ -74,7 +75,7 @@ def check(runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: i
     """Says what is wrong with a sweep before it starts.
 
     Raises:
-        ConfigError: two runs of one name, a batch larger than the training set, an unknown strategy, worker processes
+        ConfigError: two runs of one name, a batch larger than the training set, binarizations that differ, an unknown strategy, worker processes
             that are fewer than one or have no CPU to work on.
     """
     if strategy not in STRATEGIES:
@@ -86,6 +87,8 @@ def check(runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: i
     names = [run.name for run in runs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"two runs are named {twice[0]}: a name may differ only in architecture, latent size, seed")
+    if len(kinds := sorted({run.train.binarize for run in runs})) > 1:
+        raise ConfigError(f"runs of one sweep must see the same images, not binarize {' and '.join(kinds)}")
     images = len(dataset.train_images)
     for run in runs:
         if run.train.batch_size > images:

@@ -78,7 +78,8 @@ class DeviceWorker:
         train, images = None, None
         if work.epoch:
             state, train = program(state, self._train_images, hypers)
-        test = _evaluate(model, work.vmapped, state, self._test_images, hypers, np.int32(work.epoch))
+        train_config = work.runs[0].train
+        test = _evaluate(model, train_config, work.vmapped, state, self._test_images, hypers, np.int32(work.epoch))
         if self._probes is not None:
             images = _reconstruct(model, work.vmapped, state.params, self._probes)
         self._results = state, train, test, images
@@ -105,8 +106,9 @@ class DeviceWorker:
 
     def _on_device(self, work: Work) -> tuple[ModelConfig, TrainState, Hypers]:
         """The group's model, its states and traced scalars: stacked, latent sizes padded to the largest, if vmapped."""
-        states = work.states or tuple(_init(run.model, np.uint32(run.seed)) for run in work.runs)
-        hypers = [Hypers(*(dtype(x) for dtype, x in zip(HYPERS, run.hypers, strict=True))) for run in work.runs]
+        states = work.states or tuple(map(self._fresh, work.runs))
+        traced = (run.hypers(work.epoch) for run in work.runs)
+        hypers = [Hypers(*(dtype(x) for dtype, x in zip(HYPERS, scalars, strict=True))) for scalars in traced]
         model = work.runs[0].model
         if not work.vmapped:
             # copied, as the program takes the state's memory for its own
@@ -115,6 +117,12 @@ class DeviceWorker:
         states = [resize_latent(state, model.latent_dim) for state in states]
         state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
         return model, *jax.device_put((state, jax.tree.map(lambda *h: np.stack(h), *hypers)), self.device)
+
+    def _fresh(self, run: RunConfig) -> TrainState:
+        state = _init(run.model, np.uint32(run.seed), run.train)
+        if run.train.output_bias == "zero":
+            return state
+        return engine.with_output_bias(state, engine.pixels(self._train_images).mean(0))
 
     def _program(self, model: ModelConfig, work: Work, state: TrainState, hypers: Hypers) -> Any:
         """The compiled epoch, kept: shapes are fixed by what it is kept under, so nothing compiles twice."""
@@ -252,7 +260,7 @@ def _bytes_needed(program: Any) -> int:
 
 
 # the highest level of optimisation gives the same bits after 4.8 s of compilation instead of 1.3
-_init = jax.jit(engine.init, static_argnums=0, compiler_options={"xla_backend_optimization_level": 2})
+_init = jax.jit(engine.init, static_argnums=(0, 2), compiler_options={"xla_backend_optimization_level": 2})
 
 
 @partial(jax.jit, static_argnames=("model", "train", "vmapped"), donate_argnames="state")
@@ -262,9 +270,9 @@ def _train_epoch(model: ModelConfig, train: TrainConfig, vmapped: bool, state, i
     return epoch(state, images, hypers)
 
 
-@partial(jax.jit, static_argnames=("model", "vmapped"))
-def _evaluate(model: ModelConfig, vmapped: bool, state, images, hypers, epoch):
-    evaluate = partial(engine.evaluate, model)
+@partial(jax.jit, static_argnames=("model", "train", "vmapped"))
+def _evaluate(model: ModelConfig, train: TrainConfig, vmapped: bool, state, images, hypers, epoch):
+    evaluate = partial(engine.evaluate, model, train)
     evaluate = jax.vmap(evaluate, in_axes=(0, None, 0, None)) if vmapped else evaluate
     return evaluate(state, images, hypers, epoch)
 

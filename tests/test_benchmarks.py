@@ -19,7 +19,7 @@ from benchmarks.speeds import Timed
 from benchmarks.watched import Watched
 from benchmarks.workers import Gemm, Settings, Unavailable, Workers
 from jaxvae import engine, model
-from jaxvae.config import Hypers, ModelConfig
+from jaxvae.config import Hypers, ModelConfig, TrainConfig
 from jaxvae.distributions import Normal, sample
 from jaxvae.objectives import negative_elbo
 
@@ -79,7 +79,8 @@ def test_counted_operations_are_those_of_a_traced_training_step(architecture, la
     config, batch = ModelConfig(architecture, latent_dim), 20
     state = jax.eval_shape(lambda: engine.init(config, 0))
     images = jax.ShapeDtypeStruct((batch, 28, 28), jnp.float32)
-    traced = jax.make_jaxpr(lambda s, x: engine.train_step(config, s, x, Hypers(1e-3, 1.0, latent_dim)))(state, images)
+    hypers, train = Hypers(1e-3, 1.0, latent_dim), TrainConfig()
+    traced = jax.make_jaxpr(lambda s, x: engine.train_step(config, train, s, x, hypers))(state, images)
     # the first layer's input gradient is traced; nothing reads it and XLA drops it
     unread = {"linear": 2 * 256 * 784 * batch, "conv": 2 * 32 * (4 * 4) * (14 * 14 * batch)}[architecture]
     # two layers are cut into slabs: their three products have columns for 8 × 7 positions instead of 7 × 7

@@ -40,7 +40,7 @@ def test_a_step_is_adam_on_the_mean_loss():
     images = jax.random.uniform(jax.random.key(4), (5, 28, 28))
     key = engine.key_for(state, engine.Purpose.TRAIN_NOISE, 0)
     gradient = jax.grad(lambda p: negative_elbo(CONFIG, p, images, key, HYPERS).loss.mean())(state.params)
-    after, _ = jax.jit(engine.train_step, static_argnums=0)(CONFIG, state, images, HYPERS)
+    after, _ = jax.jit(engine.train_step, static_argnums=(0, 1))(CONFIG, TrainConfig(), state, images, HYPERS)
     moved = jax.tree.map(lambda a, b: a - b, after.params, state.params)
     expected = jax.tree.map(lambda g: -1e-3 * g / (np.abs(g) + 1e-8), gradient)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=2e-6), moved, expected)
@@ -52,7 +52,7 @@ def test_an_epoch_visits_each_image_once_in_a_fresh_order(n, batch, monkeypatch)
     """With a step that only reports which images it saw: a permutation, another one in each epoch."""
     images = jnp.zeros((n, 28, 28), jnp.uint8).at[:, 0, 0].set(jnp.arange(n, dtype=jnp.uint8))
 
-    def spy(config, state, batch, hypers):
+    def spy(config, train, state, batch, hypers):
         seen = jnp.rint(batch[:, 0, 0] * 255)
         # first and second moment over the epoch tell a permutation of 0…n−1; the third figure depends on the order
         return state._replace(step=state.step + 1), Losses(seen.mean(), (seen**2).mean(), seen[0] * state.step)
@@ -78,7 +78,7 @@ def test_evaluation_counts_every_image_exactly_once(n):
     state = init(CONFIG, 1)
     state.params["encoder"]["log_std"] = {"kernel": jnp.zeros((256, 2)), "bias": jnp.full(2, -20.0)}
     images = jax.random.randint(jax.random.key(n), (n, 28, 28), 0, 256).astype(jnp.uint8)
-    losses = jax.jit(engine.evaluate, static_argnums=0)(CONFIG, state, images, HYPERS, jnp.int32(3))
+    losses = jax.jit(engine.evaluate, static_argnums=(0, 1))(CONFIG, TrainConfig(), state, images, HYPERS, jnp.int32(3))
     alone = negative_elbo(CONFIG, state.params, engine.pixels(images), jax.random.key(0), HYPERS)
     for part, each in zip(losses, alone, strict=True):
         assert float(part) == pytest.approx(float(np.mean(np.asarray(each, np.float64))), rel=1e-5)
