@@ -74,6 +74,19 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--epochs", type=int, default=15, metavar="N", help="passes over the data (default: 15)")
     train.add_argument("--batch-size", type=int, default=100, metavar="N", help="images a step (default: 100)")
     train.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="Adam's (default: 0.001)")
+    train.add_argument(
+        "--objective", default="elbo", metavar="O",
+        help="elbo; iwae: the importance-weighted bound; iwae-dreg: the same with the doubly reparameterised gradient "
+        "(default: elbo)",
+    )  # fmt: skip
+    train.add_argument(
+        "--importance-samples", type=int, default=1, metavar="K", help="K of the importance-weighted bound (default: 1)"
+    )
+    train.add_argument(
+        "--binarize", default="none", metavar="B",
+        help="pixels: none, grey levels; dynamic, black or white drawn anew at each step, the test split once; static, "
+        "both splits drawn once from a fixed key (default: none)",
+    )  # fmt: skip
     train.add_argument("--beta", type=float, default=1.0, metavar="B", help="weight of the KL term (default: 1)")
     machine = parser.add_argument_group("machine")
     machine.add_argument(
@@ -110,7 +123,7 @@ def grid(options: argparse.Namespace) -> list[RunConfig]:
     return [
         RunConfig(
             ModelConfig(architecture, latent_dim, precision),
-            TrainConfig(options.batch_size),
+            TrainConfig(options.batch_size, options.objective, options.importance_samples, options.binarize),
             epochs=options.epochs,
             learning_rate=options.learning_rate,
             beta=options.beta,

@@ -4,7 +4,7 @@ In: a configuration, a state, the dataset as bytes on the device, traced scalars
 """
 
 import enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jaxvae.config import Hypers, ModelConfig, TrainConfig
 from jaxvae.objectives import Losses, objective
 
 EVALUATION_BATCH = 100
+DEFAULT = TrainConfig()
 
 Bytes = UInt8[Array, "n 28 28"]
 
@@ -40,12 +41,12 @@ class TrainState(NamedTuple):
     key: Key[Array, "..."]  # the root key
 
 
-def init(config: ModelConfig, seed: int | Integer[Array, ""], train: TrainConfig = TrainConfig()) -> TrainState:
+def init(config: ModelConfig, seed: int | Integer[Array, ""], train: TrainConfig = DEFAULT) -> TrainState:
     key = jax.random.key(seed)
     params = model.init(config, jax.random.fold_in(key, Purpose.INIT))
-    moments = _adam(train).init(params)
-    start = jax.tree.map(lambda leaf: leaf + train.adam_second_moment, moments.nu)  # type: ignore[attr-defined]
-    return TrainState(jnp.zeros((), jnp.int32), params, moments._replace(nu=start), key)  # type: ignore[attr-defined]
+    moments: Any = _adam(train).init(params)
+    start = jax.tree.map(lambda leaf: leaf + train.adam_second_moment, moments.nu)
+    return TrainState(jnp.zeros((), jnp.int32), params, moments._replace(nu=start), key)
 
 
 def _adam(train: TrainConfig) -> optax.GradientTransformation:

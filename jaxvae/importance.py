@@ -17,10 +17,11 @@ LogLikelihood = Callable[[Float[Array, "s b z"]], Float[Array, "s b"]]  # log p(
 
 
 class Bounds(NamedTuple):
-    """A row for each K."""
+    """What K codes for each image say; a row for each K, but for the last."""
 
     bound: Float[Array, "k b"]  # L_K, nats
     ess: Float[Array, "k b"]  # effective sample size of the K weights, (Σw)² / Σw², from 1 to K (Kong 1992)
+    log_likelihood: Float[Array, "b"]  # mean log p(x|z) over the codes of the largest K, nats: minus the distortion
 
 
 def log_weights(
@@ -47,25 +48,31 @@ def importance_weighted_bounds(
     on the other images or on `at_once`.
     """
     batch, latent = posterior.mean.shape
-    last = jnp.asarray(ks) - 1
+    last, most = jnp.asarray(ks) - 1, max(ks)
 
     def draw(key, samples):
         return jax.vmap(lambda sample: jax.random.normal(jax.random.fold_in(key, sample), (latent,)))(samples)
 
-    def body(carry, start):
-        total, squares, found = carry
-        noise = jax.vmap(draw, in_axes=(0, None), out_axes=1)(keys, start + jnp.arange(at_once))
+    def body(carry, _):
+        start, total, squares, found = carry
+        samples = start + jnp.arange(at_once)
+        noise = jax.vmap(draw, in_axes=(0, None), out_axes=1)(keys, samples)
         z = posterior.mean + jnp.exp(posterior.log_std) * noise
-        log_w = log_weights(log_likelihood(z), z, noise, posterior.log_std)
+        likely = log_likelihood(z)
+        log_w = log_weights(likely, z, noise, posterior.log_std)
         totals = jnp.logaddexp(total, lax.cumlogsumexp(log_w))
         all_squares = jnp.logaddexp(squares, lax.cumlogsumexp(2 * log_w))
         here = (last >= start) & (last < start + at_once)
-        now = Bounds(totals, 2 * totals - all_squares)
         at = jnp.clip(last - start, 0, at_once - 1)
-        found = jax.tree.map(lambda old, new: jnp.where(here[:, None], new[at], old), found, now)
-        return (totals[-1], all_squares[-1], found), None
+        bound, ess = (
+            jnp.where(here[:, None], new[at], old)
+            for new, old in ((totals, found.bound), (2 * totals - all_squares, found.ess))
+        )
+        seen = found.log_likelihood + jnp.where((samples < most)[:, None], likely, 0).sum(0)
+        return (start + at_once, totals[-1], all_squares[-1], Bounds(bound, ess, seen)), None
 
     nothing = jnp.full(batch, -jnp.inf, posterior.mean.dtype)
-    empty = Bounds(*jnp.zeros((2, len(ks), batch), posterior.mean.dtype))
-    (_, _, found), _ = lax.scan(body, (nothing, nothing, empty), jnp.arange(0, max(ks), at_once))
-    return Bounds(found.bound - jnp.log1p(last)[:, None], jnp.exp(found.ess))
+    rows = jnp.zeros((len(ks), batch), posterior.mean.dtype)
+    empty = Bounds(rows, rows, jnp.zeros(batch, posterior.mean.dtype))
+    (*_, found), _ = lax.scan(body, (0, nothing, nothing, empty), length=-(-most // at_once))
+    return Bounds(found.bound - jnp.log1p(last)[:, None], jnp.exp(found.ess), found.log_likelihood / most)

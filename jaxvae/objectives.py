@@ -35,8 +35,9 @@ def negative_elbo(
 ) -> Losses:
     """The negative evidence lower bound of each image, from one sample of z (Kingma & Welling 2014, equation 10).
 
-    The loss is reconstruction + β · kl. β = 1 is the bound itself; other weights of the KL are Higgins et al. 2017. Codes beyond `hypers.latent_dim` are
-    held at zero, so that models of several latent sizes can share the largest one's program.
+    The loss is reconstruction + β · kl. β = 1 is the bound itself; other weights of the KL are Higgins et al. 2017.
+    Codes beyond `hypers.latent_dim` are held at zero, so that models of several latent sizes can share the largest
+    one's program.
     """
     posterior = model.encode(config, params, images)
     in_use = jnp.arange(config.latent_dim) < hypers.latent_dim

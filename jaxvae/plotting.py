@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -84,6 +85,70 @@ def by_dimension(models: Sequence[Curve], data: str) -> Figure:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(f"After the last epoch – {data}")
+    return figure
+
+
+def rate_distortion(points: dict[str, list[tuple[int, float, float]]], data: str) -> Figure:
+    """Rate against distortion on test images; a point a run, (latent size, rate, distortion), by architecture.
+
+    A line of slope −1 has one ELBO: models nearer to the lower left are better (Alemi et al. 2018).
+    """
+    figure = Figure(figsize=(7.5, 5.6), dpi=DPI, layout="constrained")
+    ax = figure.subplots()
+    for architecture, runs in points.items():
+        sizes = sorted({d for d, _, _ in runs})
+        means = np.array([np.mean([run[1:] for run in runs if run[0] == d], axis=0) for d in sizes])
+        (rates, distortions), each = means.T, np.array([run[1:] for run in runs])
+        colour, mark = TINTS[architecture], MARKS[architecture]
+        ax.plot(rates, distortions, color=colour, marker=mark, lw=1.4, ms=5, label=architecture)
+        if len(runs) > len(sizes):
+            ax.plot(each[:, 0], each[:, 1], color=colour, marker=mark, ls="", ms=3, alpha=0.4,
+                    label=f"{architecture}, single seeds")  # fmt: skip
+        for d, (rate, distortion) in zip(sizes, means, strict=True):
+            ax.annotate(f"{d}", (rate, distortion), (5, 5), textcoords="offset points", fontsize=9)
+    ax.margins(0.12)
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    for loss in range(20 * int((left + low) // 20 + 1), int(right + high), 20):
+        ax.plot([left, right], [loss - left, loss - right], color="0.8", lw=0.8, zorder=0)
+        at = min(right, loss - low)
+        if left < at and loss - at < high:
+            ax.annotate(f"−ELBO {loss}", (at, loss - at), (-6, 0), textcoords="offset points", fontsize=8, color="0.5",
+                        ha="right", va="center", bbox={"fc": "white", "ec": "none", "pad": 1})  # fmt: skip
+    ax.set_xlim(left, right)
+    ax.set_ylim(low, high)
+    ax.set_xlabel("rate: KL(q(z|x) ‖ p(z)), nats per image")
+    ax.set_ylabel("distortion: −E log p(x|z), nats per image")
+    ax.legend(frameon=False)
+    figure.suptitle(f"Rate and distortion on test images; numbers are latent sizes\n{data}", fontsize=11)
+    return figure
+
+
+def confusions(rows: Sequence[Sequence[tuple[str, np.ndarray]]], accuracy: float, data: str) -> Figure:
+    """What a classifier reads in reconstructions of each digit: (title, shares [digit, read as]), rows of models."""
+    columns = max(map(len, rows))
+    figure = Figure(figsize=(1 + 2.9 * columns, 1.2 + 3.0 * len(rows)), dpi=DPI, layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for ax in axes.flat:
+        ax.set_visible(False)
+    for line, row in zip(axes, rows, strict=True):
+        for ax, (title, shares) in zip(line, row, strict=False):
+            ax.set_visible(True)
+            ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+            for (i, j), share in np.ndenumerate(shares):
+                if share >= 0.05 and i != j:
+                    ax.text(j, i, f"{100 * share:.0f}", ha="center", va="center", fontsize=7,
+                            color="white" if share > 0.5 else "black")  # fmt: skip
+            ax.set_xticks(range(len(shares)))
+            ax.set_yticks(range(len(shares)))
+            ax.tick_params(length=0, labelsize=8)
+            ax.set_title(f"{title}: {100 * np.trace(shares) / len(shares):.0f} % right", fontsize=10)
+        line[0].set_ylabel("digit")
+    for ax in axes[-1]:
+        ax.set_xlabel("read as")
+    scale = ScalarMappable(Normalize(0, 1), "Blues")
+    figure.colorbar(scale, ax=axes, shrink=0.6, label="share of the digit's test images")
+    title = f"What a classifier reads in reconstructions; of the originals it reads {100 * accuracy:.1f} % rightly"
+    figure.suptitle(f"{title}. Wrong readings in per cent\n{data}", fontsize=11)
     return figure
 
 

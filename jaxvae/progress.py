@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from jaxvae.config import RunConfig
 from jaxvae.workers import Epoch
@@ -88,3 +88,50 @@ class Display:
         elapsed = time.perf_counter() - self.started
         minutes, seconds = divmod(round(elapsed * ahead / sum(known)), 60)
         return f"{minutes}:{seconds:02d} left"
+
+
+class Stages:
+    """Shows how an evaluation is coming along, stage after stage; use it as a context.
+
+    On a terminal a bar for each stage, elsewhere a line at its start, at each tenth of it and at its end.
+    """
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.live = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=16),
+            TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(), console=console,
+        ) if console.is_terminal else None  # fmt: skip
+        self.run, self.tasks, self.done, self.said, self.started = "", {}, 0, 0, 0.0
+
+    def __enter__(self) -> Stages:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.live:
+            self.live.stop()
+
+    def begin(self, run: str) -> None:
+        self.run = run
+
+    def advance(self, what: str, done: int, total: int) -> None:
+        """`done` more of `total`; 0 begins the stage."""
+        if self.live:
+            if not done:
+                self.tasks[what] = self.live.add_task(f"{self.run}: {what}", total=total)
+            self.live.update(self.tasks[what], advance=done)
+            return
+        if not done:
+            self.done = self.said = 0
+            self.started = time.perf_counter()
+        self.done += done
+        tenth = 10 * self.done // total
+        if not done or tenth > self.said:
+            self.said = tenth
+            left = ""
+            if self.done and self.done < total:
+                seconds = (time.perf_counter() - self.started) / self.done * (total - self.done)
+                left = "  {}:{:02d} left".format(*divmod(round(seconds), 60))
+            self.console.print(f"{self.run}: {what}  {self.done}/{total}{left}", highlight=False, soft_wrap=True)

@@ -1,6 +1,6 @@
 """A sweep's folder as a reader wants it: tables, claims and figures.
 
-In: the folders of finished runs and the dataset. Out: metrics.csv, claims.json, sweep.json and figures/*.png.
+In: the folders of finished runs and the dataset. Out: metrics.csv, claims.json, digits.json, sweep.json, figures/*.png.
 """
 
 from __future__ import annotations
@@ -90,13 +90,25 @@ def final(run: Run) -> Final:
 
 
 def claims_json(claims: Sequence[Claim], dataset: Dataset) -> str:
-    content = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, "claims": [c._asdict() for c in claims]}
+    told = [_plain(claim) | {"certain": claim.certain} for claim in claims]
+    content = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, "claims": told}
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def write_tables(folder: Path, runs: Sequence[Run], claims: Sequence[Claim], dataset: Dataset) -> None:
+def _plain(value: Any) -> Any:
+    """Named tuples within dictionaries as dictionaries."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return _plain(value._asdict()) if hasattr(value, "_asdict") else value
+
+
+def write_tables(
+    folder: Path, runs: Sequence[Run], claims: Sequence[Claim], digits: dict[str, Any], dataset: Dataset
+) -> None:
+    """`digits` is the content of digits.json: what a classifier reads in each run's reconstructions, and how well."""
     write_text(folder / "metrics.csv", metrics_csv((run.config, run.metrics) for run in runs))
     write_text(folder / "claims.json", claims_json(claims, dataset))
+    write_text(folder / "digits.json", json.dumps(digits, ensure_ascii=False) + "\n")
 
 
 def write_sweep(folder: Path, runs: Sequence[Run], about: dict[str, Any], sweep: dict[str, Any]) -> None:
@@ -125,8 +137,11 @@ def read_sweep(folder: Path) -> tuple[list[RunConfig], dict[str, Any]] | None:
 # ── figures ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def write_figures(folder: Path, runs: Sequence[Run], dataset: Dataset) -> list[Path]:
-    """Draws every figure of the sweep into `folder`; returns their paths."""
+def write_figures(folder: Path, runs: Sequence[Run], digits: dict[str, Any], dataset: Dataset) -> list[Path]:
+    """Draws every figure of the sweep into `folder`; returns their paths.
+
+    `dataset` has the images that the runs saw, `digits` is as in `write_tables`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     data, originals, written = caption(dataset, [run.config for run in runs]), probes(dataset), []
 
@@ -138,7 +153,9 @@ def write_figures(folder: Path, runs: Sequence[Run], dataset: Dataset) -> list[P
         models, averaged = _curves(trained), caption(dataset, [run.config for run in trained], averaged=True)
         keep("curves", plotting.curves(models, averaged))
         keep("by-dimension", plotting.by_dimension(models, averaged))
+        keep("rate-distortion", plotting.rate_distortion(_points(trained), data))
         keep("comparison", _comparison(trained, originals[1], data))
+        keep("confusions", plotting.confusions(*_confusions(trained, digits), averaged))
     for run in runs:
         label = f"{describe(run.config)} – {data}"
         last = run.metrics[-1]["epoch"]
@@ -182,6 +199,28 @@ def _curves(runs: Sequence[Run]) -> list[plotting.Curve]:
         }
         drawn.append(plotting.Curve(architecture, latent_dim, seeds[0].parameters, np.arange(1, last + 1), **splits))
     return drawn
+
+
+def _points(runs: Sequence[Run]) -> dict[str, list[tuple[int, float, float]]]:
+    """For each architecture (latent size, rate, distortion) of its runs on the test split, by size."""
+    points: dict[str, list[tuple[int, float, float]]] = {}
+    for last in sorted(map(final, runs), key=lambda last: last.latent_dim):
+        points.setdefault(last.architecture, []).append((last.latent_dim, last.kl, last.reconstruction))
+    return points
+
+
+def _confusions(runs: Sequence[Run], digits: dict[str, Any]) -> tuple[list[list[tuple[str, np.ndarray]]], float]:
+    """A row an architecture: (title, shares of the digits' images over all seeds); the classifier's accuracy."""
+    sums: dict[str, dict[int, np.ndarray]] = {}
+    for run in runs:
+        counts = np.asarray(digits["runs"][run.config.name]["confusion"], float)
+        row = sums.setdefault(run.config.model.architecture, {})
+        row[run.config.model.latent_dim] = row.get(run.config.model.latent_dim, 0) + counts
+    rows = [
+        [(f"{a}, d = {d}", n / np.maximum(n.sum(1, keepdims=True), 1)) for d, n in sorted(row.items())]
+        for a, row in sums.items()
+    ]
+    return rows, digits["classifier"]["accuracy"]
 
 
 def _comparison(runs: Sequence[Run], originals: np.ndarray, data: str) -> Figure:

@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxvae import checkpoint, claims, results
+from jaxvae import checkpoint, claims, classifier, evaluation, results
 from jaxvae.checkpoint import CheckpointError, Progress
 from jaxvae.config import InputError, RunConfig, differences
 from jaxvae.data import Dataset, binarized
@@ -181,16 +182,27 @@ class Study:
     def write(self, wall_seconds: float) -> None:
         """Tables, claims and figures from the runs' folders; prints them."""
         loaded = [checkpoint.load(self.folder / run.name) for run in self.runs]
-        found = claims.check([results.final(run) for run in loaded])
+        digits = self._read_digits(loaded)
+        found = claims.check([results.final(run) for run in loaded], digits["runs"])
         sweep = {"runs": [run.to_json() for run in self.runs], **self.how, "wall_seconds": round(wall_seconds, 1)}
-        results.write_tables(self.folder, loaded, found, self.dataset)
+        results.write_tables(self.folder, loaded, found, digits, self.dataset)
         if self.how["epochs_trained"] or not (self.folder / results.SWEEP).exists():
             results.write_sweep(self.folder, loaded, self.about, sweep)
-        figures = results.write_figures(self.folder / "figures", loaded, self.dataset)
+        figures = results.write_figures(self.folder / "figures", loaded, digits, self.seen)
         self._print_results(loaded, found)
         example = self.folder / self.runs[-1].name
         self.console.print(f"\n{len(figures)} figures in {self.folder / 'figures'}/, losses in metrics.csv beside it")
         self.console.print(f'load a model:  import jaxvae; run = jaxvae.load("{example}")')
+
+    def _read_digits(self, loaded: list[checkpoint.Run]) -> dict[str, Any]:
+        """What a classifier trained on the same images reads in the test split and in its reconstructions."""
+        self.console.print("reading the digits in all reconstructions, with a classifier trained on the originals")
+        images, labels = self.seen.test_images, self.seen.test_labels
+        reader = classifier.train(jnp.asarray(self.seen.train_images), jnp.asarray(self.seen.train_labels))
+        own = np.asarray(classifier.read(reader, jnp.asarray(images)))
+        told = {run.config.name: evaluation.digits(run, reader, images, labels) for run in loaded}
+        how = {"epochs": classifier.EPOCHS, "accuracy": float((own == labels).mean()), "test_images": len(labels)}
+        return {"classifier": how, "runs": told}
 
     def _print_results(self, loaded: list[checkpoint.Run], found: list[claims.Claim]) -> None:
         caption = results.caption(self.dataset)
@@ -203,10 +215,10 @@ class Study:
             table.add_row(final.name, f"{final.parameters:,}", str(final.epochs), *losses)
         self.console.print(table)
         table = Table(title=f"The original experiment's claims about MNIST, on {caption}", title_justify="left")
-        for heading in ("", "claim", "verdict"):
+        for heading in ("", "claim", "verdict", "holds in"):
             table.add_column(heading)
         for claim in found:
-            table.add_row(str(claim.number), claim.statement, claim.verdict)
+            table.add_row(str(claim.number), claim.statement, claim.verdict, claim.holds)
         self.console.print(table)
 
 

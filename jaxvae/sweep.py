@@ -75,8 +75,8 @@ def check(runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: i
     """Says what is wrong with a sweep before it starts.
 
     Raises:
-        ConfigError: two runs of one name, a batch larger than the training set, binarizations that differ, an unknown strategy, worker processes
-            that are fewer than one or have no CPU to work on.
+        ConfigError: two runs of one name, a batch larger than the training set, binarisations that differ, an unknown
+            strategy, worker processes that are fewer than one or have no CPU to work on.
     """
     if strategy not in STRATEGIES:
         raise ConfigError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")

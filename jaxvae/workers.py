@@ -71,6 +71,7 @@ class DeviceWorker:
     def begin(self, work: Work) -> None:
         self._work, self._started = work, time.perf_counter()
         self._results: tuple[TrainState, Any, Losses, Any] | None = None
+        config = work.runs[0].train
         model, state, hypers = self._on_device(work)
         program = self._program(model, work, state, hypers)
         if len(work.runs) > 1 and _bytes_needed(program) > self._memory:
@@ -78,8 +79,7 @@ class DeviceWorker:
         train, images = None, None
         if work.epoch:
             state, train = program(state, self._train_images, hypers)
-        train_config = work.runs[0].train
-        test = _evaluate(model, train_config, work.vmapped, state, self._test_images, hypers, np.int32(work.epoch))
+        test = _evaluate(model, config, work.vmapped, state, self._test_images, hypers, np.int32(work.epoch))
         if self._probes is not None:
             images = _reconstruct(model, work.vmapped, state.params, self._probes)
         self._results = state, train, test, images

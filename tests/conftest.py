@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxvae.data import FILES, Dataset
+from tests.commands import QUICK, run
 
 # small programs, compiled once and run for a moment; the commands under test compile as a user's do
 jax.config.update("jax_disable_most_optimizations", True)
@@ -50,3 +51,26 @@ def small() -> Dataset:
     """Enough for shapes and sums: 60 training and 25 test images."""
     (train, train_labels), (test, test_labels) = blobs(60, 0), blobs(25, 1)
     return Dataset("blobs", train, train_labels, test, test_labels)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """A cache that holds stand-ins for the embedded digits, so that no command spends its time on making them."""
+    from jaxvae import data, digits
+
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("JAXVAE_CACHE_DIR")
+    os.environ["JAXVAE_CACHE_DIR"] = str(folder)
+    (train, train_labels), (test, test_labels) = blobs(600, 0), blobs(100, 1)
+    data.keep(data.Dataset("digits", train, train_labels, test, test_labels), f"digits recipe {digits.RECIPE}")
+    os.environ.pop("JAXVAE_CACHE_DIR") if before is None else os.environ.update(JAXVAE_CACHE_DIR=before)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(cache, tmp_path_factory):
+    """A small sweep that nothing disturbed, and what it printed."""
+    out = tmp_path_factory.mktemp("sweeps") / "whole"
+    code, printed, err = run([*QUICK, "--architectures", "linear", "--latent-dims", 2, 3, "--out", out], cache)
+    assert code == 0, err
+    return out, printed

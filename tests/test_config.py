@@ -5,16 +5,28 @@ import pytest
 from jaxvae import config
 from jaxvae.config import ConfigError, ModelConfig, RunConfig, TrainConfig, differences
 
+PUBLISHED = RunConfig(
+    ModelConfig("linear", 50, hidden=(200, 100), activation="tanh"),
+    TrainConfig(20, "iwae", 5, "dynamic", 0.99, 5e-6, 0.0025, "data"),
+    schedule="stages",
+)
 CONFIG = RunConfig(ModelConfig("conv", 5, "bfloat16"), TrainConfig(64), epochs=3, learning_rate=2e-4, beta=4.0, seed=7)
 
 
 def test_json_round_trip_is_the_identity():
-    assert RunConfig.from_json(json.loads(json.dumps(CONFIG.to_json()))) == CONFIG
+    for one in (CONFIG, PUBLISHED):
+        assert RunConfig.from_json(json.loads(json.dumps(one.to_json()))) == one
+
+
+def test_fields_that_older_files_lack_have_their_defaults():
+    older = {"model": {"architecture": "linear", "latent_dim": 2}, "train": {"batch_size": 100}, "seed": 3}
+    assert RunConfig.from_json(older) == RunConfig(ModelConfig("linear", 2), seed=3)
 
 
 def test_names_tell_seeds_apart():
     assert CONFIG.name == "conv-5-seed7"
     assert RunConfig(ModelConfig("linear", 2)).name == "linear-2"
+    assert PUBLISHED.name == "linear-50-iwae5"
 
 
 @pytest.mark.parametrize(
@@ -24,7 +36,21 @@ def test_names_tell_seeds_apart():
         (lambda: ModelConfig("conv", 0), "latent_dim"),
         (lambda: ModelConfig("conv", True), "latent_dim"),
         (lambda: ModelConfig("conv", 2, "float16"), "precision"),
+        (lambda: ModelConfig("linear", 2, hidden=()), "hidden"),
+        (lambda: ModelConfig("linear", 2, hidden=(0,)), "hidden"),
+        (lambda: ModelConfig("linear", 2, activation="gelu"), "activation"),
+        (lambda: ModelConfig("conv", 2, hidden=(100,)), "hidden"),
         (lambda: TrainConfig(0), "batch_size"),
+        (lambda: TrainConfig(objective="elbow"), "objective"),
+        (lambda: TrainConfig(importance_samples=2), "importance_samples"),
+        (lambda: TrainConfig(objective="iwae", importance_samples=0), "importance_samples"),
+        (lambda: TrainConfig(binarize="yes"), "binarize"),
+        (lambda: TrainConfig(adam_b1=1.0), "adam_b1"),
+        (lambda: TrainConfig(adam_epsilon=-1.0), "adam_epsilon"),
+        (lambda: TrainConfig(output_bias="mean"), "output_bias"),
+        (lambda: RunConfig(ModelConfig("conv", 2), TrainConfig(output_bias="data")), "output_bias"),
+        (lambda: RunConfig(ModelConfig("conv", 2), TrainConfig(objective="iwae"), beta=2.0), "beta"),
+        (lambda: RunConfig(ModelConfig("conv", 2), schedule="cosine"), "schedule"),
         (lambda: RunConfig(ModelConfig("conv", 2), epochs=-1), "epochs"),
         (lambda: RunConfig(ModelConfig("conv", 2), seed=2**32), "seed"),
         (lambda: RunConfig(ModelConfig("conv", 2), learning_rate=float("nan")), "learning_rate"),

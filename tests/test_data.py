@@ -291,3 +291,38 @@ def test_unknown_names_small_limits_and_unwritable_caches_are_refused(tmp_path, 
     monkeypatch.setenv("JAXVAE_CACHE_DIR", str(tmp_path / "file" / "cache"))
     with pytest.raises(InputError, match="JAXVAE_CACHE_DIR"):
         data.keep(dataset(), "origin")
+
+
+def test_binarised_pixels_have_the_grey_level_for_probability():
+    levels = np.repeat(np.arange(256, dtype=np.uint8), 784).reshape(256, 28, 28)
+    images = np.concatenate([levels] * 40)
+    dataset = Dataset("levels", images, np.zeros(len(images), np.uint8), levels, np.zeros(256, np.uint8))
+    drawn = data.binarized(dataset, "static")
+    assert set(np.unique(drawn.train_images)) == {0, 255}
+    share = (drawn.train_images == 255).reshape(40, 256, 784).mean((0, 2))
+    p = np.arange(256) / 255
+    assert share[0] == 0
+    assert share[255] == 1
+    z = (share - p)[1:-1] / np.sqrt(p * (1 - p) / (40 * 784))[1:-1]
+    assert np.abs(z).max() < 4.5
+    assert z.std() == pytest.approx(1, abs=0.15)
+
+
+def test_binarisation_is_drawn_once_and_by_place(small):
+    static, dynamic = data.binarized(small, "static"), data.binarized(small, "dynamic")
+    np.testing.assert_array_equal(static.test_images, dynamic.test_images)
+    np.testing.assert_array_equal(dynamic.train_images, small.train_images)
+    fewer = small._replace(train_images=small.train_images[:7], train_labels=small.train_labels[:7])
+    np.testing.assert_array_equal(data.binarized(fewer, "static").train_images, static.train_images[:7])
+    assert data.binarized(small, "none") is small
+    twice = np.stack([small.train_images[0]] * 2)
+    first, second = data.binarized(small._replace(train_images=twice), "static").train_images
+    assert (first != second).any()  # images have draws of their own
+
+
+def test_the_one_binarisation_stays_what_it_is():
+    """Golden: published numbers depend on it. From this code on 2026-11-24, NumPy 2.4."""
+    grey = np.full((2, 28, 28), 128, np.uint8)
+    drawn = data._drawn(grey, stream=1)
+    assert (drawn == 255).sum((1, 2)).tolist() == [374, 401]
+    assert "".join(str(v // 255) for v in drawn[0, 0]) == "1100100110001101110101110111"

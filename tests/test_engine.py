@@ -11,7 +11,7 @@ from jaxvae.objectives import Losses, negative_elbo
 CONFIG = ModelConfig("linear", 2)
 HYPERS = Hypers(jnp.float32(1e-3), jnp.float32(1.0), jnp.int32(2))
 
-init = jax.jit(engine.init, static_argnums=0)
+init = jax.jit(engine.init, static_argnums=(0, 2))
 train_epoch = jax.jit(engine.train_epoch, static_argnums=(0, 1))
 
 
@@ -45,6 +45,63 @@ def test_a_step_is_adam_on_the_mean_loss():
     expected = jax.tree.map(lambda g: -1e-3 * g / (np.abs(g) + 1e-8), gradient)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=2e-6), moved, expected)
     assert int(after.step) == 1
+
+
+def test_published_steps_are_those_of_the_released_code():
+    """Burda et al.'s Adam on gradients summed over the batch, in NumPy, against ours on means; three steps."""
+    batch, rate, b1, b2 = 5, 1e-3, 0.99, 0.999
+    train = TrainConfig(batch, adam_b1=b1, adam_epsilon=1e-4 / batch, adam_second_moment=1 / batch**2)
+    state = init(CONFIG, 0, train)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.params)
+    first = jax.tree.map(np.zeros_like, params)
+    second = jax.tree.map(np.ones_like, params)
+    step = jax.jit(engine.train_step, static_argnums=(0, 1))
+    for t in range(1, 4):
+        images = jax.random.uniform(jax.random.key(t), (batch, 28, 28))
+        key = engine.key_for(state, engine.Purpose.TRAIN_NOISE, t - 1)
+        summed = jax.grad(lambda p, x=images, k=key: negative_elbo(CONFIG, p, x, k, HYPERS).loss.sum())(state.params)
+        first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * np.asarray(g), first, summed)
+        second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * np.asarray(g) ** 2, second, summed)
+        # with ε after the correction, as ours has it; theirs is before
+        scale = rate / (1 - b1**t), 1 / (1 - b2**t)
+        params = jax.tree.map(lambda p, m, v, s=scale: p - s[0] * m / (np.sqrt(s[1] * v) + 1e-4), params, first, second)
+        state, _ = step(CONFIG, train, state, images, HYPERS)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-6), state.params, params)
+
+
+def test_dynamic_binarisation_draws_anew_at_each_step_and_training_sees_the_draws(monkeypatch):
+    seen = []
+
+    def spy(train):
+        def losses(config, params, images, key, hypers):
+            seen.append(images)
+            return Losses(*[images.mean() + 0 * params["decoder"]["pixels"]["bias"].sum()] * 3)
+
+        return losses
+
+    monkeypatch.setattr(engine, "objective", spy)
+    state, images = init(CONFIG, 0), jnp.full((40, 28, 28), 0.25)
+    train = TrainConfig(40, binarize="dynamic")
+    for step in range(2):
+        engine.train_step(CONFIG, train, state._replace(step=jnp.int32(step)), images, HYPERS)
+    first, second = map(np.asarray, seen)
+    assert set(np.unique(first)) == {0, 1}
+    assert first.mean() == pytest.approx(0.25, abs=4 * np.sqrt(0.25 * 0.75 / first.size))
+    assert (first != second).mean() == pytest.approx(2 * 0.25 * 0.75, abs=0.02)
+    engine.train_step(CONFIG, TrainConfig(40, binarize="static"), state, images, HYPERS)
+    np.testing.assert_array_equal(seen[2], images)  # the sweep binarises what is drawn once
+
+
+def test_the_output_bias_starts_at_the_logit_of_the_mean_image(small):
+    mean = engine.pixels(jnp.asarray(small.train_images)).mean(0)
+    state = engine.with_output_bias(init(CONFIG, 0), mean)
+    np.testing.assert_allclose(
+        expit(np.asarray(state.params["decoder"]["pixels"]["bias"])),
+        np.clip(np.asarray(mean).reshape(-1), 0.001, 0.999),
+        rtol=1e-4,
+    )
+    untouched = init(CONFIG, 0).params
+    np.testing.assert_array_equal(state.params["decoder"]["latent"]["kernel"], untouched["decoder"]["latent"]["kernel"])
 
 
 @pytest.mark.parametrize(("n", "batch"), [(60, 10), (57, 10)])

@@ -1,7 +1,6 @@
 """The command as a user gives it."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,38 +12,7 @@ import psutil
 import pytest
 
 import jaxvae
-
-ROOT = Path(__file__).parent.parent
-QUICK = ["--dataset", "digits", "--limit", "120", "--batch-size", "20", "--epochs", "3"]
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    """A cache that holds stand-ins for the embedded digits, so that no command spends its time on making them."""
-    from jaxvae import data, digits
-    from tests.conftest import blobs
-
-    folder = tmp_path_factory.mktemp("cache")
-    before = os.environ.get("JAXVAE_CACHE_DIR")
-    os.environ["JAXVAE_CACHE_DIR"] = str(folder)
-    (train, train_labels), (test, test_labels) = blobs(600, 0), blobs(100, 1)
-    data.keep(data.Dataset("digits", train, train_labels, test, test_labels), f"digits recipe {digits.RECIPE}")
-    os.environ.pop("JAXVAE_CACHE_DIR") if before is None else os.environ.update(JAXVAE_CACHE_DIR=before)
-    return folder
-
-
-def command(arguments, cache):
-    environment = os.environ | {"JAXVAE_CACHE_DIR": str(cache)}
-    for name in ("JAXVAE_DATA_DIR", "JAX_NUM_CPU_DEVICES"):
-        environment.pop(name, None)
-    full = [sys.executable, "-W", "error::DeprecationWarning:jaxvae", "-m", "experiments.sweep", *map(str, arguments)]
-    return subprocess.Popen(full, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def run(arguments, cache):
-    process = command(arguments, cache)
-    out, err = process.communicate(timeout=240)
-    return process.returncode, out, err
+from tests.commands import QUICK, ROOT, command, run
 
 
 def test_help_teaches_and_needs_no_jax():
@@ -58,7 +26,8 @@ def test_help_teaches_and_needs_no_jax():
     assert time.perf_counter() - started < 5  # 0.1 s on a quiet machine
     assert "examples:" in done.stdout
     for option in ("dataset", "data-dir", "limit", "architectures", "latent-dims", "seeds", "epochs", "batch-size",
-                   "learning-rate", "beta", "strategy", "workers", "precision", "out", "fresh", "quiet"):  # fmt: skip
+                   "learning-rate", "objective", "importance-samples", "binarize", "beta", "strategy", "workers",
+                   "precision", "out", "fresh", "quiet"):  # fmt: skip
         assert f"--{option}" in done.stdout
 
 
@@ -72,6 +41,10 @@ def test_help_teaches_and_needs_no_jax():
         (["--seeds", "-1"], "seed must be"),
         (["--learning-rate", "nan"], "learning_rate must be"),
         (["--beta", "inf"], "beta must be"),
+        (["--objective", "elbow"], "objective must be one of elbo, iwae, iwae-dreg"),
+        (["--importance-samples", "5"], "needs the objective iwae"),
+        (["--objective", "iwae", "--beta", "2"], "beta must be 1"),
+        (["--binarize", "yes"], "binarize must be one of none, dynamic, static"),
         (["--precision", "float16"], "precision must be auto, float32 or bfloat16"),
         (["--strategy", "pmap"], "strategy must be one of"),
         (["--workers", "two"], "workers must be auto or a whole number"),
@@ -105,20 +78,12 @@ def test_a_platform_that_jax_lacks_is_one_clear_line(platform, cache, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.fixture(scope="session")
-def finished(cache, tmp_path_factory):
-    """A small sweep that nothing disturbed."""
-    out = tmp_path_factory.mktemp("sweeps") / "whole"
-    code, printed, err = run([*QUICK, "--architectures", "linear", "--latent-dims", 2, 3, "--out", out], cache)
-    assert code == 0, err
-    return out, printed
-
-
 def test_a_sweep_leaves_the_folder_of_the_design(finished):
     out, printed = finished
     figures = {path.name for path in (out / "figures").iterdir()}
     assert figures == {
-        "curves.png", "by-dimension.png", "comparison.png", "latent-linear-2.png",
+        "curves.png", "by-dimension.png", "comparison.png", "rate-distortion.png", "confusions.png",
+        "latent-linear-2.png",
         *(f"{kind}-linear-{d}{split}.png" for d in (2, 3) for kind, split in
           (("evolution", "-train"), ("evolution", "-test"), ("samples", ""))),
     }  # fmt: skip
@@ -129,7 +94,7 @@ def test_a_sweep_leaves_the_folder_of_the_design(finished):
     assert len(sweep["dataset"]["fingerprint"]) == 64
     assert sweep["results"][0]["parameters"] == 404_244
     assert {"jax", "flax", "python"} <= sweep["versions"].keys()
-    assert len(json.loads((out / "claims.json").read_text())["claims"]) == 5
+    assert len(json.loads((out / "claims.json").read_text())["claims"]) == 7
     for name in ("linear-2", "linear-3"):
         assert {path.name for path in (out / name).iterdir()} == {"config.json", "metrics.jsonl", "checkpoints"}
     assert f'jaxvae.load("{out / "linear-3"}")' in printed.replace("\n", "")

@@ -1,0 +1,151 @@
+"""How good trained runs are: likelihoods with error bars, and what their codes are worth.
+
+    python -m experiments.evaluate results/mnist/conv-2
+    python -m experiments.evaluate results/mnist/linear-* --ais 100
+
+Costs, for 10,000 images on two cores: a linear run at K = 5,000 three to four minutes, a conv run at K = 500 as much
+and at K = 5,000 ten times that. Expect −log p(x) a few nats below the test loss, more so for two dimensions, and an
+effective sample size far below K: how much of the bound is to be believed.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from jaxvae.config import InputError
+from jaxvae.machine import cores, own_cache_dir
+from jaxvae.records import METRICS
+
+OUTPUT = "evaluation.json"
+HEAD = """\
+Evaluates trained runs and prints a table, a column a run; writes evaluation.json into each run's folder.
+
+Pixels are what the run was trained on. Grey ones make a Bernoulli decoder's "log p(x)" a cross-entropy, no
+log-probability of data: such numbers are comparable with each other, not with the literature's. Runs whose
+numbers differ in kind – binarisation, data, estimator – are not put into one table.
+
+"""
+EXAMPLES = """\
+
+examples:
+  python -m experiments.evaluate results/mnist/conv-2
+      everything but annealing, K = 1 5 50 500 5000
+  python -m experiments.evaluate results/mnist/linear-2 results/mnist/linear-10 --samples 1 500
+      two runs in one table, with smaller K
+  python -m experiments.evaluate results/mnist/linear-2 --samples --ais 100
+      annealed importance sampling on 100 images, and the bracket on 100 simulated ones
+  python -m experiments.evaluate results/mnist/conv-* --images 500 --no-codes
+      a quick look at the first 500 test images
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    width = max(map(len, METRICS)) + 2
+    metrics = "metrics:\n" + "".join(f"  {name:{width}}{meaning}\n" for name, meaning in METRICS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.evaluate", description=HEAD + metrics, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a trained run, such as results/mnist/conv-2")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="as for experiments.sweep (default: $JAXVAE_DATA_DIR, else where it is found)"
+    )
+    parser.add_argument(
+        "--samples", nargs="*", type=int, default=[1, 5, 50, 500, 5000], metavar="K",
+        help="K of the importance-weighted bounds, in one pass; none to leave them out (default: 1 5 50 500 5000)",
+    )  # fmt: skip
+    parser.add_argument("--repeats", type=int, default=1, metavar="R", help="passes with fresh draws (default: 1)")
+    parser.add_argument("--split", default="test", metavar="S", help="test or train (default: test)")
+    parser.add_argument("--images", type=int, metavar="N", help="the first N of the split (default: all)")
+    parser.add_argument(
+        "--ais", type=int, default=0, metavar="N",
+        help="annealed importance sampling on the first N images and on N simulated ones (default: 0, none)",
+    )  # fmt: skip
+    parser.add_argument("--ais-steps", type=int, default=1000, metavar="T", help="densities on the way (default: 1000)")
+    parser.add_argument("--ais-chains", type=int, default=16, metavar="C", help="chains for an image (default: 16)")
+    parser.add_argument("--no-codes", action="store_true", help="likelihoods only")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the evaluation's draws (default: 0)")
+    parser.add_argument("--table", metavar="FILE", help="write the records of all runs into one JSON file, too")
+    parser.add_argument("--quiet", action="store_true", help="no progress, only the table")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        return run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\nstopped; runs that were finished have their evaluation.json", file=sys.stderr)
+        return 130
+    return 2
+
+
+def run(options: argparse.Namespace) -> int:
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(own_cache_dir() / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    # a CPU device for each core: batches are dealt over devices
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(len(cores())))
+
+    from rich.console import Console
+
+    from jaxvae import checkpoint, data, records
+    from jaxvae.evaluation import Evaluation, Plan, data_of
+    from jaxvae.progress import Stages
+    from jaxvae.results import about
+
+    plan = Plan(
+        tuple(options.samples), options.split, options.images, options.repeats,
+        options.ais, options.ais_steps, options.ais_chains, not options.no_codes, options.seed,
+    )  # fmt: skip
+    plan.check()
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 160
+    runs = [checkpoint.load(Path(folder)) for folder in dict.fromkeys(options.runs)]
+    datasets = {name: data.load(name, options.data_dir) for name in {run.about["dataset"]["name"] for run in runs}}
+    whole = [datasets[run.about["dataset"]["name"]] for run in runs]
+    prints = [data_of(run, dataset).fingerprint for run, dataset in zip(runs, whole, strict=True)]
+    kinds = [(run.config.train.binarize, data) for run, data in zip(runs, prints, strict=True)]
+    for run, kind in zip(runs, kinds, strict=True):  # before hours are spent
+        if kind != kinds[0]:
+            one, other = (
+                f"{r.config.name} (binarize {k[0]}, data {k[1][:12]})" for r, k in ((runs[0], kinds[0]), (run, kind))
+            )
+            raise InputError(
+                f"{one} and {other} see different images: their numbers cannot be compared; evaluate apart"
+            )
+    found, remarks = [], []
+    with Stages(Console(quiet=True) if options.quiet else console) as stages:
+        evaluation = Evaluation(plan, stages.advance)
+        for run, dataset in zip(runs, whole, strict=True):
+            stages.begin(run.config.name)
+            started = time.perf_counter()
+            report = evaluation.evaluate(run, dataset)
+            content = {
+                "run": run.config.to_json(), "epoch": run.metrics[-1]["epoch"], "plan": plan._asdict(),
+                **about(dataset), "seconds": round(time.perf_counter() - started, 1),
+                "records": [record._asdict() for record in report.records],
+                "kl_per_dimension": report.kl_per_dimension, "digits": report.digits, "remarks": report.remarks,
+            }  # fmt: skip
+            checkpoint.write_text(run.folder / OUTPUT, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+            found += report.records
+            remarks += [f"{run.config.name}: {remark}" for remark in report.remarks]
+    console.print(records.table(found))
+    for remark in remarks:
+        console.print(remark)
+    if options.table:
+        content = {"records": [record._asdict() for record in found], "remarks": remarks}
+        checkpoint.write_text(Path(options.table), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    console.print(f"\n{OUTPUT} written into {', '.join(str(run.folder) for run in runs)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""A classifier of digits, to read what models draw: the conv encoder's layers with ten logits.
+
+In: training images and labels as bytes. Out: parameters, and the class read in an image.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jaxtyping import Array, Float, Int, UInt8
+
+from jaxvae import model
+from jaxvae.config import ModelConfig
+from jaxvae.engine import pixels
+from jaxvae.model import Params
+from jaxvae.networks import ConvEncoder
+
+CONFIG = ModelConfig("conv", 10)  # ten codes: their means are the logits
+EPOCHS = 3
+BATCH = 100
+READ_AT_ONCE = 500
+
+
+def logits(params: Params, images: Float[Array, "b 28 28"]) -> Float[Array, "b 10"]:
+    return ConvEncoder(CONFIG).apply({"params": params}, images).mean  # type: ignore[union-attr]
+
+
+@partial(jax.jit, static_argnames="epochs")
+def train(images: UInt8[Array, "n 28 28"], labels: UInt8[Array, "n"], epochs: int = EPOCHS) -> Params:
+    """Parameters after a few epochs of Adam on the cross-entropy; the same for the same images.
+
+    About 99 % of MNIST's test images are then read rightly.
+    """
+    key = jax.random.key(0)
+    batch = min(BATCH, len(images))
+    steps = len(images) // batch
+    optimiser = optax.adam(optax.cosine_decay_schedule(2e-3, epochs * steps))
+
+    def loss(params, indices):
+        wrong = optax.softmax_cross_entropy_with_integer_labels(
+            logits(params, pixels(images[indices])), labels[indices]
+        )
+        return wrong.mean()
+
+    def step(carry, indices):
+        params, state = carry
+        updates, state = optimiser.update(jax.grad(loss)(params, indices), state)
+        return (optax.apply_updates(params, updates), state), None
+
+    params = model.init(CONFIG, key)["encoder"]
+    orders = [jax.random.permutation(jax.random.fold_in(key, e), len(images))[: steps * batch] for e in range(epochs)]
+    (params, _), _ = lax.scan(step, (params, optimiser.init(params)), jnp.concatenate(orders).reshape(-1, batch))
+    return params
+
+
+@jax.jit
+def read(params: Params, images: UInt8[Array, "n 28 28"]) -> Int[Array, "n"]:
+    """The class of each image."""
+    batch = min(READ_AT_ONCE, len(images))
+    padded = jnp.pad(images, [(0, -len(images) % batch), (0, 0), (0, 0)]).reshape(-1, batch, 28, 28)
+    return lax.map(lambda part: logits(params, pixels(part)).argmax(-1), padded).reshape(-1)[: len(images)]

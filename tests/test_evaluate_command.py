@@ -1,0 +1,118 @@
+"""`python -m experiments.evaluate` as a user gives it."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from jaxvae.records import METRICS, from_json
+from tests.commands import QUICK, ROOT, command, run
+
+MODULE = "experiments.evaluate"
+
+
+def evaluate(arguments, cache):
+    return run(arguments, cache, MODULE)
+
+
+def test_help_explains_every_metric_in_a_line_and_needs_no_jax():
+    code = "import sys, experiments.evaluate as e; print(e.parser().format_help()); print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "False"
+    for metric, meaning in METRICS.items():
+        assert any(line.split() == [*metric.split(), *meaning.split()] for line in lines), metric
+    assert "examples:" in done.stdout
+
+
+def test_two_runs_give_one_table_and_a_file_each(finished, cache, tmp_path):
+    out, _ = finished
+    runs, table = [out / "linear-2", out / "linear-3"], tmp_path / "table.json"
+    chosen = ["--samples", 1, 10, "--ais", 2, "--ais-steps", 3, "--ais-chains", 2, "--table", table]
+    code, printed, err = evaluate([*runs, *chosen], cache)
+    assert code == 0, err
+    assert "20 test images of digits, grey pixels" in printed
+    header = next(line for line in printed.splitlines() if "linear-2" in line and "linear-3" in line)
+    assert "unit" in header
+    contents = [json.loads((run / "evaluation.json").read_text()) for run in runs]
+    for run_folder, content in zip(runs, contents, strict=True):
+        records = [from_json(record) for record in content["records"]]
+        assert {record.metric for record in records} == set(METRICS)
+        assert {record.run for record in records} == {run_folder.name}
+        assert content["plan"]["samples"] == [1, 10]
+        assert content["epoch"] == 3
+        assert len(content["dataset"]["fingerprint"]) == 64
+        for record in records:
+            if record.metric == "ELBO":
+                assert f"{record.value:.2f} ({record.standard_error:.2f})" in printed
+    together = json.loads(table.read_text())["records"]
+    assert together == [*contents[0]["records"], *contents[1]["records"]]
+    assert "importance sampling, K = 10  20/20" in printed  # progress
+
+
+def test_evaluated_again_it_is_the_same(finished, cache, tmp_path):
+    run_folder = shutil.copytree(finished[0] / "linear-2", tmp_path / "linear-2")
+    told = []
+    for _ in range(2):
+        code, printed, err = evaluate([run_folder, "--samples", 5, "--no-codes", "--quiet"], cache)
+        assert code == 0, err
+        assert "importance sampling" not in printed
+        told.append(json.loads((run_folder / "evaluation.json").read_text())["records"])
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere"], "nowhere is no run"),
+        (["{run}", "--samples", "0"], "samples must be at least 1, not 0"),
+        (["{run}", "--split", "all"], "split must be train or test"),
+        (["{run}", "--images", "0"], "images must be at least 1"),
+        (["{run}", "--ais", "-1"], "ais images must be at least 0"),
+        (["{run}", "--table", "/nowhere/table.json"], "/nowhere"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_2(arguments, says, finished, cache):
+    folder = str(finished[0] / "linear-2")
+    quick = ["--images", "5", "--samples", "--no-codes"] if "--table" in arguments else []
+    code, _, err = evaluate([argument.format(run=folder) for argument in arguments] + quick, cache)
+    assert code == 2
+    assert says in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_runs_that_saw_different_pixels_are_not_put_into_one_table(finished, cache, tmp_path):
+    out = tmp_path / "binary"
+    grid = ["--architectures", "linear", "--latent-dims", 2, "--binarize", "dynamic", "--out", out, "--quiet"]
+    code, _, err = run([*QUICK[:-1], 1, *grid], cache)
+    assert code == 0, err
+    config = json.loads((out / "linear-2" / "config.json").read_text())
+    assert config["config"]["train"]["binarize"] == "dynamic"
+    code, printed, err = evaluate([finished[0] / "linear-3", out / "linear-2", "--samples", 1], cache)
+    assert code == 2
+    assert "linear-3 (binarize none" in err
+    assert "linear-2 (binarize dynamic" in err
+    assert "cannot be compared" in err
+    assert not (out / "linear-2" / "evaluation.json").exists()  # said before anything is computed
+    code, printed, err = evaluate([out / "linear-2", "--samples", 1], cache)
+    assert code == 0, err
+    assert "binarised pixels (binarize dynamic)" in printed
+
+
+def test_an_interrupt_is_heard_within_a_call_and_says_so(finished, cache):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = command([finished[0] / "linear-2", "--samples", 10_000_000, "--images", 3, "--no-codes"], cache, MODULE)
+    signal.signal(signal.SIGINT, before)
+    for line in process.stdout:
+        if "importance sampling" in line:
+            break
+    try:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert err.strip() == "stopped; runs that were finished have their evaluation.json"
