@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from jaxvae.config import InputError
 from jaxvae.machine import cores, own_cache_dir
@@ -37,8 +38,10 @@ examples:
       two runs in one table, with smaller K
   python -m experiments.evaluate results/mnist/linear-2 --samples --ais 100
       annealed importance sampling on 100 images, and the bracket on 100 simulated ones
-  python -m experiments.evaluate results/mnist/conv-* --images 500 --no-codes
+  python -m experiments.evaluate results/mnist/conv-* --images 500 --samples 1 50 --no-codes
       a quick look at the first 500 test images
+  python -m experiments.evaluate results/mnist/* --read
+      one table of what was evaluated before
 """
 
 
@@ -68,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--ais-chains", type=int, default=16, metavar="C", help="chains for an image (default: 16)")
     parser.add_argument("--no-codes", action="store_true", help="likelihoods only")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the evaluation's draws (default: 0)")
+    parser.add_argument("--read", action="store_true", help="compute nothing: the table of what was evaluated before")
     parser.add_argument("--table", metavar="FILE", help="write the records of all runs into one JSON file, too")
     parser.add_argument("--quiet", action="store_true", help="no progress, only the table")
     return parser
@@ -95,7 +99,51 @@ def run(options: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from jaxvae import checkpoint, data, records
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 160
+    contents = _read(options.runs) if options.read else _computed(options, console)
+    _show(contents, console)
+    if options.table:
+        _write(Path(options.table), {"evaluations": contents})
+    return 0
+
+
+def _read(folders: list[str]) -> list[dict[str, Any]]:
+    contents = []
+    for path in (Path(folder) / OUTPUT for folder in dict.fromkeys(folders)):
+        try:
+            contents.append(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise InputError(f"{path} is not there; evaluate the run without --read") from None
+        except ValueError:
+            raise InputError(f"{path} is damaged; evaluate the run again") from None
+    return contents
+
+
+def _show(contents: list[dict[str, Any]], console: Any) -> None:
+    from jaxvae import records
+
+    console.print(records.table([records.from_json(record) for content in contents for record in content["records"]]))
+    console.print("KL per latent dimension, nats, largest first:")
+    for content in contents:
+        kl = " ".join(f"{value:.2f}" for value in sorted(content["kl_per_dimension"], reverse=True))
+        console.print(f"  {content['run']}: {kl}")
+    for content in contents:
+        for remark in content["remarks"]:
+            console.print(f"{content['run']}: {remark}")
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    from jaxvae.checkpoint import write_text
+
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _computed(options: argparse.Namespace, console: Any) -> list[dict[str, Any]]:
+    from rich.console import Console
+
+    from jaxvae import checkpoint, data
     from jaxvae.evaluation import Evaluation, Plan, data_of
     from jaxvae.progress import Stages
     from jaxvae.results import about
@@ -105,9 +153,8 @@ def run(options: argparse.Namespace) -> int:
         options.ais, options.ais_steps, options.ais_chains, not options.no_codes, options.seed,
     )  # fmt: skip
     plan.check()
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 160
+    if options.table and not Path(options.table).parent.is_dir():
+        raise InputError(f"{Path(options.table).parent} is no folder; --table {options.table} cannot be written")
     runs = [checkpoint.load(Path(folder)) for folder in dict.fromkeys(options.runs)]
     datasets = {name: data.load(name, options.data_dir) for name in {run.about["dataset"]["name"] for run in runs}}
     whole = [datasets[run.about["dataset"]["name"]] for run in runs]
@@ -121,7 +168,7 @@ def run(options: argparse.Namespace) -> int:
             raise InputError(
                 f"{one} and {other} see different images: their numbers cannot be compared; evaluate apart"
             )
-    found, remarks = [], []
+    contents = []
     with Stages(Console(quiet=True) if options.quiet else console) as stages:
         evaluation = Evaluation(plan, stages.advance)
         for run, dataset in zip(runs, whole, strict=True):
@@ -129,22 +176,15 @@ def run(options: argparse.Namespace) -> int:
             started = time.perf_counter()
             report = evaluation.evaluate(run, dataset)
             content = {
-                "run": run.config.to_json(), "epoch": run.metrics[-1]["epoch"], "plan": plan._asdict(),
-                **about(dataset), "seconds": round(time.perf_counter() - started, 1),
+                "run": run.folder.as_posix(), "config": run.config.to_json(), "epoch": run.metrics[-1]["epoch"],
+                "plan": plan._asdict(), **about(dataset), "seconds": round(time.perf_counter() - started, 1),
                 "records": [record._asdict() for record in report.records],
                 "kl_per_dimension": report.kl_per_dimension, "digits": report.digits, "remarks": report.remarks,
             }  # fmt: skip
-            checkpoint.write_text(run.folder / OUTPUT, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-            found += report.records
-            remarks += [f"{run.config.name}: {remark}" for remark in report.remarks]
-    console.print(records.table(found))
-    for remark in remarks:
-        console.print(remark)
-    if options.table:
-        content = {"records": [record._asdict() for record in found], "remarks": remarks}
-        checkpoint.write_text(Path(options.table), json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    console.print(f"\n{OUTPUT} written into {', '.join(str(run.folder) for run in runs)}")
-    return 0
+            _write(run.folder / OUTPUT, content)
+            contents.append(content)
+    console.print(f"{OUTPUT} written into {', '.join(str(run.folder) for run in runs)}\n")
+    return contents
 
 
 if __name__ == "__main__":

@@ -116,10 +116,9 @@ class Evaluation:
         mean, log_std = (np.asarray(leaf) for leaf in run.encode(images))
         per_image = codes.kl_per_image(mean, log_std)
         new.add("rate", "exact", per_image)
-        if plan.samples:
-            self._importance(run, images, per_image, new)
+        tightest = self._importance(run, images, per_image, new) if plan.samples else None
         if plan.ais_images:
-            self._annealed(run, images[: plan.ais_images], new)
+            self._annealed(run, images[: plan.ais_images], tightest, new)
         per_dimension = codes.kl_per_dimension(mean, log_std)
         active = codes.active(mean)
         remarks = [collapse] if (collapse := _collapse(active, per_dimension)) else []
@@ -132,7 +131,8 @@ class Evaluation:
             self.advance("codes", len(images), len(images))
         return Report(new.records, per_dimension.tolist(), told, remarks)
 
-    def _importance(self, run: Run, images: np.ndarray, rate: np.ndarray, new: _Records) -> None:
+    def _importance(self, run: Run, images: np.ndarray, rate: np.ndarray, new: _Records) -> np.ndarray:
+        """The bound of the largest K, [n], mean over repeats."""
         ks, n = tuple(sorted(set(self.plan.samples))), len(images)
         what = f"importance sampling, K = {max(ks):,}"
         total = n * self.plan.repeats
@@ -152,8 +152,9 @@ class Evaluation:
             new.add("L_K", "importance weighting by q(z|x)", np.stack([one.bound[i] for one in found]), samples=k)
             ess = np.stack([one.ess[i] for one in found])
             new.add("effective sample size", "(Σw)²/Σw²", ess, samples=k, unit="codes")
+        return np.mean([one.bound[-1] for one in found], axis=0)
 
-    def _annealed(self, run: Run, images: np.ndarray, new: _Records) -> None:
+    def _annealed(self, run: Run, images: np.ndarray, tightest: np.ndarray | None, new: _Records) -> None:
         plan, config = self.plan, run.config.model
         how = f"annealing from the prior, {plan.ais_steps:,} steps of 10 leapfrog steps, seed {plan.seed}"
 
@@ -166,6 +167,8 @@ class Evaluation:
 
         found = estimate("annealed importance sampling", images, None)
         new.add("AIS", how, found.lower, samples=plan.ais_chains)
+        if tightest is not None:
+            new.add("AIS above L_K", f"K = {max(plan.samples):,}; {how}", found.lower - tightest[: len(images)])
         new.add("AIS acceptance", how, found.acceptance, samples=plan.ais_chains, unit="share")
         drawn, given = likelihood.simulated(config, run.params, len(images), plan.seed)
         bracket = estimate("annealing on simulated images, both ways", drawn, given)
@@ -232,7 +235,7 @@ class _Records:
             "binarization": run.config.train.binarize,
             "dataset": run.about["dataset"]["name"],
             "fingerprint": fingerprint,
-            "run": run.config.name,
+            "run": run.folder.as_posix(),
         }
 
     def add(

@@ -6,6 +6,7 @@ In: values and how they came about. Out: records, their JSON, and tables; number
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from rich.table import Table
@@ -20,6 +21,7 @@ METRICS = {
     "L_K": "importance-weighted bound on log p(x) from K codes; rises to log p(x) with K (Burda et al. 2016)",
     "effective sample size": "of the K weights behind L_K: near K if q is the posterior, near 1 if L_K is loose",
     "AIS": "log p(x) by annealed importance sampling, a lower bound in expectation (Neal 2001; Wu et al. 2017)",
+    "AIS above L_K": "what annealing finds more than L_K of the largest K, image by image",
     "AIS acceptance": "share of Hamiltonian proposals accepted; 0.65 is aimed at",
     "simulated, AIS": "the same for images drawn from the model: the lower end of the bracket",
     "simulated, reverse AIS": "chains from the codes those images were drawn with: the upper end (Grosse et al. 2015)",
@@ -62,7 +64,7 @@ class Record(NamedTuple):
     binarization: str
     dataset: str
     fingerprint: str  # of the dataset before binarisation
-    run: str
+    run: str  # its folder
 
     @property
     def label(self) -> str:
@@ -119,8 +121,9 @@ def table(records: Sequence[Record]) -> Table:
     title = f"{most:,} {one.split} images of {one.dataset}, {pixels} (binarize {one.binarization})"
     drawn = Table(title=title, title_justify="left", caption="in brackets: standard error over images")
     drawn.add_column("")
-    for run in runs:
-        drawn.add_column(run, justify="right")
+    names = [PurePath(run).name for run in runs]
+    for run, name in zip(runs, names, strict=True):
+        drawn.add_column(name if names.count(name) == 1 else run, justify="right")
     drawn.add_column("unit")
     for label, row in by_row.items():
         unit = next(iter(row.values())).unit

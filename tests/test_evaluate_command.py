@@ -35,21 +35,24 @@ def test_two_runs_give_one_table_and_a_file_each(finished, cache, tmp_path):
     code, printed, err = evaluate([*runs, *chosen], cache)
     assert code == 0, err
     assert "20 test images of digits, grey pixels" in printed
-    header = next(line for line in printed.splitlines() if "linear-2" in line and "linear-3" in line)
-    assert "unit" in header
+    header = next(line for line in printed.splitlines() if line.rstrip(" ┃").endswith(" unit"))
+    assert header.split("┃")[2].strip() == "linear-2"
+    assert header.split("┃")[3].strip() == "linear-3"
     contents = [json.loads((run / "evaluation.json").read_text()) for run in runs]
     for run_folder, content in zip(runs, contents, strict=True):
         records = [from_json(record) for record in content["records"]]
         assert {record.metric for record in records} == set(METRICS)
-        assert {record.run for record in records} == {run_folder.name}
+        assert {record.run for record in records} == {run_folder.as_posix()}
         assert content["plan"]["samples"] == [1, 10]
         assert content["epoch"] == 3
         assert len(content["dataset"]["fingerprint"]) == 64
         for record in records:
             if record.metric == "ELBO":
                 assert f"{record.value:.2f} ({record.standard_error:.2f})" in printed
-    together = json.loads(table.read_text())["records"]
-    assert together == [*contents[0]["records"], *contents[1]["records"]]
+    assert json.loads(table.read_text())["evaluations"] == contents
+    code, again, err = evaluate([*runs, "--read"], cache)
+    assert code == 0, err
+    assert again.splitlines()[-20:] == printed.splitlines()[-20:]
     assert "importance sampling, K = 10  20/20" in printed  # progress
 
 
@@ -68,17 +71,17 @@ def test_evaluated_again_it_is_the_same(finished, cache, tmp_path):
     ("arguments", "says"),
     [
         (["nowhere"], "nowhere is no run"),
+        (["nowhere", "--read"], "nowhere/evaluation.json is not there; evaluate the run without --read"),
         (["{run}", "--samples", "0"], "samples must be at least 1, not 0"),
         (["{run}", "--split", "all"], "split must be train or test"),
         (["{run}", "--images", "0"], "images must be at least 1"),
         (["{run}", "--ais", "-1"], "ais images must be at least 0"),
-        (["{run}", "--table", "/nowhere/table.json"], "/nowhere"),
+        (["{run}", "--table", "/nowhere/table.json"], "/nowhere is no folder"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_2(arguments, says, finished, cache):
     folder = str(finished[0] / "linear-2")
-    quick = ["--images", "5", "--samples", "--no-codes"] if "--table" in arguments else []
-    code, _, err = evaluate([argument.format(run=folder) for argument in arguments] + quick, cache)
+    code, _, err = evaluate([argument.format(run=folder) for argument in arguments], cache)
     assert code == 2
     assert says in err
     assert len(err.strip().splitlines()) == 1

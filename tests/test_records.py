@@ -34,6 +34,13 @@ def test_a_table_has_a_row_a_metric_and_a_column_a_run_with_errors():
     assert "nats" in text
 
 
+def test_runs_of_one_name_are_told_apart_by_their_folders():
+    header = printed([ONE._replace(run="a/conv-2"), ONE._replace(run="b/conv-2"), ONE._replace(run="b/conv-3")])
+    assert "a/conv-2" in header
+    assert "b/conv-2" in header
+    assert "b/conv-3" not in header
+
+
 def test_different_k_are_different_rows_and_compare():
     assert "K = 500" in printed([ONE, ONE._replace(samples=500)])
 
