@@ -6,6 +6,7 @@ In: a loaded run, the dataset that it was trained on, a plan. Out: a `Report`: r
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -80,6 +81,11 @@ def data_of(run: Run, dataset: Dataset) -> Dataset:
     return part
 
 
+def in_float32(run: Run) -> Run:
+    """The run with its products in float32, as all runs are evaluated, whatever precision they were trained in."""
+    return replace(run, config=replace(run.config, model=likelihood.in_float32(run.config.model)))
+
+
 def digits(run: Run, reader: Any, images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """How the codes of each digit lie apart, and what a classifier reads in their reconstructions.
 
@@ -90,6 +96,7 @@ def digits(run: Run, reader: Any, images: np.ndarray, labels: np.ndarray) -> dic
         `classes`, and for each `purity`, `silhouette`, `radius` (empty lists where the images are too few);
         `confusion`, how often a reconstruction of digit i was read as j.
     """
+    run = in_float32(run)
     mean = np.asarray(run.encode(images).mean)
     drawn = jnp.rint(255 * run.reconstruct(images)).astype(jnp.uint8)
     confusion = codes.confusion(labels, np.asarray(classifier.read(reader, drawn)))
@@ -108,6 +115,7 @@ class Evaluation:
 
     def evaluate(self, run: Run, dataset: Dataset) -> Report:
         """`dataset` is the whole one, grey, that the run's folder names."""
+        run = in_float32(run)
         plan, given = self.plan, data_of(run, dataset)
         seen = binarized(given, run.config.train.binarize)
         images, labels = getattr(seen, f"{plan.split}_images"), getattr(seen, f"{plan.split}_labels")

@@ -60,7 +60,10 @@ class Display:
             self.seconds[report.run.model.architecture].append(report.seconds)
             rate = f"{self.images / report.seconds:,.0f} images/s"
         test = report.test
-        losses = f"test {test.loss:6.2f} = {test.reconstruction:6.2f} + {test.kl:5.2f} KL nats"
+        # of other objectives the loss is no sum of the two
+        parts = ("= ", " +", "") if report.run.train.objective == "elbo" and report.run.beta == 1 else ("(", ",", ")")
+        before, between, after = parts
+        losses = f"test {test.loss:6.2f} {before}{test.reconstruction:6.2f}{between} {test.kl:5.2f} KL{after} nats"
         if report.train is not None:
             losses = f"train {report.train.loss:6.2f}  {losses}"
         behind = sum(self.epochs.values())

@@ -46,13 +46,20 @@ def about(dataset: Dataset) -> dict[str, Any]:
 
 
 def caption(dataset: Dataset, runs: Collection[RunConfig] = (), *, averaged: bool = False) -> str:
-    """The dataset's name as figures show it; then β, unless it is 1, and over how many seeds a mean was taken."""
+    """The dataset's name as figures show it; then what of the training is not the default, and over how many seeds
+    a mean was taken."""
     name = "embedded digits (not MNIST)" if dataset.name == "digits" else dataset.name.replace("_", "-").upper()
     n = len(dataset.train_images)
     parts = [name] if n == 60_000 else [name, f"first {n:,} images"]
     betas, seeds = {run.beta for run in runs}, {run.seed for run in runs}
     if betas - {1.0}:
         parts.append(f"β = {', '.join(f'{beta:g}' for beta in sorted(betas))}")
+    if binarized := {run.train.binarize for run in runs} - {"none"}:
+        parts.append(f"binarised ({', '.join(binarized)})")
+    if objectives := sorted(
+        {f"IWAE, K = {run.train.importance_samples}" for run in runs if run.train.objective != "elbo"}
+    ):
+        parts.append("; ".join(objectives))
     if averaged and len(seeds) > 1:
         parts.append(f"mean of {len(seeds)} seeds")
     return ", ".join(parts)

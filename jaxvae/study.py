@@ -101,7 +101,7 @@ class Study:
         if not quiet:
             device = self.about["device"]
             places = f"{device['count']} × {device['kind']}" if workers == 1 else f"{workers} worker processes"
-            head = f"{len(self.runs)} runs of {results.caption(self.dataset)} on {places}"
+            head = f"{len(self.runs)} runs of {results.caption(self.dataset, self.runs)} on {places}"
             going_on = f", going on after {behind} of {total} epochs" if done else ""
             read = {run.model.architecture: run.model.precision for run in self.runs}
             precisions = ", ".join(f"{precision} in {architecture}" for architecture, precision in read.items())
@@ -205,7 +205,7 @@ class Study:
         return {"classifier": how, "runs": told}
 
     def _print_results(self, loaded: list[checkpoint.Run], found: list[claims.Claim]) -> None:
-        caption = results.caption(self.dataset)
+        caption = results.caption(self.dataset, self.runs)
         table = Table(title=f"Test losses, nats per image – {caption}", title_justify="left")
         table.add_column("run")
         for heading in ("parameters", "epochs", "reconstruction", "KL", "loss", "sum over 100"):

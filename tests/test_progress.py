@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from jaxvae import engine
-from jaxvae.config import ModelConfig, RunConfig
+from jaxvae.config import ModelConfig, RunConfig, TrainConfig
 from jaxvae.objectives import Losses
-from jaxvae.progress import Display
+from jaxvae.progress import Display, Stages
 from jaxvae.workers import Epoch
 
 RUNS = [RunConfig(ModelConfig("linear", d), epochs=4) for d in (2, 50)]
@@ -43,3 +43,29 @@ def test_the_time_left_is_that_of_the_epochs_behind(console, monkeypatch):
         monkeypatch.setattr("jaxvae.progress.time.perf_counter", lambda: display.started + 10)
         display.epoch(epoch(RUNS[0], 2))
         assert display._left() == "0:30 left"
+
+
+def test_a_loss_that_is_no_sum_is_not_shown_as_one():
+    weighted = RunConfig(ModelConfig("linear", 2), TrainConfig(objective="iwae", importance_samples=5), epochs=4)
+    out = io.StringIO()
+    with Display(Console(file=out, width=200), [weighted], {}, images=6000) as display:
+        display.epoch(epoch(weighted, 1))
+    assert "105.50 (100.00,  5.50 KL) nats" in out.getvalue()
+    assert "=" not in out.getvalue()
+
+
+def test_stages_of_an_evaluation_are_counted_to_their_end(console):
+    with Stages(console) as stages:
+        stages.begin("conv-2")
+        stages.advance("importance sampling", 0, 200)
+        for _ in range(40):
+            stages.advance("importance sampling", 5, 200)
+        stages.begin("conv-3")
+        stages.advance("importance sampling", 0, 10)
+    shown = console.file.getvalue()
+    assert "conv-2: importance sampling" in shown
+    assert "200/200" in shown
+    assert "conv-3: importance sampling" in shown
+    if not console.is_terminal:
+        assert len(shown.splitlines()) == 1 + 10 + 1  # a line a tenth
+        assert " left" in shown
