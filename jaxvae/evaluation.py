@@ -17,6 +17,7 @@ from jaxvae import classifier, codes, likelihood
 from jaxvae.checkpoint import Run
 from jaxvae.config import InputError
 from jaxvae.data import Dataset, binarized
+from jaxvae.precision import automatic
 from jaxvae.records import Record
 
 KS = (1, 5, 50, 500, 5000)
@@ -84,6 +85,12 @@ def data_of(run: Run, dataset: Dataset) -> Dataset:
 def in_float32(run: Run) -> Run:
     """The run with its products in float32, as all runs are evaluated, whatever precision they were trained in."""
     return replace(run, config=replace(run.config, model=likelihood.in_float32(run.config.model)))
+
+
+def reader(seen: Dataset) -> Any:
+    """Parameters of a classifier trained on the images that runs were trained on."""
+    arrays = jnp.asarray(seen.train_images), jnp.asarray(seen.train_labels)
+    return classifier.train(*arrays, precision=automatic("conv"))
 
 
 def digits(run: Run, reader: Any, images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -214,12 +221,11 @@ class Evaluation:
         return told
 
     def reader(self, seen: Dataset) -> Any:
-        """A classifier trained on the images that the runs were trained on."""
+        """`reader`, trained once."""
         key = seen.fingerprint
         if key not in self._readers:
             self.advance("training a classifier that reads digits", 0, 1)
-            arrays = jnp.asarray(seen.train_images), jnp.asarray(seen.train_labels)
-            self._readers[key] = jax.block_until_ready(classifier.train(*arrays))
+            self._readers[key] = jax.block_until_ready(reader(seen))
             self.advance("training a classifier that reads digits", 1, 1)
         return self._readers[key]
 

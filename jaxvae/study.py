@@ -6,6 +6,7 @@ In: run configurations, a dataset and a folder. Out: the folder, complete, and a
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxvae import checkpoint, claims, classifier, evaluation, results
+from jaxvae import checkpoint, claims, classifier, evaluation, machine, results
 from jaxvae.checkpoint import CheckpointError, Progress
 from jaxvae.config import InputError, RunConfig, differences
 from jaxvae.data import Dataset, binarized
@@ -198,9 +199,11 @@ class Study:
         """What a classifier trained on the same images reads in the test split and in its reconstructions."""
         self.console.print("reading the digits in all reconstructions, with a classifier trained on the originals")
         images, labels = self.seen.test_images, self.seen.test_labels
-        reader = classifier.train(jnp.asarray(self.seen.train_images), jnp.asarray(self.seen.train_labels))
+        reader = evaluation.reader(self.seen)
         own = np.asarray(classifier.read(reader, jnp.asarray(images)))
-        told = {run.config.name: evaluation.digits(run, reader, images, labels) for run in loaded}
+        with ThreadPoolExecutor(len(machine.cores())) as pool:
+            found = pool.map(lambda run: evaluation.digits(run, reader, images, labels), loaded)
+            told = {run.config.name: digits for run, digits in zip(loaded, found, strict=True)}
         how = {"epochs": classifier.EPOCHS, "accuracy": float((own == labels).mean()), "test_images": len(labels)}
         return {"classifier": how, "runs": told}
 
