@@ -9,20 +9,22 @@ effective sample size far below K: how much of the bound is to be believed.
 """
 
 import argparse
+import itertools
 import json
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from experiments.command import guarded, start_jax
 from jaxvae.config import InputError
-from jaxvae.machine import cores, own_cache_dir
+from jaxvae.machine import cores
 from jaxvae.records import METRICS
 
 OUTPUT = "evaluation.json"
 HEAD = """\
-Evaluates trained runs and prints a table, a column a run; writes evaluation.json into each run's folder.
+Evaluates trained runs and prints a table, a column a run; writes evaluation.json into each run's folder,
+where one that was made by another plan is moved aside.
 
 Pixels are what the run was trained on. Grey ones make a Bernoulli decoder's "log p(x)" a cross-entropy, no
 log-probability of data: such numbers are comparable with each other, not with the literature's. Runs whose
@@ -40,7 +42,7 @@ examples:
       annealed importance sampling on 100 images, and the bracket on 100 simulated ones
   python -m experiments.evaluate results/mnist/conv-* --images 500 --samples 1 50 --no-codes
       a quick look at the first 500 test images
-  python -m experiments.evaluate results/mnist/* --read
+  python -m experiments.evaluate results/mnist/linear-* results/mnist/conv-* --read
       one table of what was evaluated before
 """
 
@@ -79,45 +81,41 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    try:
-        return run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("\nstopped; runs that were finished have their evaluation.json", file=sys.stderr)
-        return 130
-    return 2
+    return guarded(lambda: run(options), f"stopped; runs that were finished have their {OUTPUT}")
 
 
 def run(options: argparse.Namespace) -> int:
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(own_cache_dir() / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    # a CPU device for each core: batches are dealt over devices
-    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(len(cores())))
+    start_jax(cpu_devices=len(cores()))  # batches are dealt over devices
 
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console.width = 160
-    contents = _read(options.runs) if options.read else _computed(options, console)
+        console.width = max(160, 60 + 18 * len(options.runs))
+    folders = list(dict.fromkeys(map(Path, options.runs)))
+    contents = _read(folders) if options.read else _computed(folders, options, console)
     _show(contents, console)
     if options.table:
         _write(Path(options.table), {"evaluations": contents})
     return 0
 
 
-def _read(folders: list[str]) -> list[dict[str, Any]]:
+def _read(folders: list[Path]) -> list[dict[str, Any]]:
+    from jaxvae import records
+
     contents = []
-    for path in (Path(folder) / OUTPUT for folder in dict.fromkeys(folders)):
+    for folder in folders:
+        path = folder / OUTPUT
         try:
-            contents.append(json.loads(path.read_text(encoding="utf-8")))
+            content = json.loads(path.read_text(encoding="utf-8"))
+            content["run"] = folder.as_posix()  # wherever it was when it was evaluated
+            found = [records.from_json(record)._replace(run=content["run"]) for record in content["records"]]
+            content |= {"records": [record._asdict() for record in found]}
+            contents.append(content | {name: content[name] for name in ("kl_per_dimension", "remarks")})
         except FileNotFoundError:
             raise InputError(f"{path} is not there; evaluate the run without --read") from None
-        except ValueError:
-            raise InputError(f"{path} is damaged; evaluate the run again") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} cannot be used ({error}); evaluate the run again") from None
     return contents
 
 
@@ -134,13 +132,27 @@ def _show(contents: list[dict[str, Any]], console: Any) -> None:
             console.print(f"{content['run']}: {remark}")
 
 
+def _keep_other(path: Path, content: dict[str, Any]) -> None:
+    """Moves an evaluation by another plan, or of another epoch, aside: it may have taken an hour."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        same = all(before[key] == json.loads(json.dumps(content[key])) for key in ("plan", "epoch"))
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError):
+        same = False
+    if not same:
+        free = (path.with_name(f"evaluation.before-{i}.json") for i in itertools.count(1))
+        path.rename(next(aside for aside in free if not aside.exists()))
+
+
 def _write(path: Path, content: dict[str, Any]) -> None:
     from jaxvae.checkpoint import write_text
 
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def _computed(options: argparse.Namespace, console: Any) -> list[dict[str, Any]]:
+def _computed(folders: list[Path], options: argparse.Namespace, console: Any) -> list[dict[str, Any]]:
     from rich.console import Console
 
     from jaxvae import checkpoint, data
@@ -155,11 +167,11 @@ def _computed(options: argparse.Namespace, console: Any) -> list[dict[str, Any]]
     plan.check()
     if options.table and not Path(options.table).parent.is_dir():
         raise InputError(f"{Path(options.table).parent} is no folder; --table {options.table} cannot be written")
-    runs = [checkpoint.load(Path(folder)) for folder in dict.fromkeys(options.runs)]
-    datasets = {name: data.load(name, options.data_dir) for name in {run.about["dataset"]["name"] for run in runs}}
-    whole = [datasets[run.about["dataset"]["name"]] for run in runs]
-    prints = [data_of(run, dataset).fingerprint for run, dataset in zip(runs, whole, strict=True)]
-    kinds = [(run.config.train.binarize, data) for run, data in zip(runs, prints, strict=True)]
+    runs = [checkpoint.load(folder) for folder in folders]
+    names = [run.about.get("dataset", {}).get("name", "auto") for run in runs]
+    datasets = {name: data.load(name, options.data_dir) for name in set(names)}
+    parts = [data_of(run, datasets[name]) for run, name in zip(runs, names, strict=True)]
+    kinds = [(run.config.train.binarize, part.fingerprint) for run, part in zip(runs, parts, strict=True)]
     for run, kind in zip(runs, kinds, strict=True):  # before hours are spent
         if kind != kinds[0]:
             one, other = (
@@ -171,16 +183,17 @@ def _computed(options: argparse.Namespace, console: Any) -> list[dict[str, Any]]
     contents = []
     with Stages(Console(quiet=True) if options.quiet else console) as stages:
         evaluation = Evaluation(plan, stages.advance)
-        for run, dataset in zip(runs, whole, strict=True):
+        for run, part in zip(runs, parts, strict=True):
             stages.begin(run.config.name)
             started = time.perf_counter()
-            report = evaluation.evaluate(run, dataset)
+            report = evaluation.evaluate(run, part)
             content = {
                 "run": run.folder.as_posix(), "config": run.config.to_json(), "epoch": run.metrics[-1]["epoch"],
-                "plan": plan._asdict(), **about(dataset), "seconds": round(time.perf_counter() - started, 1),
+                "plan": plan._asdict(), **about(part), "seconds": round(time.perf_counter() - started, 1),
                 "records": [record._asdict() for record in report.records],
                 "kl_per_dimension": report.kl_per_dimension, "digits": report.digits, "remarks": report.remarks,
             }  # fmt: skip
+            _keep_other(run.folder / OUTPUT, content)
             _write(run.folder / OUTPUT, content)
             contents.append(content)
     console.print(f"{OUTPUT} written into {', '.join(str(run.folder) for run in runs)}\n")

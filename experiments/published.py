@@ -30,14 +30,14 @@ MNIST, 50,000 training images, batch 128, Adam 1e-3, 10 epochs; negative ELBO on
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments.command import guarded, start_jax
 from jaxvae.config import InputError, ModelConfig, RunConfig, TrainConfig
-from jaxvae.machine import WorkerError, cores, own_cache_dir
+from jaxvae.machine import cores
 
 OUTPUT = "published.json"
 BATCH = 20
@@ -61,9 +61,7 @@ class Row(NamedTuple):
     run: RunConfig
     train_images: int
     metric: str  # of jaxvae.records.METRICS; what is published is its negative
-    samples: int  # K
-    value: float  # nats
-    error: float | None  # standard error, where one was published
+    value: float  # nats; none of these was published with an error
     active_units: int | None
     elsewhere: float | None  # an independent reimplementation's value
 
@@ -73,10 +71,10 @@ def _weighted(k: int) -> RunConfig:
 
 
 ROWS = {
-    "vae": Row("VAE, Burda et al. 2016", _weighted(1), 59_600, "L_K", 5000, 86.76, None, 19, 87.78),
-    "iwae-5": Row("IWAE K = 5, Burda et al. 2016", _weighted(5), 59_600, "L_K", 5000, 85.54, None, 22, 85.46),
-    "iwae-50": Row("IWAE K = 50, Burda et al. 2016", _weighted(50), 59_600, "L_K", 5000, 84.78, None, 25, 84.59),
-    "small": Row("784–500–20, Flax's example", SMALL, 50_000, "ELBO", 1, 104.0, None, None, None),
+    "vae": Row("VAE, Burda et al. 2016", _weighted(1), 59_600, "L_K", 86.76, 19, 87.78),
+    "iwae-5": Row("IWAE K = 5, Burda et al. 2016", _weighted(5), 59_600, "L_K", 85.54, 22, 85.46),
+    "iwae-50": Row("IWAE K = 50, Burda et al. 2016", _weighted(50), 59_600, "L_K", 84.78, 25, 84.59),
+    "small": Row("784–500–20, Flax's example", SMALL, 50_000, "ELBO", 104.0, None, None),
 }
 
 
@@ -123,49 +121,47 @@ def epochs(row: str, budget: str | None) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    try:
-        return run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
-    except WorkerError as error:
-        print(f"error: {error}; give the same command again to go on", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nstopped; give the same command again to go on from the last finished epoch", file=sys.stderr)
-        return 130
-    return 2
+    again = "give the same command again to go on"
+    return guarded(lambda: run(options), f"stopped; {again} from the last finished epoch", again)
 
 
 def run(options: argparse.Namespace) -> int:
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(own_cache_dir() / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(len(cores())))
     if unknown := [row for row in options.rows if row not in ROWS]:
         raise InputError(f"unknown row {unknown[0]!r}: choose of {', '.join(ROWS)}")
     lengths = {row: epochs(row, options.budget) for row in dict.fromkeys(options.rows)}
+    start_jax(cpu_devices=len(cores()))
 
     from rich.console import Console
 
     from jaxvae import checkpoint, data
+    from jaxvae.evaluation import Evaluation, Plan
     from jaxvae.progress import Stages
 
     mnist, folder = data.load("mnist", options.data_dir), Path(options.out)
+    entries = _read(folder)
+    for row, length in list(lengths.items()):
+        behind = checkpoint.newest(folder / ROWS[row].run.name)
+        if behind and int(behind.name) >= length:
+            del lengths[row]  # trained as far, or farther
+        elif row in entries and entries[row]["epochs"] > length:
+            raise InputError(
+                f"{folder / OUTPUT} has {row} after {entries[row]['epochs']} epochs, whose checkpoint is not there; "
+                f"{length} would take its place: use another --out, or a larger --budget"
+            )
     if not options.no_training:
         _train(lengths, mnist, folder, options.quiet)
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = 160
-    entries = _read(folder)
     trained = [row for row in ROWS if checkpoint.newest(folder / ROWS[row].run.name)]
     with Stages(Console(quiet=True) if options.quiet else console) as stages:
+        evaluation = Evaluation(Plan(samples=(1, 50, 5000)), stages.advance)
         for row in trained:
             found = checkpoint.load(folder / ROWS[row].run.name)
             if (entries.get(row) or {}).get("epochs") == found.metrics[-1]["epoch"]:
                 continue  # evaluated before
             stages.begin(row)
-            entries[row] = _evaluated(row, found, mnist, stages)
+            entries[row] = _evaluated(row, found, evaluation.evaluate(found, mnist))
             content = {name: entries[name] for name in ROWS if name in entries}
             checkpoint.write_text(folder / OUTPUT, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     console.print(_table({row: entries[row] for row in ROWS if row in entries}))
@@ -191,18 +187,16 @@ def _first(dataset: Any, images: int) -> Any:
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / OUTPUT).read_text(encoding="utf-8"))
+        entries = json.loads((folder / OUTPUT).read_text(encoding="utf-8"))
+        _table(entries)
+        return entries
     except FileNotFoundError:
         return {}
-    except ValueError:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, StopIteration, InputError):
         raise InputError(f"{folder / OUTPUT} is damaged; delete it, and the rows are evaluated again") from None
 
 
-def _evaluated(row: str, run: Any, mnist: Any, stages: Any) -> dict[str, Any]:
-    from jaxvae.evaluation import Evaluation, Plan
-    from jaxvae.results import about
-
-    report = Evaluation(Plan(samples=(1, 50, 5000)), stages.advance).evaluate(run, mnist)
+def _evaluated(row: str, run: Any, report: Any) -> dict[str, Any]:
     return {
         "what": ROWS[row].what,
         "epochs": run.metrics[-1]["epoch"],
@@ -210,13 +204,12 @@ def _evaluated(row: str, run: Any, mnist: Any, stages: Any) -> dict[str, Any]:
         "training_seconds": round(sum(epoch["seconds"] for epoch in run.metrics)),
         "published": {
             "nats": ROWS[row].value,
-            "standard_error": ROWS[row].error,
             "active_units": ROWS[row].active_units,
         },
         "elsewhere_nats": ROWS[row].elsewhere,
         "records": [record._asdict() for record in report.records],
         "config": run.config.to_json(),
-        **about(_first(mnist, ROWS[row].train_images)),
+        **run.about,
     }
 
 
@@ -226,7 +219,9 @@ def _table(entries: dict[str, Any]) -> Any:
     from jaxvae.records import from_json
 
     title = "Negative log-likelihood of 10,000 binarised MNIST test images, nats; ± standard error over images"
-    table = Table(title=title, title_justify="left", caption="–: not given. small: negative ELBO, from its 5,000 codes")
+    table = Table(
+        title=title, title_justify="left", caption="?, –: not given. small: negative ELBO, from its 5,000 codes"
+    )
     for heading in ("row", "published", "elsewhere", "measured", "active units published", "measured", "trained"):
         table.add_column(heading, justify="left" if heading == "row" else "right")
     for row, entry in entries.items():
@@ -236,7 +231,7 @@ def _table(entries: dict[str, Any]) -> Any:
         units = next(r for r in records if r.metric == "active units")
         share = entry["epochs"] / entry["of_epochs"]
         table.add_row(
-            asked.what, f"{asked.value:.2f} ± –", f"{asked.elsewhere:.2f}" if asked.elsewhere else "–",
+            asked.what, f"{asked.value:.2f} ± ?", f"{asked.elsewhere:.2f}" if asked.elsewhere else "–",
             f"{-last.value:.2f} ± {last.standard_error:.2f}", str(asked.active_units or "–"), f"{units.value:.0f}",
             f"{entry['epochs']:,} of {entry['of_epochs']:,} epochs ({100 * share:.0f} %)",
         )  # fmt: skip

@@ -9,13 +9,12 @@ every figure and table in results/<dataset>/. Stopped at any moment, the same co
 """
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
 
-from jaxvae.config import ARCHITECTURES, PRECISIONS, ConfigError, InputError, ModelConfig, RunConfig, TrainConfig
-from jaxvae.machine import WorkerError, own_cache_dir
+from experiments.command import guarded, start_jax
+from jaxvae.config import ARCHITECTURES, PRECISIONS, ConfigError, ModelConfig, RunConfig, TrainConfig
 
 EXAMPLES = """\
 examples:
@@ -153,37 +152,14 @@ def workers(asked: str, runs: int) -> int:
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     again = f"give the same command again{', without --fresh,' if options.fresh else ''} to go on"
-    try:
-        return run(options, grid(options))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
-    except WorkerError as error:
-        print(f"error: {error}; {again}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\nstopped; {again} from the last finished epoch", file=sys.stderr)
-        return 130
-    return 2
+    return guarded(lambda: run(options, grid(options)), f"stopped; {again} from the last finished epoch", again)
 
 
 def run(options: argparse.Namespace, runs: list[RunConfig]) -> int:
-    # compiled programs are kept for the next time; small ones too, as all of these are
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(own_cache_dir() / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-
-    import jax
+    start_jax()
 
     from jaxvae import data
     from jaxvae.study import Study, settle_precision
-
-    try:
-        jax.local_devices()
-    except (RuntimeError, AssertionError) as error:  # JAX asserts when the one platform asked for is not there
-        platforms = os.environ.get("JAX_PLATFORMS", "not set")
-        why = (str(error).splitlines() or ["no such device"])[0]
-        raise InputError(f"JAX cannot start ({why}); JAX_PLATFORMS is {platforms}") from None
 
     dataset = data.load(options.dataset, options.data_dir, limit=options.limit)
     if dataset.note:

@@ -60,7 +60,9 @@ class Claim(NamedTuple):
     @property
     def certain(self) -> bool:
         """Whether each comparison's interval leaves out zero."""
-        return all(m.interval and (m.interval[0] > 0 or m.interval[1] < 0) for m in self.margins.values())
+        return bool(self.margins) and all(
+            m.interval and (m.interval[0] > 0 or m.interval[1] < 0) for m in self.margins.values()
+        )
 
 
 Seeds = dict[int, float]  # seed → value

@@ -83,7 +83,7 @@ def nearest_neighbours(train: np.ndarray, train_labels: np.ndarray, test: np.nda
     """The digit that most of the 10 nearest training codes show, for each test code."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    return KNeighborsClassifier(NEIGHBOURS).fit(train, train_labels).predict(test)
+    return KNeighborsClassifier(min(NEIGHBOURS, len(train))).fit(train, train_labels).predict(test)
 
 
 def linear_probe(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray) -> np.ndarray:

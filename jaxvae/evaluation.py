@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxvae import classifier, codes, likelihood
 from jaxvae.checkpoint import Run
-from jaxvae.config import InputError
+from jaxvae.config import InputError, RunConfig
 from jaxvae.data import Dataset, binarized
 from jaxvae.precision import automatic
 from jaxvae.records import Record
@@ -45,8 +45,10 @@ class Plan(NamedTuple):
         for name, limit in least.items():
             if (value := getattr(self, name)) is not None and value < limit:
                 raise InputError(f"{name.replace('_', ' ')} must be at least {limit}, not {value}")
-        if any(k < 1 for k in self.samples):
-            raise InputError(f"samples must be at least 1, not {min(self.samples)}")
+        if wrong := [k for k in self.samples if not 1 <= k < 2**31]:
+            raise InputError(f"samples must be at least 1 and below 2^31, not {wrong[0]}")
+        if self.seed >= 2**32:
+            raise InputError(f"seed must be below 2^32, not {self.seed}")
         if self.split not in ("train", "test"):
             raise InputError(f"split must be train or test, not {self.split!r}")
 
@@ -66,7 +68,9 @@ def data_of(run: Run, dataset: Dataset) -> Dataset:
     Raises:
         InputError: it is not that dataset.
     """
-    about = run.about["dataset"]
+    about = run.about.get("dataset")
+    if not about:
+        raise InputError(f"{run.folder / 'config.json'} does not say which data the run was trained on")
     n, m = about["train_images"], about["test_images"]
     part = dataset._replace(
         train_images=dataset.train_images[:n],
@@ -80,6 +84,11 @@ def data_of(run: Run, dataset: Dataset) -> Dataset:
             f"not {part.name} {part.fingerprint[:12]}; check --data-dir"
         )
     return part
+
+
+def as_seen(dataset: Dataset, config: RunConfig) -> Dataset:
+    """Both splits with pixels of the kind that the run was trained on, drawn once if they are drawn at all."""
+    return binarized(dataset, "none" if config.train.binarize == "none" else "static")
 
 
 def in_float32(run: Run) -> Run:
@@ -100,14 +109,15 @@ def digits(run: Run, reader: Any, images: np.ndarray, labels: np.ndarray) -> dic
         reader: the classifier's parameters.
 
     Returns:
-        `classes`, and for each `purity`, `silhouette`, `radius` (empty lists where the images are too few);
+        `classes`, and for each `purity`, `silhouette`, `radius` (empty lists where images are too few or codes not
+        finite);
         `confusion`, how often a reconstruction of digit i was read as j.
     """
     run = in_float32(run)
     mean = np.asarray(run.encode(images).mean)
     drawn = jnp.rint(255 * run.reconstruct(images)).astype(jnp.uint8)
     confusion = codes.confusion(labels, np.asarray(classifier.read(reader, drawn)))
-    enough = 1 < len(np.unique(labels)) < len(labels)
+    enough = 1 < len(np.unique(labels)) < len(labels) and np.isfinite(mean).all()  # a diverged run has none
     apart = codes.separation(mean, labels) if enough else codes.Separation(*[np.array([])] * 4)
     return {name: value.tolist() for name, value in apart._asdict().items()} | {"confusion": confusion.tolist()}
 
@@ -124,11 +134,13 @@ class Evaluation:
         """`dataset` is the whole one, grey, that the run's folder names."""
         run = in_float32(run)
         plan, given = self.plan, data_of(run, dataset)
-        seen = binarized(given, run.config.train.binarize)
+        seen = as_seen(given, run.config)
         images, labels = getattr(seen, f"{plan.split}_images"), getattr(seen, f"{plan.split}_labels")
         images, labels = images[: plan.images], labels[: plan.images]
         new = _Records(run, given.fingerprint, plan.split)
         mean, log_std = (np.asarray(leaf) for leaf in run.encode(images))
+        if not (np.isfinite(mean).all() and np.isfinite(log_std).all()):
+            raise InputError(f"{run.folder} has codes that are not finite: its training diverged")
         per_image = codes.kl_per_image(mean, log_std)
         new.add("rate", "exact", per_image)
         tightest = self._importance(run, images, per_image, new) if plan.samples else None
@@ -136,9 +148,11 @@ class Evaluation:
             self._annealed(run, images[: plan.ais_images], tightest, new)
         per_dimension = codes.kl_per_dimension(mean, log_std)
         active = codes.active(mean)
-        remarks = [collapse] if (collapse := _collapse(active, per_dimension)) else []
+        several = len(images) > 1  # the variance of one image says nothing
+        remarks = [collapse] if several and (collapse := _collapse(active, per_dimension)) else []
         told: dict[str, Any] = {}
-        if plan.codes:
+        if plan.codes and several:
+            self.reader(seen)
             self.advance("codes", 0, len(images))
             new.add_count("active units", "variance of posterior means above 0.01", float(active.sum()), len(images))
             new.add_count("collapsed units", "the dimensions that are not active", float((~active).sum()), len(images))
@@ -171,7 +185,7 @@ class Evaluation:
 
     def _annealed(self, run: Run, images: np.ndarray, tightest: np.ndarray | None, new: _Records) -> None:
         plan, config = self.plan, run.config.model
-        how = f"annealing from the prior, {plan.ais_steps:,} steps of 10 leapfrog steps, seed {plan.seed}"
+        how = f"annealing from the prior, {plan.ais_steps:,} steps of 10 leapfrog steps"
 
         def estimate(what, images, given):
             self.advance(what, 0, len(images))
@@ -193,7 +207,7 @@ class Evaluation:
             ("simulated, reverse AIS", bracket.upper),
             ("bracket", bracket.upper - bracket.lower),
         ):
-            new.add(metric, how, values, samples=plan.ais_chains, split="simulated")
+            new.add(metric, how, values, samples=plan.ais_chains, split="simulated", binarization="simulated")
 
     def _codes(self, run, seen: Dataset, images, labels, mean, log_std, new: _Records) -> dict[str, Any]:
         told = codes.information(mean, log_std, self.plan.seed)
@@ -245,7 +259,7 @@ class _Records:
     def __init__(self, run: Run, fingerprint: str, split: str):
         self.records: list[Record] = []
         self._split = split
-        self._shared = {
+        self._shared: dict[str, Any] = {
             "binarization": run.config.train.binarize,
             "dataset": run.about["dataset"]["name"],
             "fingerprint": fingerprint,
@@ -254,21 +268,22 @@ class _Records:
 
     def add(
         self, metric: str, estimator: str, values: np.ndarray, *,
-        samples: int | None = None, unit: str = "nats", split: str | None = None,
+        samples: int | None = None, unit: str = "nats", split: str | None = None, binarization: str | None = None,
     ) -> None:  # fmt: skip
         """`values` are one for each image, [n], or a row for each repeat, [r, n]."""
         rows = np.atleast_2d(np.asarray(values, np.float64))
         repeats, n = rows.shape
         over_images = float(rows.mean(0).std(ddof=1) / np.sqrt(n)) if n > 1 else None
         over_repeats = float(rows.mean(1).std(ddof=1) / np.sqrt(repeats)) if repeats > 1 else None
-        self._new(metric, float(rows.mean()), over_images, over_repeats, unit, estimator, samples, split, n)
+        self._new(
+            metric, float(rows.mean()), over_images, over_repeats, unit, estimator, samples, n, split, binarization
+        )
 
     def add_count(self, metric: str, estimator: str, value: float, n: int, unit: str = "dimensions") -> None:
         """A number that belongs to all images together: it has no standard error over them."""
-        self._new(metric, float(value), None, None, unit, estimator, None, None, n)
+        self._new(metric, float(value), None, None, unit, estimator, None, n)
 
-    def _new(self, metric, value, error, repeated, unit, estimator, samples, split, n) -> None:
+    def _new(self, metric, value, error, repeated, unit, estimator, samples, n, split=None, binarization=None) -> None:
+        about = self._shared | ({"binarization": binarization} if binarization else {})
         split = split or self._split
-        self.records.append(
-            Record(metric, value, error, repeated, unit, estimator, samples, split, n, **self._shared)  # type: ignore[arg-type]
-        )
+        self.records.append(Record(metric, value, error, repeated, unit, estimator, samples, split, n, **about))

@@ -103,7 +103,8 @@ def _posterior_and_noise(samples, config, params, images, key_z, hypers) -> tupl
     posterior = model.encode(config, params, images)
     in_use = jnp.arange(config.latent_dim) < hypers.latent_dim
     noise = standard_noise(key_z, (samples, len(images)), config.latent_dim)
-    return posterior, jnp.where(in_use, noise, 0)
+    # an unused dimension's log-std must not count in the weights: its gradient would not vanish
+    return Normal(*(jnp.where(in_use, leaf, 0) for leaf in posterior)), jnp.where(in_use, noise, 0)
 
 
 def _log_likelihood(config, params, images, z: Float[Array, "k b z"]) -> Float[Array, "k b"]:

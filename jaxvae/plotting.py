@@ -108,12 +108,14 @@ def rate_distortion(points: dict[str, list[tuple[int, float, float]]], data: str
             ax.annotate(f"{d}", (rate, distortion), (5, 5), textcoords="offset points", fontsize=9)
     ax.margins(0.12)
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
-    for loss in range(20 * int((left + low) // 20 + 1), int(right + high), 20):
+    step = max(20, 20 * int((right + high - left - low) / 200))  # of a run that diverges still a few lines
+    for loss in range(step * int((left + low) // step + 1), int(right + high), step):
         ax.plot([left, right], [loss - left, loss - right], color="0.8", lw=0.8, zorder=0)
-        at = min(right, loss - low)
-        if left < at and loss - at < high:
-            ax.annotate(f"−ELBO {loss}", (at, loss - at), (-6, 0), textcoords="offset points", fontsize=8, color="0.5",
-                        ha="right", va="center", bbox={"fc": "white", "ec": "none", "pad": 1})  # fmt: skip
+        if low < loss - right < high:
+            ax.annotate(
+                f"−ELBO {loss}", (right, loss - right), (-6, 0), textcoords="offset points", fontsize=8, color="0.5",
+                ha="right", va="center", bbox={"fc": "white", "ec": "none", "pad": 1},
+            )  # fmt: skip
     ax.set_xlim(left, right)
     ax.set_ylim(low, high)
     ax.set_xlabel("rate: KL(q(z|x) ‖ p(z)), nats per image")
@@ -141,7 +143,7 @@ def confusions(rows: Sequence[Sequence[tuple[str, np.ndarray]]], accuracy: float
             ax.set_xticks(range(len(shares)))
             ax.set_yticks(range(len(shares)))
             ax.tick_params(length=0, labelsize=8)
-            ax.set_title(f"{title}: {100 * np.trace(shares) / len(shares):.0f} % right", fontsize=10)
+            ax.set_title(f"{title}: {100 * np.trace(shares) / max(1, shares.any(1).sum()):.0f} % right", fontsize=10)
         line[0].set_ylabel("digit")
     for ax in axes[-1]:
         ax.set_xlabel("read as")

@@ -38,6 +38,10 @@ METRICS = {
     "reading": "share of reconstructions that a classifier trained on originals reads as the image's digit",
     "reading of originals": "the same classifier's accuracy on the original images",
 }  # fmt: skip
+PIXELS = {
+    "none": "grey pixels", "dynamic": "binarised pixels", "static": "binarised pixels",
+    "simulated": "the model's own pixels",
+}  # fmt: skip
 KIND = (
     "estimator",
     "samples",
@@ -77,12 +81,15 @@ def from_json(data: Any) -> Record:
     """The record that `_asdict` wrote.
 
     Raises:
-        InputError: it has other fields.
+        InputError: it has other fields, or a metric that is not known.
     """
     try:
-        return Record(**data)
+        record = Record(**data)
     except TypeError as error:
         raise InputError(f"not a record of this version of jaxvae ({error}); evaluate the run again") from None
+    if record.metric not in METRICS or record.binarization not in PIXELS:
+        raise InputError(f"not a record of this version of jaxvae ({record.metric}); evaluate the run again")
+    return record
 
 
 def check_comparable(records: Sequence[Record]) -> None:
@@ -117,8 +124,7 @@ def table(records: Sequence[Record]) -> Table:
     for record in sorted(records, key=lambda record: (list(METRICS).index(record.metric), record.samples or 0)):
         few = f" ({record.images:,} images)" if record.images < most else ""
         by_row.setdefault(record.label + few, {})[record.run] = record
-    pixels = {"none": "grey pixels", "dynamic": "binarised pixels", "static": "binarised pixels"}[one.binarization]
-    title = f"{most:,} {one.split} images of {one.dataset}, {pixels} (binarize {one.binarization})"
+    title = f"{most:,} {one.split} images of {one.dataset}, {PIXELS[one.binarization]} (binarize {one.binarization})"
     drawn = Table(title=title, title_justify="left", caption="in brackets: standard error over images")
     drawn.add_column("")
     names = [PurePath(run).name for run in runs]

@@ -199,7 +199,7 @@ class Study:
         """What a classifier trained on the same images reads in the test split and in its reconstructions."""
         self.console.print("reading the digits in all reconstructions, with a classifier trained on the originals")
         images, labels = self.seen.test_images, self.seen.test_labels
-        reader = evaluation.reader(self.seen)
+        reader = evaluation.reader(evaluation.as_seen(self.dataset, self.runs[0]))
         own = np.asarray(classifier.read(reader, jnp.asarray(images)))
         with ThreadPoolExecutor(len(machine.cores())) as pool:
             found = pool.map(lambda run: evaluation.digits(run, reader, images, labels), loaded)

@@ -86,7 +86,9 @@ def check(runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: i
         raise ConfigError(f"workers must be 1 on a {platform}, which one process fills; {workers} are for a CPU")
     names = [run.name for run in runs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"two runs are named {twice[0]}: a name may differ only in architecture, latent size, seed")
+        raise ConfigError(
+            f"two runs are named {twice[0]}: names differ in architecture, latent size, objective and seed only"
+        )
     if len(kinds := sorted({run.train.binarize for run in runs})) > 1:
         raise ConfigError(f"runs of one sweep must see the same images, not binarize {' and '.join(kinds)}")
     images = len(dataset.train_images)

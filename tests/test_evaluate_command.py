@@ -51,14 +51,19 @@ def test_two_runs_give_one_table_and_a_file_each(finished, cache, tmp_path):
             if record.metric == "ELBO":
                 assert f"{record.value:.2f} ({record.standard_error:.2f})" in printed
     assert json.loads(table.read_text())["evaluations"] == contents
-    code, again, err = evaluate([*runs, "--read"], cache)
+    (tmp_path / "moved").mkdir()
+    moved = [shutil.copytree(folder, tmp_path / "moved" / folder.name) for folder in runs]
+    code, again, err = evaluate([*moved, "--read"], cache)
     assert code == 0, err
-    assert again.splitlines()[-20:] == printed.splitlines()[-20:]
+    body = [line for line in printed.splitlines() if line.startswith("│")]
+    assert len(body) > 20
+    assert [line for line in again.splitlines() if line.startswith("│")] == body
     assert "importance sampling, K = 10  20/20" in printed  # progress
 
 
 def test_evaluated_again_it_is_the_same(finished, cache, tmp_path):
-    run_folder = shutil.copytree(finished[0] / "linear-2", tmp_path / "linear-2")
+    fresh = shutil.ignore_patterns("evaluation*")
+    run_folder = shutil.copytree(finished[0] / "linear-2", tmp_path / "linear-2", ignore=fresh)
     told = []
     for _ in range(2):
         code, printed, err = evaluate([run_folder, "--samples", 5, "--no-codes", "--quiet"], cache)
@@ -66,14 +71,20 @@ def test_evaluated_again_it_is_the_same(finished, cache, tmp_path):
         assert "importance sampling" not in printed
         told.append(json.loads((run_folder / "evaluation.json").read_text())["records"])
     assert told[0] == told[1]
+    assert not (run_folder / "evaluation.before-1.json").exists()
+    code, printed, err = evaluate([run_folder, "--samples", "--no-codes", "--quiet"], cache)  # by another plan
+    assert code == 0, err
+    assert json.loads((run_folder / "evaluation.before-1.json").read_text())["records"] == told[0]
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["nowhere"], "nowhere is no run"),
+        (["{run}/checkpoints/3", "--read"], "evaluation.json is not there"),
+        (["{run}", "--seed", "4294967296"], "seed must be below"),
         (["nowhere", "--read"], "nowhere/evaluation.json is not there; evaluate the run without --read"),
-        (["{run}", "--samples", "0"], "samples must be at least 1, not 0"),
+        (["{run}", "--samples", "0"], "samples must be at least 1 and below 2^31, not 0"),
         (["{run}", "--split", "all"], "split must be train or test"),
         (["{run}", "--images", "0"], "images must be at least 1"),
         (["{run}", "--ais", "-1"], "ais images must be at least 0"),

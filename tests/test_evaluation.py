@@ -11,7 +11,7 @@ import pytest
 from jaxvae import data, engine, results
 from jaxvae.checkpoint import Run
 from jaxvae.config import Hypers, InputError, ModelConfig, RunConfig, TrainConfig
-from jaxvae.evaluation import Evaluation, Plan, data_of
+from jaxvae.evaluation import Evaluation, Plan, data_of, digits, reader
 from jaxvae.sweep import sweep
 
 CONFIG = RunConfig(ModelConfig("linear", 4, hidden=(32,)), TrainConfig(20), epochs=40)
@@ -41,7 +41,8 @@ def by_label(report):
 
 def test_every_record_says_what_it_is_of(report, small):
     for record in report.records:
-        assert (record.dataset, record.fingerprint, record.binarization) == ("blobs", small.fingerprint, "none")
+        assert (record.dataset, record.fingerprint) == ("blobs", small.fingerprint)
+        assert record.binarization == ("simulated" if record.split == "simulated" else "none")
         assert record.run == "somewhere"
         assert record.images == (3 if "AIS" in record.metric or record.metric == "bracket" else 25)
         assert record.split == ("simulated" if record.metric.startswith(("simulated", "bracket")) else "test")
@@ -107,6 +108,35 @@ def test_binarised_runs_are_evaluated_on_binarised_images(small):
     assert rate.value == pytest.approx(kl_per_image(*map(np.asarray, run.encode(white))).mean(), rel=1e-6)
 
 
+def test_the_training_split_of_a_dynamic_run_is_black_and_white_too(small):
+    config = dataclasses.replace(CONFIG, train=TrainConfig(20, binarize="dynamic"), epochs=0)
+    run = trained(config, small)
+    report = Evaluation(Plan(samples=(), split="train", codes=False)).evaluate(run, small)
+    from jaxvae.codes import kl_per_image
+
+    white = data.binarized(small, "static").train_images
+    expected = kl_per_image(*map(np.asarray, run.encode(white))).mean()
+    assert report.records[0].value == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_diverged_run_is_refused_by_name_and_has_no_clusters(run, small):
+    params = run.params | {
+        "encoder": run.params["encoder"] | {"mean": jax.tree.map(lambda w: w * jnp.nan, run.params["encoder"]["mean"])}
+    }
+    lost = dataclasses.replace(run, params=params)
+    with pytest.raises(InputError, match="somewhere has codes that are not finite"):
+        Evaluation(Plan(samples=())).evaluate(lost, small)
+    told = digits(lost, reader(small), small.test_images, small.test_labels)
+    assert told["classes"] == []
+    assert np.sum(told["confusion"]) == 25
+
+
+def test_one_image_says_nothing_about_units(run, small):
+    report = Evaluation(Plan(samples=(), images=1)).evaluate(run, small)
+    assert [record.metric for record in report.records] == ["rate"]
+    assert report.remarks == []
+
+
 def test_collapse_is_named(run, small):
     """Dimensions whose posterior is made the prior, whatever the image."""
     params = jax.tree.map(lambda leaf: leaf, run.params)
@@ -133,7 +163,7 @@ def test_other_data_than_the_runs_are_refused(run, small):
 @pytest.mark.parametrize(
     ("plan", "says"),
     [
-        (Plan(samples=(0,)), "samples must be at least 1, not 0"),
+        (Plan(samples=(0,)), "samples must be at least 1 and below"),
         (Plan(images=0), "images must be at least 1"),
         (Plan(repeats=0), "repeats must be at least 1"),
         (Plan(split="validation"), "split must be train or test"),

@@ -96,6 +96,8 @@ def test_a_padded_model_has_the_small_ones_loss_and_gradient(loss, params):
     assert float(padded) == pytest.approx(float(value), rel=1e-5)
     for a, b in zip(jax.tree.leaves(model.resize_latent(wide, 3)), jax.tree.leaves(gradient), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    back = model.resize_latent(model.resize_latent(wide, 3), 5)  # no gradient into the padding: it stays zero for good
+    jax.tree.map(np.testing.assert_array_equal, back, wide)
 
 
 def test_configurations_name_their_objective():

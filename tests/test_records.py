@@ -22,6 +22,8 @@ def test_json_round_trip_is_the_identity():
     assert records.from_json(ONE._asdict()) == ONE
     with pytest.raises(InputError, match="evaluate the run again"):
         records.from_json({"metric": "L_K"})
+    with pytest.raises(InputError, match="evaluate the run again"):
+        records.from_json(ONE._replace(metric="FID")._asdict())
 
 
 def test_a_table_has_a_row_a_metric_and_a_column_a_run_with_errors():
