@@ -5,10 +5,14 @@ In: environment variables and the operating system. Out: numbers and paths.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
+import signal
+import threading
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -39,6 +43,25 @@ def processor() -> str:
         lines = [platform.processor()]
     told = {line for line in lines if line.startswith(("model name", "flags", "Features"))} or set(lines)
     return hashlib.sha256("\n".join([platform.machine(), *sorted(told)]).encode()).hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def interrupts_deferred():
+    """An interrupt that comes while the block runs is heard when it has ended: for what must not be left half done."""
+    heard: list[Any] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(
+        before
+    ):  # ignored, or not ours to hear
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *interrupt: heard.append(interrupt))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        before(*heard[0])
 
 
 def cache_dir() -> Path:

@@ -176,7 +176,8 @@ class Study:
         history = [*before.history, entry] if before else [entry]
         images = np.concatenate([before.reconstructions, pictures[None]]) if before else pictures[None]
         self.progress[run.name] = Progress(report.state, history, images)
-        checkpoint.save(self.folder / run.name, self.progress[run.name])
+        with machine.interrupts_deferred():  # half-way through, Orbax would leave coroutines behind, and say so
+            checkpoint.save(self.folder / run.name, self.progress[run.name])
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

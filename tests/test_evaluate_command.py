@@ -15,6 +15,13 @@ from tests.commands import QUICK, ROOT, command, run
 MODULE = "experiments.evaluate"
 
 
+@pytest.fixture(scope="module")
+def runs(finished, tmp_path_factory):
+    """Copies of two trained runs, to be evaluated."""
+    folder = tmp_path_factory.mktemp("runs")
+    return [shutil.copytree(finished[0] / name, folder / name) for name in ("linear-2", "linear-3")]
+
+
 def evaluate(arguments, cache):
     return run(arguments, cache, MODULE)
 
@@ -29,9 +36,8 @@ def test_help_explains_every_metric_in_a_line_and_needs_no_jax():
     assert "examples:" in done.stdout
 
 
-def test_two_runs_give_one_table_and_a_file_each(finished, cache, tmp_path):
-    out, _ = finished
-    runs, table = [out / "linear-2", out / "linear-3"], tmp_path / "table.json"
+def test_two_runs_give_one_table_and_a_file_each(runs, cache, tmp_path):
+    table = tmp_path / "table.json"
     chosen = ["--samples", 1, 10, "--ais", 2, "--ais-steps", 3, "--ais-chains", 2, "--table", table]
     code, printed, err = evaluate([*runs, *chosen], cache)
     assert code == 0, err
@@ -62,8 +68,7 @@ def test_two_runs_give_one_table_and_a_file_each(finished, cache, tmp_path):
 
 
 def test_evaluated_again_it_is_the_same(finished, cache, tmp_path):
-    fresh = shutil.ignore_patterns("evaluation*")
-    run_folder = shutil.copytree(finished[0] / "linear-2", tmp_path / "linear-2", ignore=fresh)
+    run_folder = shutil.copytree(finished[0] / "linear-2", tmp_path / "linear-2")
     told = []
     for _ in range(2):
         code, printed, err = evaluate([run_folder, "--samples", 5, "--no-codes", "--quiet"], cache)
@@ -91,24 +96,23 @@ def test_evaluated_again_it_is_the_same(finished, cache, tmp_path):
         (["{run}", "--table", "/nowhere/table.json"], "/nowhere is no folder"),
     ],
 )
-def test_bad_input_is_one_clear_line_and_exit_2(arguments, says, finished, monkeypatch, capsys):
+def test_bad_input_is_one_clear_line_and_exit_2(arguments, says, runs, monkeypatch, capsys):
     for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
         monkeypatch.setenv(name, "0")  # the command would leave them set
-    folder = str(finished[0] / "linear-2")
-    assert main([argument.format(run=folder) for argument in arguments]) == 2
+    assert main([argument.format(run=runs[0]) for argument in arguments]) == 2
     err = capsys.readouterr().err
     assert says in err
     assert len(err.strip().splitlines()) == 1
 
 
-def test_runs_that_saw_different_pixels_are_not_put_into_one_table(finished, cache, tmp_path):
+def test_runs_that_saw_different_pixels_are_not_put_into_one_table(runs, cache, tmp_path):
     out = tmp_path / "binary"
     grid = ["--architectures", "linear", "--latent-dims", 2, "--binarize", "dynamic", "--out", out, "--quiet"]
     code, _, err = run([*QUICK[:-1], 1, *grid], cache)
     assert code == 0, err
     config = json.loads((out / "linear-2" / "config.json").read_text())
     assert config["config"]["train"]["binarize"] == "dynamic"
-    code, printed, err = evaluate([finished[0] / "linear-3", out / "linear-2", "--samples", 1], cache)
+    code, printed, err = evaluate([runs[1], out / "linear-2", "--samples", 1], cache)
     assert code == 2
     assert "linear-3 (binarize none" in err
     assert "linear-2 (binarize dynamic" in err
@@ -119,9 +123,9 @@ def test_runs_that_saw_different_pixels_are_not_put_into_one_table(finished, cac
     assert "binarised pixels (binarize dynamic)" in " ".join(printed.split())  # a title wraps
 
 
-def test_an_interrupt_is_heard_within_a_call_and_says_so(finished, cache):
+def test_an_interrupt_is_heard_within_a_call_and_says_so(runs, cache):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = command([finished[0] / "linear-2", "--samples", 10_000_000, "--images", 3, "--no-codes"], cache, MODULE)
+    process = command([runs[0], "--samples", 10_000_000, "--images", 3, "--no-codes"], cache, MODULE)
     signal.signal(signal.SIGINT, before)
     for line in process.stdout:
         if "importance sampling" in line:

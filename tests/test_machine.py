@@ -1,4 +1,5 @@
 import os
+import signal
 
 import pytest
 
@@ -28,3 +29,25 @@ def test_folders_that_cannot_be_used_are_one_clear_line(tmp_path):
     with pytest.raises(InputError, match="no such home folder"):
         machine.expanded("~no-such-user/cache")
     assert machine.writable(tmp_path / "new").is_dir()
+
+
+def test_an_interrupt_waits_for_what_must_not_be_left_half_done():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    done = []
+
+    def save():
+        with machine.interrupts_deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("all of it")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            save()
+        assert done == ["all of it"]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        save()  # ignored before, ignored now
+        assert done == ["all of it"] * 2
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -34,7 +34,7 @@ def params():
 @pytest.mark.parametrize("samples", [1, 7])
 def test_the_bound_is_an_independent_calculation(loss, samples, params):
     """Log-weights written out with densities from SciPy, double precision, for given noise."""
-    losses = loss(samples, CONFIG, params, IMAGES, KEY, HYPERS)
+    losses = jax.jit(loss, static_argnums=(0, 1))(samples, CONFIG, params, IMAGES, KEY, HYPERS)
     mean, log_std = (np.asarray(leaf, np.float64) for leaf in model.encode(CONFIG, params, IMAGES))
     z = mean + np.exp(log_std) * np.asarray(standard_noise(KEY, (samples, 4), 3), np.float64)
     logits = np.stack([model.decode(CONFIG, params, jnp.asarray(codes, jnp.float32)) for codes in z])
@@ -90,9 +90,9 @@ def test_a_padded_model_has_the_small_ones_loss_and_gradient(loss, params):
     def mean_loss(config, params):
         return loss(config, params, IMAGES, KEY, HYPERS).loss.mean()
 
-    value, gradient = jax.value_and_grad(partial(mean_loss, CONFIG))(params)
+    value, gradient = jax.jit(jax.value_and_grad(partial(mean_loss, CONFIG)))(params)
     large = ModelConfig("linear", 5, hidden=(8, 6), activation="tanh")
-    padded, wide = jax.value_and_grad(partial(mean_loss, large))(model.resize_latent(params, 5))
+    padded, wide = jax.jit(jax.value_and_grad(partial(mean_loss, large)))(model.resize_latent(params, 5))
     assert float(padded) == pytest.approx(float(value), rel=1e-5)
     for a, b in zip(jax.tree.leaves(model.resize_latent(wide, 3)), jax.tree.leaves(gradient), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
