@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--ais-steps", type=int, default=1000, metavar="T", help="densities on the way (default: 1000)")
     parser.add_argument("--ais-chains", type=int, default=16, metavar="C", help="chains for an image (default: 16)")
-    parser.add_argument("--no-codes", action="store_true", help="likelihoods only")
+    parser.add_argument("--no-codes", action="store_true", help="likelihoods and active units only")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the evaluation's draws (default: 0)")
     parser.add_argument("--read", action="store_true", help="compute nothing: the table of what was evaluated before")
     parser.add_argument("--table", metavar="FILE", help="write the records of all runs into one JSON file, too")

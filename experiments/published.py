@@ -155,7 +155,7 @@ def run(options: argparse.Namespace) -> int:
         console.width = 160
     trained = [row for row in ROWS if checkpoint.newest(folder / ROWS[row].run.name)]
     with Stages(Console(quiet=True) if options.quiet else console) as stages:
-        evaluation = Evaluation(Plan(samples=(1, 50, 5000)), stages.advance)
+        evaluation = Evaluation(Plan(samples=(1, 50, 5000), codes=False), stages.advance)
         for row in trained:
             found = checkpoint.load(folder / ROWS[row].run.name)
             if (entries.get(row) or {}).get("epochs") == found.metrics[-1]["epoch"]:
@@ -202,10 +202,7 @@ def _evaluated(row: str, run: Any, report: Any) -> dict[str, Any]:
         "epochs": run.metrics[-1]["epoch"],
         "of_epochs": ROWS[row].run.epochs,
         "training_seconds": round(sum(epoch["seconds"] for epoch in run.metrics)),
-        "published": {
-            "nats": ROWS[row].value,
-            "active_units": ROWS[row].active_units,
-        },
+        "published": {"nats": ROWS[row].value, "active_units": ROWS[row].active_units},
         "elsewhere_nats": ROWS[row].elsewhere,
         "records": [record._asdict() for record in report.records],
         "config": run.config.to_json(),

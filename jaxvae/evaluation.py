@@ -151,11 +151,12 @@ class Evaluation:
         several = len(images) > 1  # the variance of one image says nothing
         remarks = [collapse] if several and (collapse := _collapse(active, per_dimension)) else []
         told: dict[str, Any] = {}
+        if several:
+            new.add_count("active units", "variance of posterior means above 0.01", float(active.sum()), len(images))
+            new.add_count("collapsed units", "the dimensions that are not active", float((~active).sum()), len(images))
         if plan.codes and several:
             self.reader(seen)
             self.advance("codes", 0, len(images))
-            new.add_count("active units", "variance of posterior means above 0.01", float(active.sum()), len(images))
-            new.add_count("collapsed units", "the dimensions that are not active", float((~active).sum()), len(images))
             told = self._codes(run, seen, images, labels, mean, log_std, new)
             self.advance("codes", len(images), len(images))
         return Report(new.records, per_dimension.tolist(), told, remarks)
