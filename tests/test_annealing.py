@@ -59,10 +59,10 @@ def test_the_bracket_holds_the_truth_between_and_closes_with_more_steps(repeats)
     error = max(low.std(), high.std()) / np.sqrt(len(low))
     assert low.mean() < LOG_NORMALISER - 2 * error
     assert high.mean() > LOG_NORMALISER + 2 * error
-    up, down, _ = jax.vmap(lambda key: bracket(key, 4, 400))(jax.random.split(jax.random.key(1), 20))
-    closer = np.asarray(jax.vmap(annealing.lower)(up)).mean(), np.asarray(jax.vmap(annealing.upper)(down)).mean()
-    assert closer[1] - closer[0] < 0.2 * (high.mean() - low.mean())
-    assert closer[0] == pytest.approx(LOG_NORMALISER, abs=0.05)
+    up, down, _ = jax.vmap(lambda key: bracket(key, 4, 400))(jax.random.split(jax.random.key(1), 60))
+    low_then, high_then = np.asarray(jax.vmap(annealing.lower)(up)), np.asarray(jax.vmap(annealing.upper)(down))
+    assert high_then.mean() - low_then.mean() < 0.25 * (high.mean() - low.mean())
+    assert abs(low_then.mean() - LOG_NORMALISER) < 0.05 + 4 * low_then.std() / np.sqrt(len(low_then))
 
 
 def test_chains_end_as_draws_of_the_other_density(repeats):
@@ -79,7 +79,7 @@ def test_chains_end_as_draws_of_the_other_density(repeats):
 def test_a_transition_leaves_its_density_invariant_and_step_sizes_reach_their_acceptance(repeats):
     """Chains started in the normal at β = ½, which is normal too, stay there for any step size."""
     up, _, sizes = repeats
-    assert 0.55 < float(up.acceptance.mean()) < 0.85
+    assert 0.5 < float(up.acceptance.mean()) < 0.9  # 25 steps to come from 0.2 to where 0.65 are accepted
     assert (sizes > 0).all()
     precision = 0.5 + 0.5 / STD**2
     centre = 0.5 * CENTRE / STD**2 / precision
