@@ -1,10 +1,12 @@
-"""A sweep's folder as a reader wants it: tables, claims and figures.
+"""A sweep's tables, and what its data and runs are called.
 
-In: the folders of finished runs and the dataset. Out: metrics.csv, claims.json, digits.json, sweep.json, figures/*.png.
+In: the folders of finished runs and the dataset. Out: metrics.csv, claims.json, digits.json, sweep.json.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import platform
 from collections.abc import Collection, Iterable, Sequence
@@ -14,17 +16,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
-from jaxvae import __version__, plotting
+from jaxvae import __version__
 from jaxvae.checkpoint import CheckpointError, Run, write_text
 from jaxvae.claims import Claim, Final
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset
 
 SWEEP = "sweep.json"
-GRID_TICKS = (-2.0, -1.0, 0.0, 1.0, 2.0)
-SAMPLES = 64
 
 
 def about(dataset: Dataset) -> dict[str, Any]:
@@ -46,11 +45,15 @@ def about(dataset: Dataset) -> dict[str, Any]:
 
 
 def caption(dataset: Dataset, runs: Collection[RunConfig] = (), *, averaged: bool = False) -> str:
+    """See `named`."""
+    return named(dataset.name, len(dataset.train_images), runs, averaged=averaged)
+
+
+def named(name: str, train_images: int, runs: Collection[RunConfig] = (), *, averaged: bool = False) -> str:
     """The dataset's name as figures show it; then what of the training is not the default, and over how many seeds
     a mean was taken."""
-    name = "embedded digits (not MNIST)" if dataset.name == "digits" else dataset.name.replace("_", "-").upper()
-    n = len(dataset.train_images)
-    parts = [name] if n == 60_000 else [name, f"first {n:,} images"]
+    shown = "embedded digits (not MNIST)" if name == "digits" else name.replace("_", "-").upper()
+    parts = [shown] if train_images == 60_000 else [shown, f"first {train_images:,} images"]
     betas, seeds = {run.beta for run in runs}, {run.seed for run in runs}
     if betas - {1.0}:
         parts.append(f"β = {', '.join(f'{beta:g}' for beta in sorted(betas))}")
@@ -73,6 +76,21 @@ def probes(dataset: Dataset) -> np.ndarray:
     return np.stack([images[:n] for images in firsts])
 
 
+def describe(config: RunConfig) -> str:
+    seed = f", seed {config.seed}" if config.seed else ""
+    return f"{config.model.architecture}, d = {config.model.latent_dim}{seed}"
+
+
+def layers(config: RunConfig) -> str:
+    """An architecture's layers in words."""
+    if config.model.architecture == "conv":
+        return (
+            "three convolutions of 32, 64 and 128 channels, then dense to d and back; the decoder mirrors the encoder"
+        )
+    widths = " – ".join(map(str, (28 * 28, *config.model.hidden, "d")))
+    return f"fully connected, {widths} and back, with {config.model.activation} between the layers"
+
+
 # ── tables ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -88,6 +106,27 @@ def metrics_csv(histories: Iterable[tuple[RunConfig, list[dict[str, Any]]]]) -> 
                     identity = f"{config.name},{model.architecture},{model.latent_dim},{config.seed}"
                     lines.append(f"{identity},{entry['epoch']},{split},{values}")
     return "\n".join(lines) + "\n"
+
+
+def read_metrics(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The histories in metrics.csv by run: {"epoch", "train", "test"}, epoch 0 first, a split None where it has no row.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    path = folder / "metrics.csv"
+    histories: dict[str, list[dict[str, Any]]] = {}
+    try:
+        for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
+            history, epoch = histories.setdefault(row["run"], []), int(row["epoch"])
+            if epoch == len(history):
+                history.append({"epoch": epoch, "train": None, "test": None})
+            history[epoch][row["split"]] = {part: float(row[part]) for part in ("reconstruction", "kl", "loss")}
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing; give the sweep's command again") from None
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise CheckpointError(f"{path} is damaged; give the sweep's command again") from None
+    return histories
 
 
 def final(run: Run) -> Final:
@@ -139,113 +178,3 @@ def read_sweep(folder: Path) -> tuple[list[RunConfig], dict[str, Any]] | None:
         return [RunConfig.from_json(run) for run in content["runs"]], content
     except (ValueError, KeyError, TypeError):
         raise CheckpointError(f"{path} is damaged; use --fresh to start anew, or another --out") from None
-
-
-# ── figures ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def write_figures(folder: Path, runs: Sequence[Run], digits: dict[str, Any], dataset: Dataset) -> list[Path]:
-    """Draws every figure of the sweep into `folder`; returns their paths.
-
-    `dataset` has the images that the runs saw, `digits` is as in `write_tables`.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    data, originals, written = caption(dataset, [run.config for run in runs]), probes(dataset), []
-
-    def keep(name: str, figure: Figure) -> None:
-        written.append(folder / f"{name}.png")
-        figure.savefig(written[-1], metadata={"Software": None})
-
-    if trained := [run for run in runs if run.metrics[-1]["epoch"] > 0]:
-        models, averaged = _curves(trained), caption(dataset, [run.config for run in trained], averaged=True)
-        keep("curves", plotting.curves(models, averaged))
-        keep("by-dimension", plotting.by_dimension(models, averaged))
-        keep("rate-distortion", plotting.rate_distortion(_points(trained), data))
-        keep("comparison", _comparison(trained, originals[1], data))
-        keep("confusions", plotting.confusions(*_confusions(trained, digits), averaged))
-    for run in runs:
-        label = f"{describe(run.config)} – {data}"
-        last = run.metrics[-1]["epoch"]
-        for i, split in enumerate(("train", "test")):
-            title = f"{split} images reconstructed during training\n{label}"
-            figure = plotting.evolution(originals[i], run.reconstructions[:, i], _shown_epochs(last), title)
-            keep(f"evolution-{run.config.name}-{split}", figure)
-        drawn = np.asarray(run.sample(jax.random.key(run.config.seed), SAMPLES))
-        keep(
-            f"samples-{run.config.name}",
-            plotting.mosaic(drawn, 8, f"drawn from the prior: {describe(run.config)}\n{data}"),
-        )
-        if run.config.model.latent_dim == 2:
-            keep(f"latent-{run.config.name}", _latent_plane(run, dataset, label))
-    return written
-
-
-def describe(config: RunConfig) -> str:
-    seed = f", seed {config.seed}" if config.seed else ""
-    return f"{config.model.architecture}, d = {config.model.latent_dim}{seed}"
-
-
-def _shown_epochs(last: int) -> list[int]:
-    return sorted({0, *np.geomspace(1, last, 7).round().astype(int).tolist()}) if last else [0]
-
-
-def _curves(runs: Sequence[Run]) -> list[plotting.Curve]:
-    """One curve a model, averaged over its seeds up to the epoch that all of them reached."""
-    models: dict[tuple[str, int], list[Run]] = {}
-    for run in runs:
-        models.setdefault((run.config.model.architecture, run.config.model.latent_dim), []).append(run)
-    drawn = []
-    for (architecture, latent_dim), seeds in models.items():
-        last = min(run.metrics[-1]["epoch"] for run in seeds)
-        splits = {
-            split: {
-                part: np.mean([[run.metrics[e][split][part] for e in range(1, last + 1)] for run in seeds], axis=0)
-                for part, _ in plotting.PARTS
-            }
-            for split in ("train", "test")
-        }
-        drawn.append(plotting.Curve(architecture, latent_dim, seeds[0].parameters, np.arange(1, last + 1), **splits))
-    return drawn
-
-
-def _points(runs: Sequence[Run]) -> dict[str, list[tuple[int, float, float]]]:
-    """For each architecture (latent size, rate, distortion) of its runs on the test split, by size."""
-    points: dict[str, list[tuple[int, float, float]]] = {}
-    for last in sorted(map(final, runs), key=lambda last: last.latent_dim):
-        points.setdefault(last.architecture, []).append((last.latent_dim, last.kl, last.reconstruction))
-    return points
-
-
-def _confusions(runs: Sequence[Run], digits: dict[str, Any]) -> tuple[list[list[tuple[str, np.ndarray]]], float]:
-    """A row an architecture: (title, shares of the digits' images over all seeds); the classifier's accuracy."""
-    sums: dict[str, dict[int, np.ndarray]] = {}
-    for run in runs:
-        counts = np.asarray(digits["runs"][run.config.name]["confusion"], float)
-        row = sums.setdefault(run.config.model.architecture, {})
-        row[run.config.model.latent_dim] = row.get(run.config.model.latent_dim, 0) + counts
-    rows = [
-        [(f"{a}, d = {d}", n / np.maximum(n.sum(1, keepdims=True), 1)) for d, n in sorted(row.items())]
-        for a, row in sums.items()
-    ]
-    return rows, digits["classifier"]["accuracy"]
-
-
-def _comparison(runs: Sequence[Run], originals: np.ndarray, data: str) -> Figure:
-    """Smallest against largest latent size, linear against conv: test digits and what the models make of them."""
-    by_model = {(run.config.model.architecture, run.config.model.latent_dim): run for run in reversed(runs)}
-    sizes = sorted({d for _, d in by_model})
-    ends = [2 if 2 in sizes else sizes[0], 50 if 50 in sizes else sizes[-1]]
-    cells = []
-    for architecture in dict.fromkeys(a for a, _ in sorted(by_model, reverse=True)):
-        row = [by_model[architecture, d] for d in dict.fromkeys(ends) if (architecture, d) in by_model]
-        cells.append([(describe(run.config), originals, run.reconstructions[-1, 1]) for run in row])
-    width = min(len(row) for row in cells)
-    return plotting.comparison([row[:width] for row in cells], f"Test images and their reconstructions – {data}")
-
-
-def _latent_plane(run: Run, dataset: Dataset, label: str) -> Figure:
-    z1, z2 = np.meshgrid(GRID_TICKS, GRID_TICKS)
-    decoded = np.asarray(run.decode(np.stack([z1.ravel(), z2.ravel()], 1)))
-    decoded = decoded.reshape(len(GRID_TICKS), len(GRID_TICKS), 28, 28)
-    codes = np.asarray(run.encode(dataset.test_images).mean)
-    return plotting.latent_plane(decoded, GRID_TICKS, codes, dataset.test_labels, f"The latent plane: {label}")

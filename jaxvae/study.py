@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxvae import checkpoint, claims, classifier, evaluation, machine, results
+from jaxvae import checkpoint, claims, classifier, evaluation, figures, machine, report, results
 from jaxvae.checkpoint import CheckpointError, Progress
 from jaxvae.config import InputError, RunConfig, differences
 from jaxvae.data import Dataset, binarized
@@ -190,10 +190,12 @@ class Study:
         results.write_tables(self.folder, loaded, found, digits, self.dataset)
         if self.how["epochs_trained"] or not (self.folder / results.SWEEP).exists():
             results.write_sweep(self.folder, loaded, self.about, sweep)
-        figures = results.write_figures(self.folder / "figures", loaded, digits, self.seen)
+        drawn = figures.write_figures(self.folder / "figures", loaded, digits, self.seen)
+        page = report.write(self.folder, loaded, self.seen)
         self._print_results(loaded, found)
         example = self.folder / self.runs[-1].name
-        self.console.print(f"\n{len(figures)} figures in {self.folder / 'figures'}/, losses in metrics.csv beside it")
+        self.console.print(f"\n{len(drawn)} figures in {self.folder / 'figures'}/, losses in metrics.csv beside it")
+        self.console.print(f"a page to look at, with the models in it: {page}")
         self.console.print(f'load a model:  import jaxvae; run = jaxvae.load("{example}")')
 
     def _read_digits(self, loaded: list[checkpoint.Run]) -> dict[str, Any]:

@@ -78,3 +78,12 @@ def finished(cache, tmp_path_factory):
     code, printed, err = run([*QUICK, "--architectures", "linear", "--latent-dims", 2, 3, "--out", out], cache)
     assert code == 0, err
     return out, printed
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory, small):
+    """The folder of a small sweep that has everything for a report, and its loaded runs."""
+    from tests.reported import made
+
+    folder = tmp_path_factory.mktemp("reported") / "sweep"
+    return folder, made(folder, small)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxvae import plotting, results
+from jaxvae import figures, plotting, results
 from jaxvae.claims import check
 from jaxvae.config import ModelConfig, RunConfig
 from tests.test_claims import finals
@@ -85,7 +85,7 @@ def test_the_latent_grid_has_z2_growing_upwards_and_z1_to_the_right():
     decoded[4, 0] = 0.25  # z2 = 2, z1 = −2: top left
     decoded[0, 4] = 0.75  # z2 = −2, z1 = 2: bottom right
     codes, labels = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 10
-    figure = plotting.latent_plane(decoded, results.GRID_TICKS, codes, labels, "title")
+    figure = plotting.latent_plane(decoded, figures.GRID_TICKS, codes, labels, "title")
     image = figure.axes[0].images[0].get_array()
     assert image is not None
     assert float(image[0, 0]) == 0.25
@@ -111,7 +111,7 @@ def test_evolution_shows_originals_then_the_epochs_asked_for():
 
 @pytest.mark.parametrize(("last", "shown"), [(0, [0]), (1, [0, 1]), (15, [0, 1, 2, 4, 6, 10, 15])])
 def test_shown_epochs_start_before_training_and_end_with_the_last(last, shown):
-    assert results._shown_epochs(last) == shown
+    assert figures._shown_epochs(last) == shown
 
 
 def test_figures_are_the_same_bytes_each_time(tmp_path):

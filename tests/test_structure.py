@@ -17,9 +17,10 @@ LAYERS = [
     {"objectives": []},
     {"engine": [], "workers": ["engine"], "sweep": ["engine", "workers"], "likelihood": ["engine"],
      "classifier": ["engine"]},
-    {"checkpoint": [], "claims": [], "evaluation": ["checkpoint"]},
-    {"plotting": [], "progress": []},
-    {"results": [], "study": ["results"]},
+    {"checkpoint": [], "claims": [], "evaluation": ["checkpoint"], "columns": ["checkpoint"]},
+    {"plotting": [], "motion": [], "progress": [], "explorer": []},
+    {"results": [], "figures": ["results"], "report": ["results", "figures"],
+     "study": ["results", "figures", "report"]},
 ]
 # fmt: on
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
@@ -49,7 +50,18 @@ def test_imports_point_down_the_table(path):
 
 
 def test_rooms_that_need_no_jax_have_none():
-    for module in ("config", "machine", "data", "published", "digits", "claims", "plotting", "records", "codes"):
+    for module in (
+        "config",
+        "machine",
+        "data",
+        "published",
+        "digits",
+        "claims",
+        "plotting",
+        "motion",
+        "records",
+        "codes",
+    ):
         assert not {"jax", "flax", "optax"} & {name.split(".")[0] for name in imports(ROOT / "jaxvae" / f"{module}.py")}
 
 

@@ -12,7 +12,24 @@ import psutil
 import pytest
 
 import jaxvae
+from experiments.sweep import main
 from tests.commands import QUICK, ROOT, command, run
+
+
+@pytest.fixture
+def refused(cache, capsys, monkeypatch):
+    """Gives the command within this process, for arguments that it will not take; returns what it says of them."""
+    monkeypatch.setenv("JAXVAE_CACHE_DIR", str(cache))
+
+    def give(arguments):
+        try:
+            code = main(list(map(str, arguments)))
+        except SystemExit as ended:  # argparse
+            code = ended.code
+        assert code == 2
+        return capsys.readouterr().err
+
+    return give
 
 
 def test_help_teaches_and_needs_no_jax():
@@ -56,13 +73,11 @@ def test_help_teaches_and_needs_no_jax():
         (["--dataset", "digits", "--limit", "120", "--out", "/proc/nowhere"], "/proc/nowhere"),
     ],
 )
-def test_bad_input_is_one_clear_line_exit_2_and_nothing_written(arguments, says, cache, tmp_path):
+def test_bad_input_is_one_clear_line_exit_2_and_nothing_written(arguments, says, refused, tmp_path):
     out = tmp_path / "out"
     where = [] if "--out" in arguments else ["--out", out]
-    code, _, err = run([*arguments, *where], cache)
-    assert code == 2
+    err = refused([*arguments, *where])
     assert says in err
-    assert "Traceback" not in err
     assert len([line for line in err.splitlines() if "error" in line]) == 1
     assert not out.exists()
 
@@ -83,6 +98,7 @@ def test_a_sweep_leaves_the_folder_of_the_design(finished):
     figures = {path.name for path in (out / "figures").iterdir()}
     assert figures == {
         "curves.png", "by-dimension.png", "comparison.png", "rate-distortion.png", "confusions.png",
+        "evolution.webp", "walk.webp",
         "latent-linear-2.png",
         *(f"{kind}-linear-{d}{split}.png" for d in (2, 3) for kind, split in
           (("evolution", "-train"), ("evolution", "-test"), ("samples", ""))),
@@ -99,6 +115,16 @@ def test_a_sweep_leaves_the_folder_of_the_design(finished):
         assert {path.name for path in (out / name).iterdir()} == {"config.json", "metrics.jsonl", "checkpoints"}
     assert f'jaxvae.load("{out / "linear-3"}")' in printed.replace("\n", "")
     assert "not MNIST" in printed
+
+
+def test_a_report_made_again_is_the_sweeps_own(finished, cache):
+    page = finished[0] / "report.html"
+    before = page.read_bytes()
+    assert b'id="explorer"' in before
+    code, printed, err = run([finished[0]], cache, "experiments.report")
+    assert code == 0, err
+    assert printed.startswith(f"{page}, ")
+    assert page.read_bytes() == before
 
 
 def test_the_loaded_model_has_the_losses_that_the_table_says(finished, cache, monkeypatch):
@@ -192,7 +218,7 @@ def test_a_killed_worker_ends_the_sweep_with_one_line_and_a_killed_sweep_its_wor
     assert not psutil.wait_procs(children, timeout=5)[1]
 
 
-def test_another_configuration_is_refused_unless_fresh_and_nothing_is_lost(finished, cache):
+def test_another_configuration_is_refused_unless_fresh_and_nothing_is_lost(finished, refused, cache):
     out, _ = finished
     base = ["--dataset", "digits", "--limit", "120", "--architectures", "linear", "--latent-dims", 2, "--out", out]
     before = (out / "metrics.csv").read_bytes()
@@ -202,13 +228,10 @@ def test_another_configuration_is_refused_unless_fresh_and_nothing_is_lost(finis
         (["--batch-size", 20, "--epochs", 3, "--limit", 180], "dataset"),
         (["--batch-size", 20, "--epochs", 3], "holds results that this sweep lacks or would change (linear-3)"),
     ):
-        code, _, err = run([*base, *change], cache)
-        assert code == 2
+        err = refused([*base, *change])
         assert says in err
         assert "--fresh" in err
-    code, _, err = run([*base, "--batch-size", 1000, "--fresh"], cache)
-    assert code == 2
-    assert "larger than the training set" in err
+    assert "larger than the training set" in refused([*base, "--batch-size", 1000, "--fresh"])
     assert (out / "metrics.csv").read_bytes() == before
     code, printed, err = run([*base, "--batch-size", 30, "--epochs", 1, "--fresh", "--quiet"], cache)
     assert code == 0, err
@@ -240,10 +263,9 @@ def test_once_more_changes_nothing_but_what_a_kill_left_behind(finished, cache, 
     assert (out / "sweep.json").read_bytes() == sweep
 
 
-def test_the_folder_one_is_in_is_not_moved_aside(cache):
-    code, _, err = run(["--dataset", "digits", "--limit", "120", "--batch-size", 20, "--fresh", "--out", "."], cache)
-    assert code == 2
-    assert "cannot be moved aside" in err
+def test_the_folder_one_is_in_is_not_moved_aside(refused):
+    arguments = ["--dataset", "digits", "--limit", "120", "--batch-size", 20, "--fresh", "--out", "."]
+    assert "cannot be moved aside" in refused(arguments)
     assert ROOT.exists()
 
 
@@ -261,22 +283,21 @@ def test_more_epochs_train_only_what_is_missing(finished, cache, tmp_path):
     assert jaxvae.load(out / "linear-2").config.epochs == 5
 
 
-def test_a_clones_results_may_come_again_in_another_precision_but_not_from_other_data(finished, cache, tmp_path):
+def test_a_clones_results_may_come_again_in_another_precision_but_not_from_other_data(
+    finished, refused, cache, tmp_path
+):
     import shutil
 
     out = shutil.copytree(finished[0], tmp_path / "clone", ignore=shutil.ignore_patterns("linear-*"))
     before = (out / "metrics.csv").read_bytes()
     arguments = [*QUICK, "--architectures", "linear", "--latent-dims", 2, 3, "--out", out, "--precision", "bfloat16"]
-    code, _, err = run([*arguments, "--limit", 180], cache)
-    assert code == 2
+    err = refused([*arguments, "--limit", 180])
     assert "holds results that this sweep lacks or would change (linear-2, linear-3)" in err
     assert (out / "metrics.csv").read_bytes() == before
     code, printed, err = run(arguments, cache)
     assert code == 0, err
     assert "matrix products read bfloat16 in linear models" in printed
-    code, _, err = run([*arguments[:-1], "float32"], cache)
-    assert code == 2
-    assert "precision bfloat16 there, float32 now" in err
+    assert "precision bfloat16 there, float32 now" in refused([*arguments[:-1], "float32"])
     code, printed, err = run(arguments[:-2], cache)  # auto
     assert code == 0, err
     assert "matrix products read bfloat16 in linear models" in printed

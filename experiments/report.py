@@ -1,0 +1,69 @@
+"""A page to look at: a sweep's tables, curves, reconstructions, and its latent spaces to walk in.
+
+    python -m experiments.report results/mnist
+
+Costs some seconds. Expect results/mnist/report.html, one file that opens by double click and needs no network. A sweep
+writes it at its end; this writes it anew, with what experiments.evaluate has found since.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from experiments.command import guarded, start_jax
+from jaxvae.config import InputError
+
+EXAMPLES = """\
+examples:
+  python -m experiments.report results/mnist
+      results/mnist/report.html, with all that the folder has: evaluations, checkpoints
+  python -m experiments.report results/mnist-seeds --data-dir ~/data
+      test images from ~/data/mnist; of several seeds the first one's models travel in the page
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.report",
+        description="Writes report.html into a sweep's folder: one file with its tables, curves, reconstructions and\n"
+        "a latent explorer, which opens in a browser by double click, without a server or a network. What\n"
+        "a folder lacks – claims, evaluations, checkpoints – its page lacks, too.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("sweep", metavar="SWEEP", help="folder of a finished sweep, such as results/mnist")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="as for experiments.sweep (default: $JAXVAE_DATA_DIR, else where it is found)"
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    return guarded(lambda: run(options), "stopped; no page was written")
+
+
+def run(options: argparse.Namespace) -> int:
+    folder = Path(options.sweep)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; give the folder of a finished sweep, such as results/mnist")
+    start_jax()
+
+    from jaxvae import checkpoint, data, evaluation, report, results
+
+    configs, _ = results.read_sweep(folder) or ([], {})
+    runs = [checkpoint.load(folder / run.name) for run in configs if checkpoint.newest(folder / run.name)]
+    seen = None
+    if runs:
+        name = runs[0].about.get("dataset", {}).get("name", "auto")
+        dataset = evaluation.data_of(runs[0], data.load(name, options.data_dir))
+        seen = data.binarized(dataset, runs[0].config.train.binarize)
+    path = report.write(folder, runs, seen)
+    print(f"{path}, {path.stat().st_size / 1e6:.1f} MB: open it in a browser")
+    if missing := len(configs) - len(runs):
+        print(f"{missing} of {len(configs)} runs have no checkpoint here: their models are not in the page")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

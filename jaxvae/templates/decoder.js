@@ -1,0 +1,107 @@
+// A run's decoder, run here: dense layers and transposed convolutions on numbers of the run's own precision.
+
+/** The bytes in base64. */
+const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)).buffer;
+
+function fromFloat16(buffer) {
+  return Float32Array.from(new Uint16Array(buffer), (half) => {
+    const [exponent, fraction] = [(half >> 10) & 31, half & 1023];
+    const size = exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24;
+    return half >> 15 ? -size : size;
+  });
+}
+
+function fromBfloat16(buffer) {
+  const bits = Uint32Array.from(new Uint16Array(buffer), (half) => half << 16);
+  return new Float32Array(bits.buffer);
+}
+
+/** Rounds to bfloat16 in place, ties to even: what products read in a run of that precision. */
+function roundToBfloat16(values) {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  for (let i = 0; i < bits.length; i++) bits[i] = (bits[i] + 0x7fff + ((bits[i] >>> 16) & 1)) & 0xffff0000;
+}
+
+/** A function from a code to the logits of 28 × 28 pixels. */
+function decoder({ layers, weights, precision, activation }) {
+  const packed = bytes(weights);
+  const sizes = layers.map((layer) =>
+    layer.kind === "dense" ? [layer.outputs, layer.inputs * layer.outputs] : [layer.features, layer.kernel ** 2 * layer.channels * layer.features],
+  );
+  const outputs = sizes.reduce((sum, [own]) => sum + own, 0);
+  const whole = precision === "float32"; // kernels are whole numbers with scales
+  const biases = new Float32Array(packed, 0, outputs);
+  const scales = whole ? new Float32Array(packed, 4 * outputs, outputs) : null;
+  const rest = packed.slice((whole ? 8 : 4) * outputs);
+  const kernels = whole ? Float32Array.from(new Int16Array(rest)) : fromBfloat16(rest);
+  let [output, at] = [0, 0];
+  const steps = layers.map((layer, i) => {
+    const [own, size] = sizes[i];
+    const bias = biases.subarray(output, output + own);
+    const kernel = kernels.subarray(at, at + size);
+    if (whole) for (let k = 0; k < size; k++) kernel[k] *= scales[output + (k % own)];
+    [output, at] = [output + own, at + size];
+    return layer.kind === "dense" ? dense(kernel, bias) : transposed(layer, kernel, bias);
+  });
+  const activate = activation === "tanh" ? Math.tanh : (value) => Math.max(0, value);
+  return (code) => {
+    let values = Float32Array.from(code);
+    steps.forEach((step, i) => {
+      if (precision === "bfloat16") roundToBfloat16(values);
+      values = step(values);
+      if (i < steps.length - 1) for (let j = 0; j < values.length; j++) values[j] = activate(values[j]);
+    });
+    return values;
+  };
+}
+
+/** Products stay in rows of the kernel, and what a ReLU has set to zero costs nothing. */
+function dense(kernel, bias) {
+  const outputs = bias.length;
+  return (values) => {
+    const sums = Float32Array.from(bias);
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i];
+      if (value === 0) continue;
+      const row = i * outputs;
+      for (let o = 0; o < outputs; o++) sums[o] += value * kernel[row + o];
+    }
+    return sums;
+  };
+}
+
+/** Each input pixel adds its channels, times the kernel, to the patch of the output that it stands for. */
+function transposed({ channels, features, kernel: size, stride, padding }, kernel, bias) {
+  return (values) => {
+    const side = Math.sqrt(values.length / channels);
+    const wide = (side - 1) * stride + size - 2 * padding;
+    const sums = new Float32Array(wide * wide * features);
+    for (let i = 0; i < sums.length; i += features) sums.set(bias, i);
+    for (let place = 0; place < side * side; place++) {
+      const top = Math.floor(place / side) * stride - padding;
+      const left = (place % side) * stride - padding;
+      for (let r = Math.max(0, -top); r < size && top + r < wide; r++)
+        for (let q = Math.max(0, -left); q < size && left + q < wide; q++) {
+          const to = ((top + r) * wide + left + q) * features;
+          const tap = (r * size + q) * channels * features;
+          for (let c = 0; c < channels; c++) {
+            const value = values[place * channels + c];
+            if (value === 0) continue;
+            const from = tap + c * features;
+            for (let f = 0; f < features; f++) sums[to + f] += value * kernel[from + f];
+          }
+        }
+    }
+    return sums;
+  };
+}
+
+/** Draws a decoded code, Bernoulli means as grey levels, into a context of 28 × 28 pixels. */
+function paint(context, logits) {
+  const picture = context.createImageData(28, 28);
+  for (let i = 0; i < logits.length; i++) {
+    picture.data.fill(Math.round(255 / (1 + Math.exp(-logits[i]))), 4 * i, 4 * i + 3);
+    picture.data[4 * i + 3] = 255;
+  }
+  context.putImageData(picture, 0, 0);
+}

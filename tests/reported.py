@@ -1,0 +1,42 @@
+"""A small sweep's folder with everything that a report can show, trained here and now."""
+
+import json
+
+import numpy as np
+
+from jaxvae import checkpoint, claims, results
+from jaxvae.config import ModelConfig, RunConfig, TrainConfig
+from jaxvae.records import Record
+from jaxvae.study import Study
+
+# both architectures, both precisions, a latent plane and a space
+MODELS = (ModelConfig("linear", 2), ModelConfig("conv", 3, "bfloat16"))
+EPOCHS = 4
+
+
+def made(folder, dataset):
+    """Runs in `folder`, its tables, and an evaluation of one run; returns the loaded runs."""
+    runs = [RunConfig(model, TrainConfig(batch_size=5), EPOCHS, learning_rate=0.005, beta=0.01) for model in MODELS]
+    study = Study(folder, runs, dataset)
+    study.train(quiet=True)
+    loaded = [checkpoint.load(folder / run.name) for run in runs]
+    n = len(dataset.test_labels)
+    confusion = np.diag(np.bincount(dataset.test_labels, minlength=10)).tolist()
+    told = {"classes": [], "purity": [], "silhouette": [], "radius": [], "confusion": confusion}
+    digits = {"classifier": {"epochs": 2, "accuracy": 1.0, "test_images": n}, "runs": {run.name: told for run in runs}}
+    found = claims.check([results.final(run) for run in loaded], digits["runs"])
+    results.write_tables(folder, loaded, found, digits, dataset)
+    how = {"runs": [run.to_json() for run in runs], **study.how, "wall_seconds": 61.0}
+    results.write_sweep(folder, loaded, study.about, how)
+    (folder / "evaluation.json").write_text(json.dumps({"evaluations": [evaluation(runs[0], dataset)]}))
+    return loaded
+
+
+def evaluation(config, dataset, samples=500, bound=-150.25):
+    """What experiments.evaluate writes of a run, as far as a report reads it."""
+    shared = {"split": "test", "images": 25, "binarization": "none", "dataset": dataset.name,
+              "fingerprint": dataset.fingerprint, "run": config.name}  # fmt: skip
+    bounds = Record("L_K", bound, 0.5, None, "nats", "importance weighting", samples, **shared)
+    active = Record("active units", 2.0, None, None, "dimensions", "variance", None, **shared)
+    content = {"config": config.to_json(), "epoch": config.epochs}
+    return content | {"records": [bounds._asdict(), active._asdict()]}
