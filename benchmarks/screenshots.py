@@ -1,6 +1,8 @@
 """Pictures of a report's sections, light and dark, on a desktop and a phone, and of its print.
 
-python -m benchmarks.screenshots results/mnist/report.html screenshots/
+    python -m benchmarks.screenshots results/mnist/report.html screenshots/
+
+Needs Chromium (apt install chromium); costs twenty seconds.
 """
 
 import sys

@@ -168,9 +168,8 @@ def _computed(folders: list[Path], options: argparse.Namespace, console: Any) ->
     if options.table and not Path(options.table).parent.is_dir():
         raise InputError(f"{Path(options.table).parent} is no folder; --table {options.table} cannot be written")
     runs = [checkpoint.load(folder) for folder in folders]
-    names = [run.about.get("dataset", {}).get("name", "auto") for run in runs]
-    datasets = {name: data.load(name, options.data_dir) for name in set(names)}
-    parts = [data_of(run, datasets[name]) for run, name in zip(runs, names, strict=True)]
+    datasets = {name: data.load(name, options.data_dir) for name in {run.dataset for run in runs}}
+    parts = [data_of(run, datasets[run.dataset]) for run in runs]
     kinds = [(run.config.train.binarize, part.fingerprint) for run, part in zip(runs, parts, strict=True)]
     for run, kind in zip(runs, kinds, strict=True):  # before hours are spent
         if kind != kinds[0]:

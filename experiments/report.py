@@ -53,14 +53,17 @@ def run(options: argparse.Namespace) -> int:
 
     configs, _ = results.read_sweep(folder) or ([], {})
     runs = [checkpoint.load(folder / run.name) for run in configs if checkpoint.newest(folder / run.name)]
+    page = folder / report.PAGE
+    missing = len(configs) - len(runs)
+    if missing and page.exists() and 'id="explorer"' in page.read_text(encoding="utf-8"):
+        raise InputError(f"{page} holds models whose checkpoints are not here; move it away to have one without them")
     seen = None
     if runs:
-        name = runs[0].about.get("dataset", {}).get("name", "auto")
-        dataset = evaluation.data_of(runs[0], data.load(name, options.data_dir))
+        dataset = evaluation.data_of(runs[0], data.load(runs[0].dataset, options.data_dir))
         seen = data.binarized(dataset, runs[0].config.train.binarize)
-    path = report.write(folder, runs, seen)
-    print(f"{path}, {path.stat().st_size / 1e6:.1f} MB: open it in a browser")
-    if missing := len(configs) - len(runs):
+    report.write(folder, runs, seen)
+    print(f"{page}, {page.stat().st_size / 1e6:.1f} MB: open it in a browser")
+    if missing:
         print(f"{missing} of {len(configs)} runs have no checkpoint here: their models are not in the page")
     return 0
 

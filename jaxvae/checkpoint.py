@@ -194,6 +194,11 @@ class Run:
     def parameters(self) -> int:
         return model.parameter_count(self.params)
 
+    @property
+    def dataset(self) -> str:
+        """The name of the data that it was trained on, `auto` where its folder does not say."""
+        return self.about.get("dataset", {}).get("name", "auto")
+
     def encode(self, images: Any) -> Normal:
         """q(z|x): mean and log-std, [n, d]. Images are [n, 28, 28], bytes or floats in [0, 1]."""
         return _encode(self.config.model, self.params, _images(images))

@@ -49,9 +49,7 @@ def evaluated(folder: Path, configs: Sequence[RunConfig], fingerprint: str) -> d
     found = {}
     for run in configs:
         contents = [*together, *_evaluations_in(folder / run.name / "evaluation.json")]
-        kept = [
-            record for config, epoch, records in contents if (config, epoch) == (run, run.epochs) for record in records
-        ]
+        kept = [record for config, epoch, told in contents if (config, epoch) == (run, run.epochs) for record in told]
         found[run.name] = [record for record in kept if record.fingerprint == fingerprint]
     return found
 

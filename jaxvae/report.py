@@ -25,12 +25,12 @@ from PIL import Image
 from jaxvae import columns, explorer, figures, results
 from jaxvae.checkpoint import CheckpointError, Run, write_text
 from jaxvae.columns import number, read_json
-from jaxvae.config import RunConfig
+from jaxvae.config import InputError, RunConfig
 from jaxvae.data import Dataset
 from jaxvae.plotting import PARTS
 
 PAGE = "report.html"
-SCRIPTS = ("page.js", "chart.js", "losses.js", "reconstructions.js", "decoder.js", "map.js", "explorer.js")
+SCRIPTS = ("page.js", "chart.js", "losses.js", "reconstructions.js", "decoder.js", "map.js", "panel.js", "explorer.js")
 SPRITE_COLUMNS = 50
 # what comes of reading a table that is not what it should be
 DAMAGED = (AttributeError, IndexError, KeyError, TypeError, ValueError, jinja2.UndefinedError)
@@ -63,33 +63,38 @@ def page(folder: Path, runs: Sequence[Run], seen: Dataset | None) -> str:
             f"{folder} holds no finished sweep: it has no {results.SWEEP}; run experiments.sweep first"
         )
     configs, sweep = found
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("jaxvae"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"number": number, "measured": measured, "depth": depth, "script_json": script_json}
-    style, script = _source("report.css"), "\n".join(map(_source, SCRIPTS))
-    tables = {run["name"]: run["epochs"] for run in sweep.get("results", [])}
-    for run in runs:
-        if run.metrics[-1]["epoch"] != tables.get(run.config.name, 0):
-            raise CheckpointError(
-                f"{run.folder} has gone on since {folder} was written; give the sweep's command again"
-            )
     first = min((run.config.seed for run in runs), default=0)
     shown = [run for run in runs if run.config.seed == first]
     models: dict[str, Any] = {"reconstructions": None, "explorer": None}
     if shown and seen is not None:
         models = {"reconstructions": _reconstructions(shown, seen), "explorer": _explorer(shown, seen)}
     loadable = [{"name": run.config.name, "path": os.fspath(run.folder)} for run in runs]
+    style, script = _source("report.css"), "\n".join(map(_source, SCRIPTS))
     policy = POLICY.format(style=_hash(style), script=_hash(script))
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jaxvae"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"number": number, "measured": measured, "depth": depth, "script_json": script_json}
     try:
+        _check_epochs(folder, runs, sweep)
         return environment.get_template("report.html").render(
             _tables(folder, configs, sweep), **models, policy=policy, style=Markup(style), script=Markup(script),
             loadable=loadable, first_seed=first, several_seeds=len({run.seed for run in configs}) > 1,
         )  # fmt: skip
+    except InputError:
+        raise
     except DAMAGED as error:
         what = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         raise CheckpointError(f"{folder} holds a damaged table ({what}); give the sweep's command again") from None
+
+
+def _check_epochs(folder: Path, runs: Sequence[Run], sweep: dict[str, Any]) -> None:
+    """Refuses tables of one epoch beside models of another."""
+    ended = {final["name"]: final["epochs"] for final in sweep["results"]}
+    for run in runs:
+        if run.metrics[-1]["epoch"] != ended.get(run.config.name):
+            raise CheckpointError(f"{run.folder} is not as {folder}'s tables say; give the sweep's command again")
 
 
 def _source(name: str) -> str:
@@ -158,6 +163,7 @@ def _tables(folder: Path, configs: Sequence[RunConfig], sweep: dict[str, Any]) -
         "caption": caption,
         "sweep": sweep,
         "training": _training(configs),
+        "precisions": results.precisions(configs),
         "architectures": {run.model.architecture: results.layers(run) for run in configs},
         "best": _best(configs, shown),
         "claims": claims["claims"] if claims else None,

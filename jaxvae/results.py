@@ -81,6 +81,12 @@ def describe(config: RunConfig) -> str:
     return f"{config.model.architecture}, d = {config.model.latent_dim}{seed}"
 
 
+def precisions(runs: Iterable[RunConfig]) -> str:
+    """What matrix products read, by architecture."""
+    read = {run.model.architecture: run.model.precision for run in runs}
+    return "matrix products read " + ", ".join(f"{precision} in {a} models" for a, precision in read.items())
+
+
 def layers(config: RunConfig) -> str:
     """An architecture's layers in words."""
     if config.model.architecture == "conv":

@@ -104,10 +104,8 @@ class Study:
             places = f"{device['count']} × {device['kind']}" if workers == 1 else f"{workers} worker processes"
             head = f"{len(self.runs)} runs of {results.caption(self.dataset, self.runs)} on {places}"
             going_on = f", going on after {behind} of {total} epochs" if done else ""
-            read = {run.model.architecture: run.model.precision for run in self.runs}
-            precisions = ", ".join(f"{precision} in {architecture}" for architecture, precision in read.items())
             self.console.print(f"{head}{going_on}; writing {self.folder}/")
-            self.console.print(f"matrix products read {precisions} models")
+            self.console.print(results.precisions(self.runs))
         states = {name: progress.state for name, progress in self.progress.items()}
         images = len(self.dataset.train_images)
         console = Console(quiet=True) if quiet else self.console

@@ -5,6 +5,8 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 
+import fcntl
+import shutil
 from pathlib import Path
 
 import jax
@@ -53,6 +55,24 @@ def small() -> Dataset:
     return Dataset("blobs", train, train_labels, test, test_labels)
 
 
+def shared(tmp_path_factory) -> Path:
+    """A folder for all processes that run tests."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def once(tmp_path_factory, name: str, make) -> Path:
+    """A copy, for this process, of the folder that `make` fills once for all."""
+    original = shared(tmp_path_factory) / name
+    with original.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not original.exists():
+            part = original.with_suffix(".part")
+            make(part)
+            part.rename(original)
+    return Path(shutil.copytree(original, tmp_path_factory.mktemp(name) / "whole"))
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
     """A cache that holds stand-ins for the embedded digits, so that no command spends its time on making them.
@@ -61,8 +81,7 @@ def cache(tmp_path_factory):
     """
     from jaxvae import data, digits
 
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder = shared(tmp_path_factory) / "cache"
     before = os.environ.get("JAXVAE_CACHE_DIR")
     os.environ["JAXVAE_CACHE_DIR"] = str(folder)
     (train, train_labels), (test, test_labels) = blobs(600, 0), blobs(100, 1)
@@ -74,16 +93,22 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def finished(cache, tmp_path_factory):
     """A small sweep that nothing disturbed, and what it printed."""
-    out = tmp_path_factory.mktemp("sweeps") / "whole"
-    code, printed, err = run([*QUICK, "--architectures", "linear", "--latent-dims", 2, 3, "--out", out], cache)
-    assert code == 0, err
-    return out, printed
+
+    def make(folder):
+        arguments = [*QUICK, "--architectures", "linear", "--latent-dims", 2, 3, "--out", folder / "sweep"]
+        code, printed, err = run(arguments, cache)
+        assert code == 0, err
+        (folder / "printed.txt").write_text(printed)
+
+    folder = once(tmp_path_factory, "finished", make)
+    return folder / "sweep", (folder / "printed.txt").read_text()
 
 
 @pytest.fixture(scope="session")
 def reported(tmp_path_factory, small):
     """The folder of a small sweep that has everything for a report, and its loaded runs."""
-    from tests.reported import made
+    from jaxvae import checkpoint
+    from tests.reported import MODELS, made
 
-    folder = tmp_path_factory.mktemp("reported") / "sweep"
-    return folder, made(folder, small)
+    folder = once(tmp_path_factory, "reported", lambda folder: made(folder, small))
+    return folder, [checkpoint.load(folder / f"{model.architecture}-{model.latent_dim}") for model in MODELS]

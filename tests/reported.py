@@ -15,7 +15,7 @@ EPOCHS = 4
 
 
 def made(folder, dataset):
-    """Runs in `folder`, its tables, and an evaluation of one run; returns the loaded runs."""
+    """Runs in `folder`, its tables, and an evaluation of one run."""
     runs = [RunConfig(model, TrainConfig(batch_size=5), EPOCHS, learning_rate=0.005, beta=0.01) for model in MODELS]
     study = Study(folder, runs, dataset)
     study.train(quiet=True)
@@ -29,7 +29,6 @@ def made(folder, dataset):
     how = {"runs": [run.to_json() for run in runs], **study.how, "wall_seconds": 61.0}
     results.write_sweep(folder, loaded, study.about, how)
     (folder / "evaluation.json").write_text(json.dumps({"evaluations": [evaluation(runs[0], dataset)]}))
-    return loaded
 
 
 def evaluation(config, dataset, samples=500, bound=-150.25):

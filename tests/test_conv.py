@@ -1,5 +1,7 @@
 """The project's convolutions against Flax's and XLA's own."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,15 +93,22 @@ def test_transposed_conv_is_nn_conv_transpose(size, channels, features, window):
 @pytest.mark.parametrize(("size", "channels", "features", "window"), SHAPES, ids=IDS)
 def test_fold_is_the_adjoint_of_patches_and_gather_that_of_spread(size, channels, features, window):
     n = window.positions(size)
-    x = jax.random.normal(jax.random.key(0), (channels, size, size, 3))
-    y = jax.random.normal(jax.random.key(1), (features, n, n, 3))
-    for cut in {window, window.cut(100, 1)}:  # as it is, and into slabs if that can be done
+
+    @partial(jax.jit, static_argnums=0)
+    def products(cut):
+        x = jax.random.normal(jax.random.key(0), (channels, size, size, 3))
+        y = jax.random.normal(jax.random.key(1), (features, n, n, 3))
         columns, rows = patches(x, cut), spread(y, cut)
         other_columns, other_rows = (jax.random.normal(jax.random.key(2), a.shape) for a in (columns, rows))
-        one, other = jnp.vdot(columns, other_columns), jnp.vdot(x, fold(other_columns, cut, x.shape))
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
-        one, other = jnp.vdot(rows, other_rows), jnp.vdot(y, gather(other_rows, cut, n))
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
+        folded, gathered = fold(other_columns, cut, x.shape), gather(other_rows, cut, n)
+        return (
+            (jnp.vdot(columns, other_columns), jnp.vdot(x, folded)),
+            (jnp.vdot(rows, other_rows), jnp.vdot(y, gathered)),
+        )
+
+    for cut in {window, window.cut(100, 1)}:  # as it is, and into slabs if that can be done
+        for one, other in products(cut):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
 
 
 def test_kernels_are_cut_where_their_matrix_stays_wide():

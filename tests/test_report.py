@@ -109,19 +109,31 @@ def test_runs_that_went_on_after_the_tables_are_refused(reported, small, tmp_pat
     content = json.loads((folder / "sweep.json").read_text())
     content["results"][1]["epochs"] -= 1
     (folder / "sweep.json").write_text(json.dumps(content))
-    with pytest.raises(CheckpointError, match="conv-3 has gone on since"):
+    with pytest.raises(CheckpointError, match="conv-3 is not as"):
         report.page(folder, reported[1], small)
 
 
-def test_of_several_seeds_the_first_that_is_there_is_shown(reported, small):
-    import dataclasses
+def test_of_several_seeds_the_first_that_has_models_is_shown(reported, small, tmp_path):
+    from dataclasses import replace
 
-    folder, runs = reported
-    seed4 = [dataclasses.replace(run, config=dataclasses.replace(run.config, seed=4)) for run in runs]
-    for run in seed4:
-        assert run.config.name.endswith("-seed4")
-    with pytest.raises(CheckpointError, match="gone on"):  # they are not this sweep's
-        report.page(folder, seed4, small)
+    folder = shutil.copytree(reported[0], tmp_path / "sweep")
+    runs = [replace(run, config=replace(run.config, seed=seed)) for seed in (1, 2) for run in reported[1]]
+    content = json.loads((folder / "sweep.json").read_text())
+    configs, finals = content["runs"], content["results"]
+    for seed in (1, 2):
+        content["runs"] += [config | {"seed": seed} for config in configs[:2]]
+        content["results"] += [final | {"name": f"{final['name']}-seed{seed}", "seed": seed} for final in finals[:2]]
+    (folder / "sweep.json").write_text(json.dumps(content))
+    rows = (folder / "metrics.csv").read_text().splitlines()
+    for seed in (1, 2):
+        changed = [re.sub(r"^([\w-]+),(\w+),(\d+),0,", rf"\1-seed{seed},\2,\3,{seed},", row) for row in rows[1:]]
+        with (folder / "metrics.csv").open("a") as file:
+            file.write("\n".join(changed) + "\n")
+    page = report.page(folder, runs, small)
+    assert [run["name"] for run in data_in(page)["explorer"]["runs"]] == ["linear-2-seed1", "conv-3-seed1"]
+    assert "runs of seed 1" in page
+    assert len(data_in(page)["curves"]) == 2  # means over three seeds
+    assert len(re.findall(r'<tr><th scope="row" data-order', page)) == 6
 
 
 @pytest.mark.parametrize("change", [{"epochs": 4}, {"seed": 1}, {"beta": 2.0}])
@@ -220,6 +232,7 @@ def test_a_damaged_folder_is_one_clear_line(file, content, says, reported, tmp_p
     with pytest.raises(CheckpointError, match=says) as raised:
         report.write(folder, [], None)
     assert "\n" not in str(raised.value)
+    assert "CheckpointError" not in str(raised.value)
     assert not (folder / report.PAGE).exists()
 
 
@@ -235,6 +248,21 @@ def test_the_command_says_in_one_line_what_is_no_sweep(tmp_path, capsys):
         assert err.startswith("error: ")
         assert says in err
         assert len(err.splitlines()) == 1
+
+
+def test_the_command_keeps_a_page_whose_models_it_has_not(reported, small, tmp_path, capsys):
+    ignored = shutil.ignore_patterns("linear-*", "conv-*", report.PAGE)
+    folder = shutil.copytree(reported[0], tmp_path / "sweep", ignore=ignored)
+    page = folder / report.PAGE
+    page.write_text(report.page(reported[0], reported[1], small), encoding="utf-8")
+    before = page.read_bytes()
+    assert main([str(folder)]) == 2
+    assert "holds models whose checkpoints are not here" in capsys.readouterr().err
+    assert page.read_bytes() == before
+    page.unlink()
+    assert main([str(folder)]) == 0
+    assert "2 of 2 runs have no checkpoint here" in capsys.readouterr().out
+    assert sections(page.read_text(encoding="utf-8")) == ["trained", "claims", "runs", "losses", "rate-distortion"]
 
 
 def test_help_teaches_and_needs_no_jax():

@@ -1,6 +1,7 @@
 """The command as a user gives it."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -113,18 +114,21 @@ def test_a_sweep_leaves_the_folder_of_the_design(finished):
     assert len(json.loads((out / "claims.json").read_text())["claims"]) == 7
     for name in ("linear-2", "linear-3"):
         assert {path.name for path in (out / name).iterdir()} == {"config.json", "metrics.jsonl", "checkpoints"}
-    assert f'jaxvae.load("{out / "linear-3"}")' in printed.replace("\n", "")
+    assert re.search(r'jaxvae.load\("\S*/linear-3"\)', printed.replace("\n", ""))
     assert "not MNIST" in printed
 
 
 def test_a_report_made_again_is_the_sweeps_own(finished, cache):
+    def read():  # but for the folder, as this is a copy
+        return re.sub(r"jaxvae.load\(.*?\)", "", page.read_text(encoding="utf-8"))
+
     page = finished[0] / "report.html"
-    before = page.read_bytes()
-    assert b'id="explorer"' in before
+    before = read()
+    assert 'id="explorer"' in before
     code, printed, err = run([finished[0]], cache, "experiments.report")
     assert code == 0, err
     assert printed.startswith(f"{page}, ")
-    assert page.read_bytes() == before
+    assert read() == before
 
 
 def test_the_loaded_model_has_the_losses_that_the_table_says(finished, cache, monkeypatch):
@@ -236,7 +240,7 @@ def test_another_configuration_is_refused_unless_fresh_and_nothing_is_lost(finis
     code, printed, err = run([*base, "--batch-size", 30, "--epochs", 1, "--fresh", "--quiet"], cache)
     assert code == 0, err
     assert "epoch" not in printed.split("Test losses")[0].replace("epochs", "")
-    aside = out.with_name("whole.before-1")
+    aside = out.with_name("sweep.before-1")
     assert (aside / "metrics.csv").read_bytes() == before
     assert jaxvae.load(out / "linear-2").config.train.batch_size == 30
     # put things back for other tests
@@ -298,9 +302,6 @@ def test_a_clones_results_may_come_again_in_another_precision_but_not_from_other
     assert code == 0, err
     assert "matrix products read bfloat16 in linear models" in printed
     assert "precision bfloat16 there, float32 now" in refused([*arguments[:-1], "float32"])
-    code, printed, err = run(arguments[:-2], cache)  # auto
-    assert code == 0, err
-    assert "matrix products read bfloat16 in linear models" in printed
 
 
 def test_asking_for_fewer_epochs_after_a_stop_is_what_the_configuration_says(finished, cache, tmp_path):

@@ -25,6 +25,10 @@ class Plane {
     return Array.from(this.means.subarray(i * this.d, (i + 1) * this.d));
   }
 
+  zeros() {
+    return Array(this.d).fill(0);
+  }
+
   project(code) {
     return this.directions.map((axis) => axis.reduce((sum, a, j) => sum + a * (code[j] - this.centre[j]), 0));
   }
@@ -36,7 +40,7 @@ class Plane {
 
   /** How far a code lies off the plane, a vector. */
   rest(code) {
-    const flat = this.at(this.project(code), Array(this.d).fill(0));
+    const flat = this.at(this.project(code), this.zeros());
     return code.map((value, j) => value - flat[j]);
   }
 
@@ -69,7 +73,7 @@ class Plane {
   }
 }
 
-/** Draws a plane into a canvas; `look` tells what is to be seen on it. */
+/** Draws a plane into a canvas, with what is chosen and where one is. */
 class MapView {
   constructor(canvas, labels) {
     this.canvas = canvas;
