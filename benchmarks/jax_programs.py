@@ -75,8 +75,8 @@ def _epochs(epoch, state: Any, images: np.ndarray, hypers: Hypers) -> Program:
 
     def run() -> None:
         nonlocal state
-        state, losses = epoch(state, images_there, hypers_there)
-        jax.block_until_ready((state, losses))
+        state, *rest = epoch(state, images_there, hypers_there)
+        jax.block_until_ready((state, rest))
 
     return run
 

@@ -2,33 +2,76 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import signal
 import sys
+import traceback
 from collections.abc import Callable
+from typing import NoReturn
 
-from jaxvae.config import InputError
-from jaxvae.machine import WorkerError, own_cache_dir
+from jaxvae import interrupts
+from jaxvae.config import InputError, printable
+from jaxvae.machine import FaultError, own_cache_dir
 
 
-def guarded(work: Callable[[], int], stopped: str, again: str = "") -> int:
-    """Runs `work` and returns its exit code: 2 on bad input, 1 if a worker was ended, 130 if it was interrupted.
+class Parser(argparse.ArgumentParser):
+    """Says in one line what it does not understand; the usage is in --help."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {printable(message)}; --help says what can be given\n")
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--debug", action="store_true", help="show the traceback of whatever goes wrong")
+
+
+def guarded(work: Callable[[], int], stopped: str, again: str = "", *, debug: bool = False) -> int:
+    """Runs `work` and returns its exit code.
+
+    2 on bad input; 1 on what failed meanwhile: a worker, the disk, or a mistake of this program; 130, 143 or 129 after
+    Ctrl-C, SIGTERM or SIGHUP. What went wrong is one line.
 
     Args:
-        stopped: what is said after an interrupt; `again`: how to go on after a worker was ended.
+        stopped: what is said after such a signal.
+        again: how to go on after a failure.
+        debug: show the traceback, too.
     """
     try:
-        return work()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
-    except WorkerError as error:
-        print(f"error: {error}; {again}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
+        with interrupts.heard():
+            return work()
+    except KeyboardInterrupt as stop:
         print(f"\n{stopped}", file=sys.stderr)
-        return 130
-    return 2
+        return 128 + getattr(stop, "number", signal.SIGINT)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        line, code = _told(error, again)
+        print(f"error: {printable(line)}", file=sys.stderr)
+        return code
+
+
+def _told(error: Exception, again: str) -> tuple[str, int]:
+    """What a user is told of an error, and the exit code."""
+    if isinstance(error, InputError):
+        return str(error), 2
+    if isinstance(error, FaultError):
+        return f"{error}; {again}" if again else str(error), 1
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the system'}: {error.strerror or error}", 2
+    if isinstance(error, MemoryError):
+        return "there is not enough memory", 1
+    what = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"a mistake of this program, not of yours ({what}); --debug shows where", 1
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process; at once, if it was stopped: Python's own way out waits for the epoch that is being computed."""
+    if code > 128:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def start_jax(cpu_devices: int | None = None) -> None:

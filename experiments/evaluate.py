@@ -11,14 +11,13 @@ effective sample size far below K: how much of the bound is to be believed.
 import argparse
 import itertools
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from experiments.command import guarded, start_jax
+from experiments.command import Parser, add_debug, guarded, leave, start_jax
 from jaxvae.config import InputError
-from jaxvae.machine import cores
+from jaxvae.machine import as_path, cores
 from jaxvae.records import METRICS
 
 OUTPUT = "evaluation.json"
@@ -50,7 +49,7 @@ examples:
 def parser() -> argparse.ArgumentParser:
     width = max(map(len, METRICS)) + 2
     metrics = "metrics:\n" + "".join(f"  {name:{width}}{meaning}\n" for name, meaning in METRICS.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m experiments.evaluate", description=HEAD + metrics, epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
@@ -76,15 +75,17 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--read", action="store_true", help="compute nothing: the table of what was evaluated before")
     parser.add_argument("--table", metavar="FILE", help="write the records of all runs into one JSON file, too")
     parser.add_argument("--quiet", action="store_true", help="no progress, only the table")
+    add_debug(parser)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    return guarded(lambda: run(options), f"stopped; runs that were finished have their {OUTPUT}")
+    return guarded(lambda: run(options), f"stopped; runs that were finished have their {OUTPUT}", debug=options.debug)
 
 
 def run(options: argparse.Namespace) -> int:
+    folders, table = list(dict.fromkeys(map(as_path, options.runs))), _to_write(options.table)
     start_jax(cpu_devices=len(cores()))  # batches are dealt over devices
 
     from rich.console import Console
@@ -92,12 +93,23 @@ def run(options: argparse.Namespace) -> int:
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = max(160, 60 + 18 * len(options.runs))
-    folders = list(dict.fromkeys(map(Path, options.runs)))
     contents = _read(folders) if options.read else _computed(folders, options, console)
     _show(contents, console)
-    if options.table:
-        _write(Path(options.table), {"evaluations": contents})
+    if table:
+        _write(table, {"evaluations": contents})
     return 0
+
+
+def _to_write(table: str | None) -> Path | None:
+    """Where the table goes: said before hours are spent, if it cannot."""
+    if table is None:
+        return None
+    path = as_path(table)
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is no folder; --table {table} cannot be written")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; --table writes a file")
+    return path
 
 
 def _read(folders: list[Path]) -> list[dict[str, Any]]:
@@ -111,11 +123,14 @@ def _read(folders: list[Path]) -> list[dict[str, Any]]:
             content["run"] = folder.as_posix()  # wherever it was when it was evaluated
             found = [records.from_json(record)._replace(run=content["run"]) for record in content["records"]]
             content |= {"records": [record._asdict() for record in found]}
+            if not all(isinstance(value, int | float) for value in content["kl_per_dimension"]):
+                raise ValueError("kl_per_dimension holds other things than numbers")
             contents.append(content | {name: content[name] for name in ("kl_per_dimension", "remarks")})
         except FileNotFoundError:
             raise InputError(f"{path} is not there; evaluate the run without --read") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} cannot be used ({error}); evaluate the run again") from None
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            raise InputError(f"{path} cannot be used ({what}); evaluate the run again") from None
     return contents
 
 
@@ -139,7 +154,7 @@ def _keep_other(path: Path, content: dict[str, Any]) -> None:
         same = all(before[key] == json.loads(json.dumps(content[key])) for key in ("plan", "epoch"))
     except FileNotFoundError:
         return
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, RecursionError, TypeError, ValueError):
         same = False
     if not same:
         free = (path.with_name(f"evaluation.before-{i}.json") for i in itertools.count(1))
@@ -147,15 +162,15 @@ def _keep_other(path: Path, content: dict[str, Any]) -> None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    from jaxvae.checkpoint import write_text
+    from jaxvae.manifest import write
 
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def _computed(folders: list[Path], options: argparse.Namespace, console: Any) -> list[dict[str, Any]]:
     from rich.console import Console
 
-    from jaxvae import checkpoint, data
+    from jaxvae import data, trained
     from jaxvae.evaluation import Evaluation, Plan, data_of
     from jaxvae.progress import Stages
     from jaxvae.results import about
@@ -165,9 +180,7 @@ def _computed(folders: list[Path], options: argparse.Namespace, console: Any) ->
         options.ais, options.ais_steps, options.ais_chains, not options.no_codes, options.seed,
     )  # fmt: skip
     plan.check()
-    if options.table and not Path(options.table).parent.is_dir():
-        raise InputError(f"{Path(options.table).parent} is no folder; --table {options.table} cannot be written")
-    runs = [checkpoint.load(folder) for folder in folders]
+    runs = [trained.load(folder) for folder in folders]
     datasets = {name: data.load(name, options.data_dir) for name in {run.dataset for run in runs}}
     parts = [data_of(run, datasets[run.dataset]) for run in runs]
     kinds = [(run.config.train.binarize, part.fingerprint) for run, part in zip(runs, parts, strict=True)]
@@ -190,7 +203,8 @@ def _computed(folders: list[Path], options: argparse.Namespace, console: Any) ->
                 "run": run.folder.as_posix(), "config": run.config.to_json(), "epoch": run.metrics[-1]["epoch"],
                 "plan": plan._asdict(), **about(part), "seconds": round(time.perf_counter() - started, 1),
                 "records": [record._asdict() for record in report.records],
-                "kl_per_dimension": report.kl_per_dimension, "digits": report.digits, "remarks": report.remarks,
+                "kl_per_dimension": report.kl_per_dimension, "digits": report.digits,
+                "remarks": [*report.remarks, *([f"{run.diverged}; evaluated before it"] if run.diverged else [])],
             }  # fmt: skip
             _keep_other(run.folder / OUTPUT, content)
             _write(run.folder / OUTPUT, content)
@@ -200,4 +214,4 @@ def _computed(folders: list[Path], options: argparse.Namespace, console: Any) ->
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

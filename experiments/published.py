@@ -30,16 +30,17 @@ MNIST, 50,000 training images, batch 128, Adam 1e-3, 10 epochs; negative ELBO on
 import argparse
 import dataclasses
 import json
-import sys
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.command import guarded, start_jax
-from jaxvae.config import InputError, ModelConfig, RunConfig, TrainConfig
-from jaxvae.machine import cores
+from experiments.command import Parser, add_debug, guarded, leave, start_jax
+from jaxvae.config import InputError, ModelConfig, RunConfig, TrainConfig, shown
+from jaxvae.machine import as_path, cores
 
 OUTPUT = "published.json"
+SHARE = re.compile(r"[0-9.]{1,20}(/[0-9]{1,20}|e-?[0-9])?")  # a longer exponent would fill the memory with digits
 BATCH = 20
 STAGES = RunConfig(
     ModelConfig("linear", 50, hidden=(200, 200), activation="tanh"),
@@ -80,7 +81,7 @@ ROWS = {
 
 def parser() -> argparse.ArgumentParser:
     assert __doc__
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m experiments.published",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -98,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", default="results/published", metavar="DIR", help="default: results/published")
     parser.add_argument("--no-training", action="store_true", help="evaluate what is there")
     parser.add_argument("--quiet", action="store_true", help="no progress, only the table")
+    add_debug(parser)
     return parser
 
 
@@ -111,37 +113,39 @@ def epochs(row: str, budget: str | None) -> int:
     if budget is None:
         return round(SIX_STAGES * whole) if ROWS[row].run.schedule == "stages" else whole
     try:
-        share = Fraction(budget)
+        share = Fraction(budget if SHARE.fullmatch(budget) else "")
     except (ValueError, ZeroDivisionError):
         share = Fraction(-1)
     if not 0 < share <= 1:
-        raise InputError(f"budget must be a share of the epochs above 0 and at most 1, not {budget!r}")
+        raise InputError(f"budget must be a share of the epochs above 0 and at most 1, not {shown(budget)}")
     return max(1, round(share * whole))
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     again = "give the same command again to go on"
-    return guarded(lambda: run(options), f"stopped; {again} from the last finished epoch", again)
+    stopped = f"stopped; {again} from the last finished epoch"
+    return guarded(lambda: run(options), stopped, again, debug=options.debug)
 
 
 def run(options: argparse.Namespace) -> int:
     if unknown := [row for row in options.rows if row not in ROWS]:
-        raise InputError(f"unknown row {unknown[0]!r}: choose of {', '.join(ROWS)}")
+        raise InputError(f"unknown row {shown(unknown[0])}: choose of {', '.join(ROWS)}")
     lengths = {row: epochs(row, options.budget) for row in dict.fromkeys(options.rows)}
+    folder = as_path(options.out)
     start_jax(cpu_devices=len(cores()))
 
     from rich.console import Console
 
-    from jaxvae import checkpoint, data
+    from jaxvae import checkpoint, data, manifest, trained
     from jaxvae.evaluation import Evaluation, Plan
     from jaxvae.progress import Stages
 
-    mnist, folder = data.load("mnist", options.data_dir), Path(options.out)
+    mnist = data.load("mnist", options.data_dir)
     entries = _read(folder)
     for row, length in list(lengths.items()):
-        behind = checkpoint.newest(folder / ROWS[row].run.name)
-        if behind and int(behind.name) >= length:
+        behind = checkpoint.epochs(folder / ROWS[row].run.name)
+        if behind and behind[-1] >= length:
             del lengths[row]  # trained as far, or farther
         elif row in entries and entries[row]["epochs"] > length:
             raise InputError(
@@ -153,17 +157,17 @@ def run(options: argparse.Namespace) -> int:
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = 160
-    trained = [row for row in ROWS if checkpoint.newest(folder / ROWS[row].run.name)]
+    done = [row for row in ROWS if checkpoint.epochs(folder / ROWS[row].run.name)]
     with Stages(Console(quiet=True) if options.quiet else console) as stages:
         evaluation = Evaluation(Plan(samples=(1, 50, 5000), codes=False), stages.advance)
-        for row in trained:
-            found = checkpoint.load(folder / ROWS[row].run.name)
+        for row in done:
+            found = trained.load(folder / ROWS[row].run.name)
             if (entries.get(row) or {}).get("epochs") == found.metrics[-1]["epoch"]:
                 continue  # evaluated before
             stages.begin(row)
             entries[row] = _evaluated(row, found, evaluation.evaluate(found, mnist))
             content = {name: entries[name] for name in ROWS if name in entries}
-            checkpoint.write_text(folder / OUTPUT, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+            manifest.write(folder / OUTPUT, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     console.print(_table({row: entries[row] for row in ROWS if row in entries}))
     return 0
 
@@ -192,7 +196,7 @@ def _read(folder: Path) -> dict[str, Any]:
         return entries
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, StopIteration, InputError):
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, StopIteration, TypeError, ValueError):
         raise InputError(f"{folder / OUTPUT} is damaged; delete it, and the rows are evaluated again") from None
 
 
@@ -236,4 +240,4 @@ def _table(entries: dict[str, Any]) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -7,11 +7,10 @@ writes it at its end; this writes it anew, with what experiments.evaluate has fo
 """
 
 import argparse
-import sys
-from pathlib import Path
 
-from experiments.command import guarded, start_jax
+from experiments.command import Parser, add_debug, guarded, leave, start_jax
 from jaxvae.config import InputError
+from jaxvae.machine import as_path
 
 EXAMPLES = """\
 examples:
@@ -23,7 +22,7 @@ examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m experiments.report",
         description="Writes report.html into a sweep's folder: one file with its tables, curves, reconstructions and\n"
         "a latent explorer, which opens in a browser by double click, without a server or a network. What\n"
@@ -35,27 +34,28 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data-dir", metavar="DIR", help="as for experiments.sweep (default: $JAXVAE_DATA_DIR, else where it is found)"
     )
+    add_debug(parser)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    return guarded(lambda: run(options), "stopped; no page was written")
+    return guarded(lambda: run(options), "stopped; no page was written", debug=options.debug)
 
 
 def run(options: argparse.Namespace) -> int:
-    folder = Path(options.sweep)
+    folder = as_path(options.sweep)
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; give the folder of a finished sweep, such as results/mnist")
     start_jax()
 
-    from jaxvae import checkpoint, data, evaluation, report, results
+    from jaxvae import checkpoint, data, evaluation, report, results, trained
 
     configs, _ = results.read_sweep(folder) or ([], {})
-    runs = [checkpoint.load(folder / run.name) for run in configs if checkpoint.newest(folder / run.name)]
+    runs = [trained.load(folder / run.name) for run in configs if checkpoint.epochs(folder / run.name)]
     page = folder / report.PAGE
     missing = len(configs) - len(runs)
-    if missing and page.exists() and 'id="explorer"' in page.read_text(encoding="utf-8"):
+    if missing and page.exists() and 'id="explorer"' in page.read_text(encoding="utf-8", errors="replace"):
         raise InputError(f"{page} holds models whose checkpoints are not here; move it away to have one without them")
     seen = None
     if runs:
@@ -69,4 +69,4 @@ def run(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

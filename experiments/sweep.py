@@ -14,8 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-from experiments.command import guarded, start_jax
-from jaxvae.config import ARCHITECTURES, PRECISIONS, ConfigError, ModelConfig, RunConfig, TrainConfig
+from experiments.command import Parser, add_debug, guarded, leave, start_jax
+from jaxvae.config import ARCHITECTURES, PRECISIONS, ConfigError, ModelConfig, RunConfig, TrainConfig, shown
+from jaxvae.machine import as_path
 
 EXAMPLES = """\
 examples:
@@ -39,7 +40,7 @@ then, in Python:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m experiments.sweep",
         description="Trains variational auto-encoders of several architectures, latent sizes and seeds, and writes\n"
         "their losses, checkpoints, figures and the original experiment's claims into a folder. An\n"
@@ -112,13 +113,14 @@ def parser() -> argparse.ArgumentParser:
     )
     output.add_argument("--fresh", action="store_true", help="start anew; what the folder holds is moved aside")
     output.add_argument("--quiet", action="store_true", help="no progress, only the results")
+    add_debug(parser)
     return parser
 
 
 def grid(options: argparse.Namespace) -> list[RunConfig]:
     """The runs that the options ask for, by seed, architecture and latent size; `auto` is float32 for now."""
     if options.precision not in ("auto", *PRECISIONS):
-        raise ConfigError(f"precision must be auto, {' or '.join(PRECISIONS)}, not {options.precision!r}")
+        raise ConfigError(f"precision must be auto, {' or '.join(PRECISIONS)}, not {shown(options.precision)}")
     precision = "float32" if options.precision == "auto" else options.precision
     return [
         RunConfig(
@@ -145,28 +147,35 @@ def workers(asked: str, runs: int) -> int:
 
     if asked == "auto":
         return automatic_workers(runs)
-    if not asked.isdecimal():
-        raise ConfigError(f"workers must be auto or a whole number of at least 1, not {asked!r}")
+    if not (asked.isascii() and asked.isdecimal() and len(asked) < 10):
+        raise ConfigError(f"workers must be auto or a whole number of at least 1, not {shown(asked)}")
     return int(asked)
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     again = f"give the same command again{', without --fresh,' if options.fresh else ''} to go on"
-    return guarded(lambda: run(options, grid(options)), f"stopped; {again} from the last finished epoch", again)
+    return guarded(
+        lambda: run(options, grid(options)),
+        f"stopped; {again} from the last finished epoch",
+        again,
+        debug=options.debug,
+    )
 
 
 def run(options: argparse.Namespace, runs: list[RunConfig]) -> int:
+    folder = None if options.out is None else as_path(options.out)
     start_jax()
 
     from jaxvae import data
-    from jaxvae.study import Study, settle_precision
+    from jaxvae.resume import settle_precision
+    from jaxvae.study import Study
 
     dataset = data.load(options.dataset, options.data_dir, limit=options.limit)
     if dataset.note:
         print(f"\n*** NOT MNIST: training on the embedded digits. {dataset.note}\n", file=sys.stderr, flush=True)
     limited = f"-first{options.limit}" if options.limit else ""
-    folder = Path(options.out or f"results/{dataset.name}{limited}")
+    folder = folder or Path(f"results/{dataset.name}{limited}")
     if options.precision == "auto":
         runs = settle_precision(runs, None if options.fresh else folder)
     study = Study(folder, runs, dataset)
@@ -177,4 +186,4 @@ def run(options: argparse.Namespace, runs: list[RunConfig]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -1,42 +1,52 @@
-"""A run's folder: what was trained on what, how it went, and the newest state to go on from or to use.
+"""A run's folder: what was trained on what, how it went, and the states to go on from or to use.
 
-In: a run's configuration and what each epoch reports. Out: the folder, and from it a run to be continued or loaded.
+In: a run's configuration and what each epoch reports. Out: the folder, and from it the run as it was after an epoch.
 
-    config.json            configuration, dataset, versions, device
+    config.json            configuration, dataset, versions, device, and the SHA-256 of all this
     metrics.jsonl          a line an epoch, written anew from the checkpoint's own history
     checkpoints/<epoch>/   state/ (Orbax), config.json, history.json, reconstructions.npy, and manifest.json with the
                            SHA-256 of the others
 
-A checkpoint is written beside its place and renamed into it, so it is there whole or not at all.
+A checkpoint is written beside its place and renamed into it, so it is there whole or not at all. Three are kept: the
+newest, the one before it, to fall back on, and the one with the lowest test loss.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
+import errno
 import json
+import math
 import os
+import re
 import shutil
-from functools import cached_property, partial
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxvae import engine, model
-from jaxvae.config import ConfigError, InputError, RunConfig, differences
-from jaxvae.distributions import Normal
+from jaxvae import engine, manifest
+from jaxvae.config import InputError, RunConfig, differences, is_whole, shown
+from jaxvae.machine import StorageError
+from jaxvae.manifest import CheckpointError
+from jaxvae.objectives import Losses
 
-FORMAT = 1
-BATCH = 500
+FORMAT = 2  # 1: config.json without a checksum, keys as typed arrays, no word of divergence, one checkpoint
+METRICS = "metrics.jsonl"
 FILES = ("config.json", "history.json", "reconstructions.npy")  # beside the state, in each checkpoint
 
 
-class CheckpointError(InputError):
-    """A run's folder that is missing, damaged or from another format."""
+class Divergence(NamedTuple):
+    """Where a run stopped to be finite."""
+
+    epoch: int  # the first of which nothing is kept
+    step: int  # the optimiser step, counted from 1, whose loss or whose result was not finite
+
+    def __str__(self) -> str:
+        return f"diverged in epoch {self.epoch}, step {self.step:,}"
 
 
 class Progress(NamedTuple):
@@ -45,6 +55,8 @@ class Progress(NamedTuple):
     state: engine.TrainState
     history: list[dict[str, Any]]  # {"epoch", "train", "test", "seconds"}, epoch 0 first; losses in nats per image
     reconstructions: np.ndarray  # uint8 [epoch, split (train, test), digit, 28, 28]
+    diverged: Divergence | None = None  # right after the last epoch of the history, if it did
+    together: tuple[str, ...] = ()  # names of the runs that were vmapped with it in the last epoch, itself among them
 
     @property
     def epoch(self) -> int:
@@ -57,46 +69,103 @@ class Progress(NamedTuple):
 def write_config(folder: Path, config: RunConfig, about: dict[str, Any]) -> None:
     """`about` says on which data, with which versions and on which device the run is trained."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "config.json", json.dumps({"format": FORMAT, "config": config.to_json(), **about}, indent=2))
+    manifest.write(folder / "config.json", manifest.seal({"format": FORMAT, "config": config.to_json(), **about}))
 
 
 def save(folder: Path, progress: Progress) -> None:
-    """Adds the checkpoint of `progress.epoch`, removes the older ones."""
+    """Adds the checkpoint of `progress.epoch`, removes those that are no longer needed.
+
+    Raises:
+        StorageError: the disk is full or refuses, or the folder is no longer there; what was there stays.
+    """
     checkpoints = folder.absolute() / "checkpoints"
     part = checkpoints / f".part-{os.getpid()}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    try:
+        checkpoints.mkdir(exist_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        _reserve(part / "space", progress)
+        _write_parts(part, folder, progress)
+        if (final := checkpoints / str(progress.epoch)).exists():
+            _remove(final)
+        part.replace(final)
+        settle(folder, progress)
+    except Exception as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if not folder.is_dir():
+            raise StorageError(f"{folder} is no longer there") from error
+        if isinstance(error, OSError):
+            where, why = error.filename or checkpoints, error.strerror or error
+        elif told := re.search(r"os_error_code='(\d+)'", str(error)):  # as TensorStore says it
+            where, why = checkpoints, os.strerror(int(told[1]))
+        else:
+            raise
+        raise StorageError(f"{where} cannot be written ({why})") from error
+
+
+def _reserve(path: Path, progress: Progress) -> None:
+    """Asks the disk for room before Orbax does, whose threads report a full one in pages of tracebacks."""
+    size = sum(leaf.nbytes for leaf in (progress.reconstructions, *jax.tree.leaves(progress.state)))
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size + 2**17)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise  # else the file system knows no reservations
+    path.unlink()
+
+
+def _write_parts(part: Path, folder: Path, progress: Progress) -> None:
+    """All files of a checkpoint. State and key are plain arrays, which say nothing about devices."""
+    state = progress.state._replace(key=jax.random.key_data(progress.state.key))
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-        checkpointer.save(part / "state", args=ocp.args.StandardSave(progress.state))
-    config, _ = read_config(folder)
-    (part / "config.json").write_text(json.dumps(config.to_json()))
-    (part / "history.json").write_text(json.dumps(progress.history))
+        checkpointer.save(part / "state", args=ocp.args.StandardSave(jax.tree.map(np.asarray, state)))
+    config, about = read_config(folder)
+    content = {"format": FORMAT, "config": config.to_json(), "dataset": about.get("dataset")}
+    (part / "config.json").write_text(json.dumps(content))
+    diverged = progress.diverged and progress.diverged._asdict()
+    told = {"epochs": progress.history, "diverged": diverged, "together": progress.together}
+    (part / "history.json").write_text(json.dumps(told))
     np.save(part / "reconstructions.npy", progress.reconstructions, allow_pickle=False)
-    (part / "manifest.json").write_text(json.dumps(_digests(part), indent=1))
-    final = checkpoints / str(progress.epoch)
-    shutil.rmtree(final, ignore_errors=True)
-    part.replace(final)
-    settle(folder, progress)
+    manifest.write_manifest(part)
+
+
+def _remove(checkpoint: Path) -> None:
+    """First renamed, so that a checkpoint never stands there half removed."""
+    old = checkpoint.with_name(f".old-{checkpoint.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    checkpoint.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def settle(folder: Path, progress: Progress) -> None:
-    """Makes the folder agree with its newest checkpoint, also after a run was killed right after saving it."""
-    for old in (folder / "checkpoints").iterdir():
-        if old.name != str(progress.epoch):
-            shutil.rmtree(old, ignore_errors=True)
-    write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in progress.history))
+    """Makes the folder agree with `progress`, also after a run was killed right after saving it."""
+    before = [epoch for epoch in epochs(folder) if epoch < progress.epoch][-1:]
+    kept = {str(epoch) for epoch in (progress.epoch, best(progress.history), *before)}
+    for path in (folder / "checkpoints").iterdir():
+        if path.name.startswith("."):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name not in kept:
+            _remove(path)
+    manifest.write(folder / METRICS, "".join(metrics_lines(progress)))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replaces the file at once, so that a reader finds the old text or the new."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+def metrics_lines(progress: Progress) -> list[str]:
+    """What metrics.jsonl holds: a line an epoch, and one that says where the run diverged, if it did."""
+    mark = [{"diverged": progress.diverged._asdict()}] if progress.diverged else []
+    return [json.dumps(line) + "\n" for line in [*progress.history, *mark]]
 
 
-def _digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / "manifest.json")
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+def best(history: Sequence[dict[str, Any]]) -> int:
+    """The epoch with the lowest test loss."""
+
+    def loss(entry: dict[str, Any]) -> float:
+        value = entry["test"]["loss"]
+        return value if math.isfinite(value) else math.inf
+
+    return min(history, key=loss)["epoch"]
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -110,9 +179,14 @@ def read_config(folder: Path) -> tuple[RunConfig, dict[str, Any]]:
     """
     path = folder / "config.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise CheckpointError(f"{path} has format {content['format']!r}; this version of jaxvae reads {FORMAT}")
+        text = path.read_bytes().decode()  # as it is: `read_text` would hide a changed end of a line
+        content = json.loads(text)
+        if content["format"] not in range(1, FORMAT + 1):
+            raise CheckpointError(_unknown(path, content["format"]))
+        if content["format"] > 1 or "sha256" in content:
+            content = manifest.unseal(text)
+        if not isinstance(content.get("dataset", {}), dict):
+            raise TypeError(f"its dataset is {shown(content['dataset'])}")
         return RunConfig.from_json(content["config"]), content
     except FileNotFoundError:
         raise CheckpointError(
@@ -120,145 +194,104 @@ def read_config(folder: Path) -> tuple[RunConfig, dict[str, Any]]:
         ) from None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror})") from None
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged ({type(error).__name__}: {error}); train the run again") from None
+    except InputError as error:
+        raise CheckpointError(str(error) if isinstance(error, CheckpointError) else f"{path}: {error}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged ({_said(error)}); train the run again") from None
 
 
-def newest(folder: Path) -> Path | None:
-    """The checkpoint with the most epochs, if there is one."""
+def _unknown(path: Path, found: Any) -> str:
+    return f"{path} has format {shown(found)}; this version of jaxvae reads 1 to {FORMAT}, a later one may read it"
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def epochs(folder: Path) -> list[int]:
+    """The epochs of which a run's folder has checkpoints, ascending."""
     checkpoints = folder / "checkpoints"
-    found = [path for path in checkpoints.iterdir() if path.name.isdecimal()] if checkpoints.is_dir() else []
-    return max(found, key=lambda path: int(path.name), default=None)
+    names = [path.name for path in checkpoints.iterdir()] if checkpoints.is_dir() else []
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal() and str(int(name)) == name)
 
 
-def read(folder: Path) -> Progress | None:
-    """The newest checkpoint's content after its files have been compared with their checksums; None if there is none.
+def read(folder: Path, epoch: int) -> Progress:
+    """A checkpoint's content, after its files have been compared with their checksums.
 
     Raises:
-        CheckpointError: the checkpoint is damaged; names the file.
+        CheckpointError: there is no such checkpoint, or it is damaged or not this run's; names the file.
     """
-    config, _ = read_config(folder)
-    checkpoint = newest(folder)
-    if checkpoint is None:
-        return None
-    _verify(checkpoint)
-    # compared here, because a restore that fails half-way leaves Orbax's coroutines behind
-    if conflicts := differences(RunConfig.from_json(json.loads((checkpoint / "config.json").read_text())), config):
-        raise CheckpointError(f"{checkpoint} does not fit {folder / 'config.json'} ({'; '.join(conflicts)})")
-    history = json.loads((checkpoint / "history.json").read_text())
-    reconstructions = np.load(checkpoint / "reconstructions.npy", allow_pickle=False)
+    config, about = read_config(folder)
+    checkpoint = folder / "checkpoints" / str(epoch)
+    if not checkpoint.is_dir():
+        there = ", ".join(map(str, epochs(folder))) or "none"
+        raise CheckpointError(f"{folder} has no checkpoint of epoch {epoch}; there are: {there}")
+    manifest.verify(checkpoint, FILES)
+    try:
+        version = _check_origin(checkpoint, config, about)
+        told = json.loads((checkpoint / "history.json").read_text())
+        if version == 1:
+            told = {"epochs": told, "diverged": None, "together": []}
+        diverged = Divergence(**told["diverged"]) if told["diverged"] else None
+        reconstructions = np.load(checkpoint / "reconstructions.npy", allow_pickle=False)
+        _check_told(told["epochs"], diverged, reconstructions)
+        state = _restore(checkpoint, config, version)
+        progress = Progress(state, told["epochs"], reconstructions, diverged, tuple(told["together"]))
+        if progress.epoch != epoch:
+            raise CheckpointError(f"{checkpoint} holds epoch {progress.epoch}")
+        return progress
+    except InputError:
+        raise
+    except Exception as error:  # the checksums are right, so it was written so
+        raise CheckpointError(f"{checkpoint} cannot be read ({_said(error)})") from error
+
+
+def _check_told(history: Any, diverged: Divergence | None, pictures: np.ndarray) -> None:
+    """Raises ValueError on what nobody has written, though its checksum is right."""
+
+    def sound(losses: Any) -> bool:
+        named = losses is None or losses.keys() == set(Losses._fields)
+        return named and all(isinstance(value, int | float) for value in (losses or {}).values())
+
+    for epoch, entry in enumerate(history):
+        if entry["epoch"] != epoch or not (sound(entry["train"]) and entry["test"] and sound(entry["test"])):
+            raise ValueError(f"epoch {epoch} of its history is {shown(entry)}")
+    if not all(isinstance(entry["seconds"], int | float) for entry in history):
+        raise ValueError("its history has an epoch without a time")
+    if diverged and not all(is_whole(count, at_least=0) for count in diverged):
+        raise ValueError(f"it diverged in {shown(tuple(diverged))}")
+    if pictures.dtype != np.uint8 or pictures.shape[:2] != (len(history), 2) or pictures.shape[3:] != (28, 28):
+        raise ValueError(f"its reconstructions are {pictures.dtype} {list(pictures.shape)}")
+
+
+def _check_origin(checkpoint: Path, config: RunConfig, about: dict[str, Any]) -> int:
+    """The checkpoint's format, if it is of this run on these data.
+
+    Compared here, because a restore that fails half-way leaves Orbax's coroutines behind.
+    """
+    content = json.loads((checkpoint / "config.json").read_text())
+    if "format" not in content:
+        content = {"format": 1, "config": content}
+    if content["format"] not in range(1, FORMAT + 1):
+        raise CheckpointError(_unknown(checkpoint, content["format"]))
+    conflicts = differences(RunConfig.from_json(content["config"]), config)
+    there, ours = ((told.get("dataset") or {}).get("fingerprint") for told in (content, about))
+    if content["format"] > 1 and there != ours:
+        conflicts.append(f"dataset {str(there)[:12]} there, {str(ours)[:12]} now")
+    if conflicts:
+        raise CheckpointError(
+            f"{checkpoint} does not fit {checkpoint.parent.parent / 'config.json'} ({'; '.join(conflicts)})"
+        )
+    return content["format"]
+
+
+def _restore(checkpoint: Path, config: RunConfig, version: int) -> engine.TrainState:
+    """The state on this process's first device, wherever it was saved."""
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
-        jax.eval_shape(partial(engine.init, config.model, config.seed, config.train)),
-    )
+    shapes = jax.eval_shape(partial(engine.init, config.model, config.seed, config.train))
+    if version > 1:
+        shapes = shapes._replace(key=jax.eval_shape(jax.random.key_data, shapes.key))
+    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         state = checkpointer.restore((checkpoint / "state").absolute(), args=ocp.args.StandardRestore(target))
-    return Progress(state, history, reconstructions)
-
-
-def _verify(checkpoint: Path) -> None:
-    advice = "delete this checkpoint folder and run the sweep again"
-    try:
-        expected = json.loads((checkpoint / "manifest.json").read_text())
-        assert isinstance(expected, dict)
-        found = _digests(checkpoint)
-    except FileNotFoundError:
-        raise CheckpointError(f"{checkpoint / 'manifest.json'} is missing; {advice}") from None
-    except (OSError, ValueError, AssertionError):
-        raise CheckpointError(f"{checkpoint / 'manifest.json'} is damaged; {advice}") from None
-    for name in sorted({*FILES, *expected, *found}):
-        if name not in found:
-            raise CheckpointError(f"{checkpoint / name} is missing; {advice}")
-        if expected.get(name) != found[name]:
-            raise CheckpointError(f"{checkpoint / name} is damaged: its SHA-256 is not the recorded one; {advice}")
-
-
-# ── using ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A trained model with its configuration and its history."""
-
-    folder: Path
-    config: RunConfig
-    about: dict[str, Any]  # dataset and its fingerprint, versions, device
-    params: model.Params
-    metrics: list[dict[str, Any]]  # {"epoch", "train", "test", "seconds"}; losses in nats per image
-    reconstructions: np.ndarray  # uint8 [epoch, split (train, test), digit, 28, 28]
-
-    @cached_property
-    def parameters(self) -> int:
-        return model.parameter_count(self.params)
-
-    @property
-    def dataset(self) -> str:
-        """The name of the data that it was trained on, `auto` where its folder does not say."""
-        return self.about.get("dataset", {}).get("name", "auto")
-
-    def encode(self, images: Any) -> Normal:
-        """q(z|x): mean and log-std, [n, d]. Images are [n, 28, 28], bytes or floats in [0, 1]."""
-        return _encode(self.config.model, self.params, _images(images))
-
-    def decode(self, z: Any) -> jax.Array:
-        """The Bernoulli means of p(x|z), [n, 28, 28], for codes [n, d]."""
-        z, d = jnp.asarray(z, jnp.float32), self.config.model.latent_dim
-        if z.ndim != 2 or z.shape[1] != d:
-            raise InputError(f"codes of {self.config.name} must have shape [n, {d}], not {list(z.shape)}")
-        return _decode(self.config.model, self.params, z)
-
-    def reconstruct(self, images: Any) -> jax.Array:
-        """Images decoded from their posterior means, [n, 28, 28]."""
-        return self.decode(self.encode(images).mean)
-
-    def sample(self, key: jax.Array, n: int) -> jax.Array:
-        """Bernoulli means decoded from n draws of the prior, [n, 28, 28]."""
-        return self.decode(jax.random.normal(key, (n, self.config.model.latent_dim)))
-
-
-def load(folder: str | os.PathLike) -> Run:
-    """The run in `folder`, as its newest checkpoint holds it.
-
-    Raises:
-        CheckpointError: the folder is missing or damaged, or holds no checkpoint yet.
-    """
-    folder = Path(folder)
-    config, about = read_config(folder)
-    progress = read(folder)
-    if progress is None:
-        raise CheckpointError(f"{folder} holds no checkpoint yet; `python -m experiments.sweep` trains it")
-    about = {key: value for key, value in about.items() if key not in ("format", "config")}
-    return Run(folder, config, about, progress.state.params, progress.history, progress.reconstructions)
-
-
-def _images(images: Any) -> jax.Array:
-    images = np.asarray(images)
-    if images.ndim != 3 or images.shape[1:] != (28, 28):
-        raise InputError(f"images must have shape [n, 28, 28], not {list(images.shape)}")
-    if images.dtype == np.uint8:
-        return engine.pixels(jnp.asarray(images))
-    if not np.issubdtype(images.dtype, np.floating) or not ((images >= 0) & (images <= 1)).all():
-        raise InputError("images must be bytes (uint8) or floats in [0, 1]")
-    return jnp.asarray(images, jnp.float32)
-
-
-def _batched(function):
-    """Compiles `function(config, params, x)` and maps it over batches of x, so that memory does not grow with x."""
-
-    @partial(jax.jit, static_argnums=0)
-    def mapped(config, params, x):
-        n = len(x)
-        if n <= BATCH:
-            return function(config, params, x)
-        batches = jnp.pad(x, [(0, -n % BATCH)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, BATCH, *x.shape[1:])
-        out = jax.lax.map(partial(function, config, params), batches)
-        return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:])[:n], out)
-
-    return mapped
-
-
-_encode = _batched(model.encode)
-_decode = _batched(lambda config, params, z: jax.nn.sigmoid(model.decode(config, params, z)))
+    return state if version == 1 else state._replace(key=jax.random.wrap_key_data(state.key))

@@ -104,7 +104,7 @@ class Separation(NamedTuple):
     silhouette: np.ndarray  # mean silhouette, −1 to 1 (Rousseeuw 1987)
     radius: (
         np.ndarray
-    )  # distance of the class's mean code from the mean of all codes, in their root mean square distance
+    )  # of the class's mean code from the mean of all, in their root mean square distance; 0 if that is 0
 
 
 def separation(codes: np.ndarray, labels: np.ndarray) -> Separation:
@@ -124,7 +124,7 @@ def separation(codes: np.ndarray, labels: np.ndarray) -> Separation:
     def by_class(values):
         return np.array([values[labels == c].mean() for c in classes])
 
-    return Separation(classes, by_class(pure), by_class(apart), np.linalg.norm(centres, axis=1) / scale)
+    return Separation(classes, by_class(pure), by_class(apart), np.linalg.norm(centres, axis=1) / (scale or 1.0))
 
 
 def confusion(labels: np.ndarray, read: np.ndarray, classes: int = 10) -> np.ndarray:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxvae import records
-from jaxvae.checkpoint import CheckpointError
 from jaxvae.config import RunConfig
+from jaxvae.manifest import CheckpointError
 from jaxvae.records import Record
 
 
@@ -64,7 +64,7 @@ def _evaluations_in(path: Path) -> list[tuple[RunConfig, int, list[Record]]]:
             (RunConfig.from_json(told["config"]), told["epoch"], [records.from_json(one) for one in told["records"]])
             for told in contents
         ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({type(error).__name__}: {error}); evaluate the run again") from None
 
 

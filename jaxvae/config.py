@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from typing import Any, NamedTuple
 
 ARCHITECTURES = ("linear", "conv")
@@ -17,30 +16,61 @@ OBJECTIVES = ("elbo", "iwae", "iwae-dreg")
 BINARIZATIONS = ("none", "dynamic", "static")
 OUTPUT_BIASES = ("zero", "data")
 SCHEDULES = ("constant", "stages")
+LARGEST = 3.4e38  # of float32, in which all scalars are computed
+WIDEST = 2**16  # no layer, and no mean over codes, is as wide: 28×28 images have no use for it
+LONGEST = 2**31  # steps and epochs are counted in int32
+
+
+def printable(text: str) -> str:
+    """One line, whatever names it quotes: what would break it or steer a terminal is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class InputError(ValueError):
     """Something given from outside cannot be used; the message is one line that says what, where and what to do."""
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 class ConfigError(InputError):
     """A configuration that no run can have."""
 
 
+def shown(value: Any) -> str:
+    """A value that was given, as a message quotes it: on one line and not too long."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python does not write out whole numbers of thousands of digits
+        text = f"a number of {value.bit_length():,} bits"
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+    if not isinstance(value, str) or value not in allowed:
+        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {shown(value)}")
+
+
+def is_whole(value: Any, at_least: int, below: int | None = None) -> bool:
+    """Whether it is an integer within these limits; `True` is none."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole and value >= at_least and (below is None or value < below)
 
 
 def _whole(name: str, value: Any, at_least: int, below: int | None = None) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least or (below and value >= below):
+    if not is_whole(value, at_least, below):
         limits = f"of at least {at_least}" + (f" and below {below}" if below else "")
-        raise ConfigError(f"{name} must be a whole number {limits}, not {value!r}")
+        raise ConfigError(f"{name} must be a whole number {limits}, not {shown(value)}")
 
 
 def _number(name: str, value: Any) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
-        raise ConfigError(f"{name} must be a finite number of at least 0, not {value!r}")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < LARGEST:
+        raise ConfigError(f"{name} must be a finite number of at least 0 and below {LARGEST:g}, not {shown(value)}")
+
+
+def _instance(name: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise ConfigError(f"{name} must be a {kind.__name__}, not {shown(value)}")
 
 
 class Hypers(NamedTuple):
@@ -64,11 +94,11 @@ class ModelConfig:
     def __post_init__(self):
         _one_of("architecture", self.architecture, ARCHITECTURES)
         _one_of("precision", self.precision, PRECISIONS)
-        _whole("latent_dim", self.latent_dim, at_least=1)
+        _whole("latent_dim", self.latent_dim, at_least=1, below=WIDEST)
         if not isinstance(self.hidden, tuple) or not self.hidden:
-            raise ConfigError(f"hidden must be a tuple of at least one width, not {self.hidden!r}")
+            raise ConfigError(f"hidden must be a tuple of at least one width, not {shown(self.hidden)}")
         for width in self.hidden:
-            _whole("hidden", width, at_least=1)
+            _whole("hidden", width, at_least=1, below=WIDEST)
         _one_of("activation", self.activation, ACTIVATIONS)
         if self.architecture == "conv" and (self.hidden, self.activation) != ((256,), "relu"):
             raise ConfigError("hidden and activation are a linear model's; a conv model's layers are fixed")
@@ -90,9 +120,9 @@ class TrainConfig:
     output_bias: str = "zero"  # of the decoder before training; "data": the logit of the mean training image
 
     def __post_init__(self):
-        _whole("batch_size", self.batch_size, at_least=1)
+        _whole("batch_size", self.batch_size, at_least=1, below=LONGEST)
         _one_of("objective", self.objective, OBJECTIVES)
-        _whole("importance_samples", self.importance_samples, at_least=1)
+        _whole("importance_samples", self.importance_samples, at_least=1, below=WIDEST)
         _one_of("binarize", self.binarize, BINARIZATIONS)
         for name in ("adam_b1", "adam_epsilon", "adam_second_moment"):
             _number(name, getattr(self, name))
@@ -118,7 +148,9 @@ class RunConfig:
     schedule: str = "constant"  # of the learning rate, see `hypers`
 
     def __post_init__(self):
-        _whole("epochs", self.epochs, at_least=0)
+        _instance("model", self.model, ModelConfig)
+        _instance("train", self.train, TrainConfig)
+        _whole("epochs", self.epochs, at_least=0, below=LONGEST)
         _whole("seed", self.seed, at_least=0, below=2**32)
         _number("learning_rate", self.learning_rate)
         _number("beta", self.beta)
@@ -178,10 +210,10 @@ def differences(one: RunConfig, other: RunConfig) -> list[str]:
 
 def _build(cls: Any, data: Any) -> Any:
     if not isinstance(data, dict):
-        raise ConfigError(f"{cls.__name__} must be a JSON object, not {data!r}")
+        raise ConfigError(f"{cls.__name__} must be a JSON object, not {shown(data)}")
     fields = {field.name: field for field in dataclasses.fields(cls)}
-    if unknown := sorted(data.keys() - fields.keys()):
-        raise ConfigError(f"{cls.__name__} has no field {unknown[0]!r}; it has {', '.join(fields)}")
+    if unknown := sorted(map(shown, data.keys() - fields.keys())):
+        raise ConfigError(f"{cls.__name__} has no field {unknown[0]}; it has {', '.join(fields)}")
     required = [n for n, f in fields.items() if f.default is dataclasses.MISSING]
     if missing := [n for n in required if n not in data]:
         raise ConfigError(f"{cls.__name__} lacks the field {missing[0]!r}")

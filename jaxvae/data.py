@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxvae.config import InputError
+from jaxvae.config import InputError, is_whole, shown
 from jaxvae.machine import cache_dir, expanded, writable
 
 PUBLISHED = ("mnist", "fashion_mnist", "kmnist")
@@ -71,12 +71,12 @@ def load(name: str = "auto", data_dir: str | os.PathLike | None = None, *, limit
     """
     from jaxvae import published
 
-    if name not in NAMES:
-        raise DataError(f"unknown dataset {name!r}: choose one of {', '.join(NAMES)}")
-    if limit is not None and limit < 6:
-        raise DataError(f"limit must be at least 6 images (a sixth as many are tested on), not {limit}")
-    data_dir = data_dir or os.environ.get("JAXVAE_DATA_DIR") or None
-    folder = expanded(data_dir) if data_dir else None
+    if not isinstance(name, str) or name not in NAMES:
+        raise DataError(f"unknown dataset {shown(name)}: choose one of {', '.join(NAMES)}")
+    if limit is not None and not is_whole(limit, at_least=6):
+        raise DataError(f"limit must be at least 6 images (a sixth as many are tested on), not {shown(limit)}")
+    data_dir = data_dir if data_dir is not None else os.environ.get("JAXVAE_DATA_DIR") or None
+    folder = None if data_dir is None else expanded(data_dir)
     if name == "auto":
         try:
             dataset = published.find("mnist", folder)
@@ -99,15 +99,24 @@ def checked(dataset: Dataset) -> Dataset:
     """The dataset itself, if its arrays belong together.
 
     Raises:
-        DataError: image and label counts differ, images are not 28×28, or a label is no class.
+        DataError: they are no bytes, or none, their counts differ, images are not 28×28, or a label is no class.
     """
+    if not isinstance(dataset, Dataset):
+        raise DataError(f"a dataset must be a jaxvae.data.Dataset, not {shown(dataset)}")
     for split in ("train", "test"):
         images, labels = getattr(dataset, f"{split}_images"), getattr(dataset, f"{split}_labels")
+        for what, array, rank in (("images", images, 3), ("labels", labels, 1)):
+            if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+                kind = getattr(array, "dtype", type(array).__name__)
+                raise DataError(f"{dataset.name} has {split} {what} of {kind}; they must be a NumPy array of uint8")
+            if array.ndim != rank or not len(array):
+                wanted = f"{rank} dimensions are needed, and at least one {what[:-1]}"
+                raise DataError(f"{dataset.name} has {split} {what} of shape {array.shape}; {wanted}")
         if len(images) != len(labels):
             raise DataError(f"{dataset.name} has {len(images)} {split} images but {len(labels)} labels")
         if images.shape[1:] != (28, 28):
             raise DataError(f"{dataset.name} has {split} images of {images.shape[1:]} pixels, not 28×28")
-        if len(labels) and labels.max() >= CLASSES:
+        if labels.max() >= CLASSES:
             raise DataError(f"{dataset.name} has a {split} label {labels.max()}; labels are 0 to {CLASSES - 1}")
     return dataset
 

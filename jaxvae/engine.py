@@ -101,8 +101,11 @@ def steps_per_epoch(train: TrainConfig, images: int) -> int:
 
 def train_epoch(
     config: ModelConfig, train: TrainConfig, state: TrainState, images: Bytes, hypers: Hypers
-) -> tuple[TrainState, Losses]:
-    """One pass over a fresh permutation of the images; returns the running mean of the training losses."""
+) -> tuple[TrainState, Losses, Int[Array, ""]]:
+    """One pass over a fresh permutation of the images.
+
+    Returns the running mean of the training losses, and how many steps came before the first whose loss is not finite.
+    """
     steps = steps_per_epoch(train, len(images))
     key_order = key_for(state, Purpose.ORDER, state.step // steps)
     order = jax.random.permutation(key_order, len(images))[: steps * train.batch_size]
@@ -111,7 +114,9 @@ def train_epoch(
         return train_step(config, train, state, pixels(images[indices]), hypers)
 
     state, losses = lax.scan(body, state, order.reshape(steps, train.batch_size))
-    return state, jax.tree.map(jnp.mean, losses)
+    finite = jnp.isfinite(losses.loss)
+    sound = jnp.where(finite.all(), steps, jnp.argmin(finite))
+    return state, jax.tree.map(jnp.mean, losses), sound
 
 
 def evaluate(

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvae import classifier, codes, likelihood
-from jaxvae.checkpoint import Run
-from jaxvae.config import InputError, RunConfig
+from jaxvae.config import LONGEST, InputError, RunConfig, is_whole, shown
 from jaxvae.data import Dataset, binarized
 from jaxvae.precision import automatic
 from jaxvae.records import Record
+from jaxvae.trained import Run
 
 KS = (1, 5, 50, 500, 5000)
 COLLAPSED = 0.5  # share of inactive dimensions from which a model is said to have collapsed
@@ -42,15 +42,18 @@ class Plan(NamedTuple):
     def check(self) -> None:
         """Raises: InputError."""
         least = {"images": 1, "repeats": 1, "ais_images": 0, "ais_steps": 1, "ais_chains": 1, "seed": 0}
-        for name, limit in least.items():
-            if (value := getattr(self, name)) is not None and value < limit:
-                raise InputError(f"{name.replace('_', ' ')} must be at least {limit}, not {value}")
-        if wrong := [k for k in self.samples if not 1 <= k < 2**31]:
-            raise InputError(f"samples must be at least 1 and below 2^31, not {wrong[0]}")
-        if self.seed >= 2**32:
-            raise InputError(f"seed must be below 2^32, not {self.seed}")
+        given = [(name, limit, getattr(self, name)) for name, limit in least.items()]
+        if not isinstance(self.samples, tuple):
+            raise InputError(f"samples must be a tuple of whole numbers, not {shown(self.samples)}")
+        for name, limit, value in [*given, *(("samples", 1, k) for k in self.samples)]:
+            below = 2**32 if name == "seed" else LONGEST
+            if not is_whole(value, limit, below) and (name, value) != ("images", None):
+                limits = f"a whole number of at least {limit} and below {below}"
+                raise InputError(f"{name.replace('_', ' ')} must be {limits}, not {shown(value)}")
+        if self.seed + self.repeats > 2**32:
+            raise InputError(f"seed plus repeats must be at most {2**32}, not {self.seed} + {self.repeats}")
         if self.split not in ("train", "test"):
-            raise InputError(f"split must be train or test, not {self.split!r}")
+            raise InputError(f"split must be train or test, not {shown(self.split)}")
 
 
 class Report(NamedTuple):
@@ -71,7 +74,9 @@ def data_of(run: Run, dataset: Dataset) -> Dataset:
     about = run.about.get("dataset")
     if not about:
         raise InputError(f"{run.folder / 'config.json'} does not say which data the run was trained on")
-    n, m = about["train_images"], about["test_images"]
+    n, m = about.get("train_images"), about.get("test_images")
+    if not (is_whole(n, 1) and is_whole(m, 1) and isinstance(about.get("fingerprint"), str)):
+        raise InputError(f"{run.folder / 'config.json'} does not say how many images the run was trained on, and which")
     part = dataset._replace(
         train_images=dataset.train_images[:n],
         train_labels=dataset.train_labels[:n],

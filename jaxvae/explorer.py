@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvae import codes
-from jaxvae.checkpoint import Run
 from jaxvae.networks import K3, K4
+from jaxvae.trained import Run
 
 POINTS = 2_000  # test images that a page shows: a fifth of MNIST's
 AXES = 2

@@ -5,6 +5,7 @@ In: loaded runs, what a classifier reads in their reconstructions, and the datas
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxvae import motion, plotting
-from jaxvae.checkpoint import Run
+from jaxvae import manifest, motion, plotting
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset
 from jaxvae.explorer import POINTS
 from jaxvae.results import caption, describe, final, probes
+from jaxvae.trained import Run
 
 GRID_TICKS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 SAMPLES = 64
@@ -34,8 +35,10 @@ def write_figures(folder: Path, runs: Sequence[Run], digits: dict[str, Any], dat
     data, originals, written = caption(dataset, [run.config for run in runs]), probes(dataset), []
 
     def keep(name: str, figure: Figure) -> None:
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", metadata={"Software": None})
         written.append(folder / f"{name}.png")
-        figure.savefig(written[-1], metadata={"Software": None})
+        manifest.write(written[-1], picture.getvalue())
 
     if trained := [run for run in runs if run.metrics[-1]["epoch"] > 0]:
         histories = [(run.config, run.metrics, run.parameters) for run in trained]
@@ -63,7 +66,7 @@ def write_figures(folder: Path, runs: Sequence[Run], digits: dict[str, Any], dat
     moving = _moving([run for run in runs if run.config.seed == first], dataset, originals[1], data)
     for name, picture in moving.items():
         written.append(folder / f"{name}.webp")
-        written[-1].write_bytes(picture)
+        manifest.write(written[-1], picture)
     return written
 
 
@@ -84,7 +87,8 @@ def _walk(run: Run, dataset: Dataset) -> np.ndarray:
     stations = np.stack([codes[labels == label].mean(0) for label in np.unique(labels)])
     steps = np.linspace(0, 1, WALK_STEPS, endpoint=False)[:, None]
     way = [start + steps * (end - start) for start, end in zip(stations, np.roll(stations, -1, 0), strict=True)]
-    return np.rint(255 * np.nan_to_num(np.asarray(run.decode(np.concatenate(way))))).astype(np.uint8)
+    codes = np.nan_to_num(np.concatenate(way), posinf=1e6, neginf=-1e6)  # those of a run that diverges may overflow
+    return np.rint(255 * np.nan_to_num(np.asarray(run.decode(codes)))).astype(np.uint8)
 
 
 def _shown_epochs(last: int) -> list[int]:

@@ -9,18 +9,24 @@ import contextlib
 import hashlib
 import os
 import platform
-import signal
-import threading
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from jaxvae.config import InputError
+from jaxvae.config import InputError, shown
 
 
-class WorkerError(RuntimeError):
-    """A process that computed for this one was ended from outside; the message is one line."""
+class FaultError(RuntimeError):
+    """Something outside of the program failed while it ran; the message is one line."""
+
+
+class WorkerError(FaultError):
+    """A process that computed for this one was ended from outside."""
+
+
+class StorageError(FaultError):
+    """The disk is full or refuses, or a folder is no longer there."""
 
 
 def cores() -> list[int]:
@@ -46,22 +52,12 @@ def processor() -> str:
 
 
 @contextlib.contextmanager
-def interrupts_deferred():
-    """An interrupt that comes while the block runs is heard when it has ended: for what must not be left half done."""
-    heard: list[Any] = []
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(
-        before
-    ):  # ignored, or not ours to hear
-        yield
-        return
-    signal.signal(signal.SIGINT, lambda *interrupt: heard.append(interrupt))
+def storage(place: Path):
+    """What the operating system refuses within the block, with a file of `place`, is a `StorageError`."""
     try:
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if heard:
-        before(*heard[0])
+    except OSError as error:
+        raise StorageError(f"{error.filename or place} cannot be used ({error.strerror or error})") from error
 
 
 def cache_dir() -> Path:
@@ -80,14 +76,25 @@ def own_cache_dir() -> Path:
     return cache_dir() / f"processor-{processor()}"
 
 
+def as_path(path: Any) -> Path:
+    """A path that was given, if files may be called so.
+
+    Raises:
+        InputError: it is empty or no path at all, or holds a NUL.
+    """
+    if not isinstance(path, str | os.PathLike) or not str(path) or "\0" in str(path):
+        raise InputError(f"{shown(path)} is no path: give the name of a file or a folder")
+    return Path(path)
+
+
 def expanded(path: str | os.PathLike) -> Path:
     """The path with `~` filled in.
 
     Raises:
-        InputError: there is no such home folder.
+        InputError: it is no path, or there is no such home folder.
     """
     try:
-        return Path(path).expanduser()
+        return as_path(path).expanduser()
     except RuntimeError:
         raise InputError(f"{path} cannot be resolved: there is no such home folder; write it out") from None
 

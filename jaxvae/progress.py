@@ -31,7 +31,7 @@ class Display:
         self.runs = {run.name: run for run in runs}
         self.epochs = {run.name: done.get(run.name, 0) for run in runs}
         self.seconds: dict[str, list[float]] = defaultdict(list)  # by architecture
-        self.total = sum(run.epochs for run in runs)
+        self.ends = {run.name: run.epochs for run in runs}
         self.started = time.perf_counter()
         self.width = max(map(len, self.runs), default=0)
         self.live = Progress(
@@ -52,9 +52,15 @@ class Display:
         if self.live:
             self.live.stop()
 
+    @property
+    def total(self) -> int:
+        return sum(self.ends.values())
+
     def epoch(self, report: Epoch) -> None:
         name = report.run.name
         self.epochs[name] = report.epoch
+        if report.diverged is not None:
+            self.ends[name] = report.epoch
         rate = ""
         if report.train is not None:
             self.seconds[report.run.model.architecture].append(report.seconds)
@@ -66,6 +72,8 @@ class Display:
         losses = f"test {test.loss:6.2f} {before}{test.reconstruction:6.2f}{between} {test.kl:5.2f} KL{after} nats"
         if report.train is not None:
             losses = f"train {report.train.loss:6.2f}  {losses}"
+        if report.diverged is not None:
+            losses = f"diverged at step {report.diverged:,}: loss or state not finite; keeps epoch {report.epoch - 1}"
         behind = sum(self.epochs.values())
         if self.live is None:
             head = f"[{behind:3d}/{self.total}] {name:{self.width}}  epoch {report.epoch:2d}/{report.run.epochs}"
@@ -77,7 +85,9 @@ class Display:
             self.bars[name] = self.live.add_task(f"{name:{self.width}}", total=report.run.epochs, text="")
         text = f"{report.epoch}/{report.run.epochs}  {losses}  {rate}"
         self.live.update(self.bars[name], completed=report.epoch, text=text)
-        self.live.update(self.overall, completed=behind, text=f"{behind}/{self.total} epochs  {self._left()}")
+        self.live.update(
+            self.overall, completed=behind, total=self.total, text=f"{behind}/{self.total} epochs  {self._left()}"
+        )
 
     def _left(self) -> str:
         """The time that the epochs ahead will take if they go on, and side by side, as those behind."""
@@ -85,7 +95,7 @@ class Display:
         if not known:
             return ""
         ahead = sum(
-            (run.epochs - self.epochs[name]) * fmean(self.seconds.get(run.model.architecture) or known)
+            (self.ends[name] - self.epochs[name]) * fmean(self.seconds.get(run.model.architecture) or known)
             for name, run in self.runs.items()
         )
         elapsed = time.perf_counter() - self.started

@@ -5,7 +5,9 @@ In: a dataset's name and perhaps a folder. Out: a `Dataset` in the order of the 
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import logging
 import math
 import os
 import re
@@ -21,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from jaxvae.data import FILES, AbsentError, DataError, Dataset, cached, checked, keep
-from jaxvae.machine import cache_dir, expanded, writable
+from jaxvae.machine import as_path, cache_dir, expanded, writable
 
 PREFLIGHT_SECONDS = 4.0
-LARGEST = 2**30  # bytes that an IDX file may claim to hold
+LARGEST = 2**26  # bytes that an IDX file may claim to hold; MNIST's training images are 47 million
 
 
 def find(name: str, folder: Path | None) -> Dataset:
@@ -154,6 +156,7 @@ def read_idx(path: str | os.PathLike, rank: int) -> np.ndarray:
     Raises:
         DataError: not gzip, cut short, another magic number, or more or fewer bytes than its header says.
     """
+    path = as_path(path)
     try:
         with gzip.open(path) as file:
             header = file.read(4 + 4 * rank)
@@ -185,6 +188,17 @@ def _read_idx_files(name: str, paths: dict[str, Path]) -> Dataset:
     return checked(Dataset(name, **arrays))
 
 
+@contextlib.contextmanager
+def _without_warnings():
+    """Nothing is logged but errors: what is wrong is said once, by the exception."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def _read_prepared(name: str, folder: Path) -> Dataset:
     """What tensorflow-datasets prepared, put back into the order of the IDX files.
 
@@ -196,7 +210,8 @@ def _read_prepared(name: str, folder: Path) -> Dataset:
     arrays: dict[str, Any] = {}
     for split in ("train", "test"):
         try:
-            examples = list(tfds.data_source(name, data_dir=folder, split=split))
+            with _without_warnings():
+                examples = list(tfds.data_source(name, data_dir=folder, split=split))
         except Exception as error:  # whatever array_record, protobuf or Pillow say of damaged files
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise DataError(

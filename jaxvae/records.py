@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from jaxvae.config import InputError
+from jaxvae.config import InputError, is_whole, shown
 
 # what each metric says, in a line; the order of tables
 METRICS = {
@@ -38,6 +38,7 @@ METRICS = {
     "reading": "share of reconstructions that a classifier trained on originals reads as the image's digit",
     "reading of originals": "the same classifier's accuracy on the original images",
 }  # fmt: skip
+OF_SAMPLES = ("L_K", "effective sample size")  # whose numbers say nothing without their K
 PIXELS = {
     "none": "grey pixels", "dynamic": "binarised pixels", "static": "binarised pixels",
     "simulated": "the model's own pixels",
@@ -72,7 +73,7 @@ class Record(NamedTuple):
 
     @property
     def label(self) -> str:
-        if self.metric in ("L_K", "effective sample size"):
+        if self.metric in OF_SAMPLES:
             return f"{self.metric}, K = {self.samples:,}"
         return self.metric
 
@@ -81,15 +82,29 @@ def from_json(data: Any) -> Record:
     """The record that `_asdict` wrote.
 
     Raises:
-        InputError: it has other fields, or a metric that is not known.
+        InputError: it has other fields, values of another kind, or a metric that is not known.
     """
     try:
         record = Record(**data)
     except TypeError as error:
         raise InputError(f"not a record of this version of jaxvae ({error}); evaluate the run again") from None
-    if record.metric not in METRICS or record.binarization not in PIXELS:
-        raise InputError(f"not a record of this version of jaxvae ({record.metric}); evaluate the run again")
+    if not _sound(record):
+        raise InputError(f"not a record of this version of jaxvae ({shown(record.metric)}); evaluate the run again")
     return record
+
+
+def _sound(record: Record) -> bool:
+    errors = [error for error in (record.standard_error, record.standard_error_repeats) if error is not None]
+    texts = record.metric, record.unit, record.estimator, record.split, record.dataset, record.fingerprint, record.run
+    samples = is_whole(record.samples, 1) or (record.samples is None and record.metric not in OF_SAMPLES)
+    return (
+        all(isinstance(text, str) for text in (*texts, record.binarization))
+        and all(isinstance(number, float) or is_whole(number, -(2**53), 2**53) for number in (record.value, *errors))
+        and record.metric in METRICS
+        and record.binarization in PIXELS
+        and is_whole(record.images, 1)
+        and samples
+    )
 
 
 def check_comparable(records: Sequence[Record]) -> None:
@@ -117,6 +132,8 @@ def table(records: Sequence[Record]) -> Table:
         InputError: see `check_comparable`.
     """
     check_comparable(records)
+    if not records:
+        raise InputError("there is no record to put into a table; evaluate the runs again")
     one = records[0]
     most = max(record.images for record in records)
     runs = list(dict.fromkeys(record.run for record in records))

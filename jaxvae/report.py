@@ -22,18 +22,29 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from jaxvae import columns, explorer, figures, results
-from jaxvae.checkpoint import CheckpointError, Run, write_text
+from jaxvae import columns, explorer, figures, manifest, results
+from jaxvae.checkpoint import Divergence
 from jaxvae.columns import number, read_json
 from jaxvae.config import InputError, RunConfig
 from jaxvae.data import Dataset
+from jaxvae.manifest import CheckpointError
 from jaxvae.plotting import PARTS
+from jaxvae.trained import Run
 
 PAGE = "report.html"
 SCRIPTS = ("page.js", "chart.js", "losses.js", "reconstructions.js", "decoder.js", "map.js", "panel.js", "explorer.js")
 SPRITE_COLUMNS = 50
 # what comes of reading a table that is not what it should be
-DAMAGED = (AttributeError, IndexError, KeyError, TypeError, ValueError, jinja2.UndefinedError)
+DAMAGED = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    jinja2.TemplateError,
+)
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
     "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
@@ -51,7 +62,7 @@ def write(folder: Path, runs: Sequence[Run], seen: Dataset | None) -> Path:
         CheckpointError: the folder holds no finished sweep, or a damaged table.
     """
     path = folder / PAGE
-    write_text(path, page(folder, runs, seen))
+    manifest.write(path, page(folder, runs, seen))
     return path
 
 
@@ -85,7 +96,7 @@ def page(folder: Path, runs: Sequence[Run], seen: Dataset | None) -> str:
     except InputError:
         raise
     except DAMAGED as error:
-        what = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(f"{folder} holds a damaged table ({what}); give the sweep's command again") from None
 
 
@@ -170,6 +181,7 @@ def _tables(folder: Path, configs: Sequence[RunConfig], sweep: dict[str, Any]) -
         "columns": table,
         "rows": [
             {"about": results.describe(run), "cells": [column.cells.get(run.name) for column in table]}
+            | {"diverged": Divergence(**mark) if (mark := shown[run.name].get("diverged")) else None}
             for run in configs
         ],
         "curves": [

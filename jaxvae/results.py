@@ -18,10 +18,11 @@ import jax
 import numpy as np
 
 from jaxvae import __version__
-from jaxvae.checkpoint import CheckpointError, Run, write_text
 from jaxvae.claims import Claim, Final
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset
+from jaxvae.manifest import CheckpointError, write
+from jaxvae.trained import Run
 
 SWEEP = "sweep.json"
 
@@ -100,17 +101,19 @@ def layers(config: RunConfig) -> str:
 # ── tables ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def metrics_csv(histories: Iterable[tuple[RunConfig, list[dict[str, Any]]]]) -> str:
-    """Losses of every run, epoch and split, in nats per image."""
+def metrics_csv(runs: Iterable[Run]) -> str:
+    """Losses of every run, epoch and split, in nats per image; for the epoch that a run diverged in, only that."""
     lines = ["run,architecture,latent_dim,seed,epoch,split,reconstruction,kl,loss"]
-    for config, history in histories:
-        model = config.model
-        for entry in history:
+    for run in runs:
+        config, model = run.config, run.config.model
+        identity = f"{config.name},{model.architecture},{model.latent_dim},{config.seed}"
+        for entry in run.metrics:
             for split in ("train", "test"):
                 if losses := entry[split]:
                     values = ",".join(f"{losses[part]:.6f}" for part in ("reconstruction", "kl", "loss"))
-                    identity = f"{config.name},{model.architecture},{model.latent_dim},{config.seed}"
                     lines.append(f"{identity},{entry['epoch']},{split},{values}")
+        if run.diverged:
+            lines.append(f"{identity},{run.diverged.epoch},diverged at step {run.diverged.step},nan,nan,nan")
     return "\n".join(lines) + "\n"
 
 
@@ -124,15 +127,24 @@ def read_metrics(folder: Path) -> dict[str, list[dict[str, Any]]]:
     histories: dict[str, list[dict[str, Any]]] = {}
     try:
         for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
+            if (row["split"] or "").startswith("diverged"):
+                continue
             history, epoch = histories.setdefault(row["run"], []), int(row["epoch"])
             if epoch == len(history):
                 history.append({"epoch": epoch, "train": None, "test": None})
+            if row["split"] not in ("train", "test") or epoch < 0 or None in row:
+                raise ValueError
             history[epoch][row["split"]] = {part: float(row[part]) for part in ("reconstruction", "kl", "loss")}
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing; give the sweep's command again") from None
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (csv.Error, OSError, ValueError, KeyError, TypeError, IndexError):
         raise CheckpointError(f"{path} is damaged; give the sweep's command again") from None
     return histories
+
+
+def divergence(run: Run) -> dict[str, Any]:
+    """How tables mark a run that diverged; nothing for any other."""
+    return {"diverged": run.diverged._asdict()} if run.diverged else {}
 
 
 def final(run: Run) -> Final:
@@ -141,9 +153,13 @@ def final(run: Run) -> Final:
     return Final(*identity, **last["test"])
 
 
-def claims_json(claims: Sequence[Claim], dataset: Dataset) -> str:
+def claims_json(claims: Sequence[Claim], dataset: Dataset, runs: Sequence[Run]) -> str:
+    """Runs that diverged took no part in the claims, which is said where there are some."""
+    left_out = {run.config.name: divergence(run)["diverged"] for run in runs if run.diverged}
     told = [_plain(claim) | {"certain": claim.certain} for claim in claims]
     content = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, "claims": told}
+    if left_out:
+        content["diverged"] = left_out
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -158,16 +174,25 @@ def write_tables(
     folder: Path, runs: Sequence[Run], claims: Sequence[Claim], digits: dict[str, Any], dataset: Dataset
 ) -> None:
     """`digits` is the content of digits.json: what a classifier reads in each run's reconstructions, and how well."""
-    write_text(folder / "metrics.csv", metrics_csv((run.config, run.metrics) for run in runs))
-    write_text(folder / "claims.json", claims_json(claims, dataset))
-    write_text(folder / "digits.json", json.dumps(digits, ensure_ascii=False) + "\n")
+    write(folder / "metrics.csv", metrics_csv(runs))
+    write(folder / "claims.json", claims_json(claims, dataset, runs))
+    write(folder / "digits.json", json.dumps(digits, ensure_ascii=False) + "\n")
 
 
 def write_sweep(folder: Path, runs: Sequence[Run], about: dict[str, Any], sweep: dict[str, Any]) -> None:
-    """sweep.json, written when runs have been trained; `sweep` is what the caller knows of grid and time."""
-    results = [final(run)._asdict() | {"seconds": round(sum(e["seconds"] for e in run.metrics), 1)} for run in runs]
+    """sweep.json, if it is not there already with the results of these runs: it says when and where they were trained.
+
+    `sweep` is what the caller knows of grid and time.
+    """
+    results = [
+        final(run)._asdict() | {"seconds": round(sum(e["seconds"] for e in run.metrics), 1)} | divergence(run)
+        for run in runs
+    ]
+    had = read_sweep(folder)
+    if had and had[0] == [run.config for run in runs] and had[1].get("results") == results:
+        return
     content = {**sweep, **about, "results": results}
-    write_text(folder / SWEEP, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write(folder / SWEEP, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_sweep(folder: Path) -> tuple[list[RunConfig], dict[str, Any]] | None:
@@ -181,6 +206,9 @@ def read_sweep(folder: Path) -> tuple[list[RunConfig], dict[str, Any]] | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return [RunConfig.from_json(run) for run in content["runs"]], content
-    except (ValueError, KeyError, TypeError):
+        runs = [RunConfig.from_json(run) for run in content["runs"]]
+        if not runs or not isinstance(content.get("dataset", {}), dict):
+            raise ValueError
+        return runs, content
+    except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(f"{path} is damaged; use --fresh to start anew, or another --out") from None

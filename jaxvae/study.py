@@ -6,8 +6,8 @@ In: run configurations, a dataset and a folder. Out: the folder, complete, and a
 from __future__ import annotations
 
 import itertools
+import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +16,36 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxvae import checkpoint, claims, classifier, evaluation, figures, machine, report, results
-from jaxvae.checkpoint import CheckpointError, Progress
-from jaxvae.config import InputError, RunConfig, differences
-from jaxvae.data import Dataset, binarized
+from jaxvae import (
+    checkpoint,
+    claims,
+    classifier,
+    evaluation,
+    figures,
+    lock,
+    machine,
+    report,
+    results,
+    resume,
+    trained,
+)
+from jaxvae.checkpoint import Divergence, Progress
+from jaxvae.config import ConfigError, InputError, RunConfig
+from jaxvae.data import Dataset, binarized, checked
+from jaxvae.machine import as_path
 from jaxvae.objectives import Losses
-from jaxvae.precision import automatic
 from jaxvae.progress import Display
-from jaxvae.sweep import check, sweep
+from jaxvae.sweep import check, sweep, vmaps
 from jaxvae.workers import Epoch
-
-
-def settle_precision(runs: list[RunConfig], folder: Path | None) -> list[RunConfig]:
-    """`runs` in the precision that suits the machine best; those begun in `folder` keep theirs, and lend it."""
-    kept: dict[str, str] = {}
-    for run in runs:
-        if folder and checkpoint.newest(folder / run.name):
-            there, _ = checkpoint.read_config(folder / run.name)
-            kept[run.name] = kept[run.model.architecture] = there.model.precision
-    for architecture in {run.model.architecture for run in runs} - kept.keys():
-        kept[architecture] = automatic(architecture)
-    return [_in_precision(run, kept.get(run.name, kept[run.model.architecture])) for run in runs]
-
-
-def _in_precision(run: RunConfig, precision: str) -> RunConfig:
-    return replace(run, model=replace(run.model, precision=precision))
 
 
 class Study:
     """The runs of one folder."""
 
     def __init__(self, folder: Path, runs: list[RunConfig], dataset: Dataset):
-        self.folder, self.runs, self.dataset = folder, runs, dataset
+        if not runs or not all(isinstance(run, RunConfig) for run in runs):
+            raise ConfigError("a study needs a list of at least one RunConfig")
+        self.folder, self.runs, self.dataset = as_path(folder), runs, checked(dataset)
         self.about = results.about(dataset)
         self.seen = binarized(dataset, runs[0].train.binarize)
         self.probes = results.probes(self.seen)
@@ -55,16 +53,21 @@ class Study:
         if not self.console.is_terminal:
             self.console.width = 120
 
+    def _say(self, line: str) -> None:
+        """Prints a line as it is, not broken where a terminal ends, so that its paths can be copied."""
+        self.console.print(line, soft_wrap=True)
+
     def _move_aside(self) -> None:
-        """Renames the folder, if there is one, so that the study starts anew and nothing is lost."""
+        """Renames the folder, so that the study starts anew and nothing is lost."""
         here = Path.cwd()
         if self.folder.resolve() in (here, *here.parents):
             raise InputError(f"{self.folder} is the folder you are in and cannot be moved aside; choose another --out")
-        if self.folder.exists():
+        with lock.held(self.folder):
             free = (self.folder.with_name(f"{self.folder.name}.before-{i}") for i in itertools.count(1))
             target = next(path for path in free if not path.exists())
             self.folder.rename(target)
-            self.console.print(f"moved {self.folder} to {target}")
+            (target / lock.NAME).unlink()
+            self._say(f"moved {self.folder} to {target}")
 
     # ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -74,129 +77,114 @@ class Study:
         `strategy` and `workers` are those of `jaxvae.sweep.sweep`.
 
         Raises:
-            CheckpointError: the folder holds a damaged checkpoint, runs that differ from these, or results that
-                would be lost.
+            InputError: another process writes into the folder; it cannot be written to; see also `jaxvae.resume.found`.
             ConfigError: see `jaxvae.sweep.check`.
-            WorkerError: a worker process was ended from outside.
+            FaultError: a worker process was ended from outside, the disk is full, the folder is no longer there. What
+                was finished is kept.
         """
         check(self.runs, self.dataset, strategy, workers)
-        if fresh:
+        if fresh and self.folder.exists():
             self._move_aside()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.progress = {run.name: found for run in self.runs if (found := self._resume(run))}
-        self._keep_results()
+        with lock.held(self.folder), machine.storage(self.folder):
+            self.progress = resume.found(self.folder, self.runs, self.about, self._say)
+            if vmaps(strategy):
+                self.progress = resume.with_companions(self.folder, self.runs, self.progress)
+            self._settle()
+            self._train(strategy, workers, quiet)
+
+    def _settle(self) -> None:
+        """The folder says what is going to be trained, and agrees with what has been."""
         for name, progress in self.progress.items():
             checkpoint.settle(self.folder / name, progress)
         for run in self.runs:
-            finished = run.name in self.progress and self.progress[run.name].epoch == run.epochs
+            progress = self.progress.get(run.name)
+            finished = progress and (progress.epoch == run.epochs or progress.diverged)
             if not finished or checkpoint.read_config(self.folder / run.name)[0] != run:
                 checkpoint.write_config(self.folder / run.name, run, self.about)
+
+    def _train(self, strategy: str, workers: int, quiet: bool) -> None:
         done = {name: progress.epoch for name, progress in self.progress.items()}
-        behind, total = sum(done.values()), sum(run.epochs for run in self.runs)
-        self.how = {
-            "strategy": strategy,
-            "workers": workers,
-            "epochs_trained_before": behind,
-            "epochs_trained": total - behind,
-        }
+        behind = sum(done.values())
+        self.how = {"strategy": strategy, "workers": workers, "epochs_trained_before": behind, "epochs_trained": 0}
+        stopped = {name for name, progress in self.progress.items() if progress.diverged}
         if not quiet:
-            device = self.about["device"]
-            places = f"{device['count']} × {device['kind']}" if workers == 1 else f"{workers} worker processes"
-            head = f"{len(self.runs)} runs of {results.caption(self.dataset, self.runs)} on {places}"
-            going_on = f", going on after {behind} of {total} epochs" if done else ""
-            self.console.print(f"{head}{going_on}; writing {self.folder}/")
-            self.console.print(results.precisions(self.runs))
-        states = {name: progress.state for name, progress in self.progress.items()}
-        images = len(self.dataset.train_images)
-        console = Console(quiet=True) if quiet else self.console
-        with Display(console, self.runs, done, images) as display:
+            self._print_head(workers, behind, bool(done))
+        console, left = Console(quiet=True) if quiet else self.console, [r for r in self.runs if r.name not in stopped]
+        with Display(console, left, done, len(self.dataset.train_images)) as display:
 
             def on_epoch(report: Epoch) -> None:
                 self._keep(report)
+                self.how["epochs_trained"] += report.epoch > 0
                 display.epoch(report)
 
-            flat = self.probes.reshape(-1, 28, 28)
-            how = {"strategy": strategy, "workers": workers}
-            sweep(self.runs, self.dataset, **how, states=states, on_epoch=on_epoch, probes=flat)
-
-    def _resume(self, run: RunConfig) -> Progress | None:
-        folder = self.folder / run.name
-        if checkpoint.newest(folder) is None:
-            return None
-        there, about = checkpoint.read_config(folder)
-        progress = checkpoint.read(folder)
-        if conflicts := self._conflicts(there, progress.epoch if progress else 0, about, run):
-            raise CheckpointError(
-                f"{folder} holds another run ({'; '.join(conflicts)}); use --fresh to start anew, or another --out"
-            )
-        return progress
-
-    def _keep_results(self) -> None:
-        """Refuses a folder whose results this study would write over with those of other runs.
-
-        Results without their checkpoints, as a clone has them, may come again in another precision.
-        """
-        if not (found := results.read_sweep(self.folder)):
-            return
-        there, about = found
-        now = {run.name: run for run in self.runs}
-
-        def lost(run: RunConfig) -> bool:
-            new = now.get(run.name)
-            return not new or bool(self._conflicts(_in_precision(run, new.model.precision), run.epochs, about, new))
-
-        if names := [run.name for run in there if lost(run)]:
-            raise CheckpointError(
-                f"{self.folder} holds results that this sweep lacks or would change ({', '.join(names)}); "
-                "use another --out, or --fresh to start anew"
+            sweep(
+                self.runs,
+                self.dataset,
+                strategy=strategy,
+                workers=workers,
+                states={name: progress.state for name, progress in self.progress.items()},
+                together={name: progress.together for name, progress in self.progress.items()},
+                diverged=stopped,
+                on_epoch=on_epoch,
+                probes=self.probes.reshape(-1, 28, 28),
             )
 
-    def _conflicts(self, there: RunConfig, epochs: int, about: dict[str, Any], run: RunConfig) -> list[str]:
-        """What keeps `run` on this study's data from continuing what is there after `epochs` epochs."""
-        conflicts = differences(there, run)
-        data, ours = about.get("dataset", {}).get("fingerprint"), self.about["dataset"]["fingerprint"]
-        if data != ours:
-            conflicts.append(f"dataset {str(data)[:12]} there, {ours[:12]} now")
-        if epochs > run.epochs:
-            conflicts.append(f"epochs {epochs} there, {run.epochs} now")
-        return conflicts
+    def _print_head(self, workers: int, behind: int, begun: bool) -> None:
+        device, total = self.about["device"], sum(run.epochs for run in self.runs)
+        places = f"{device['count']} × {device['kind']}" if workers == 1 else f"{workers} worker processes"
+        head = f"{len(self.runs)} runs of {results.caption(self.dataset, self.runs)} on {places}"
+        going_on = f", going on after {behind} of {total} epochs" if begun else ""
+        self.console.print(f"{head}{going_on}; writing {self.folder}/")
+        self.console.print(results.precisions(self.runs))
 
     def _keep(self, report: Epoch) -> None:
-        """Makes the epoch permanent: once this returns, an interrupted study goes on from here."""
-        run, pictures = report.run, np.reshape(report.reconstructions, self.probes.shape)  # type: ignore[arg-type]
-        entry = {
-            "epoch": report.epoch,
-            "train": _plain(report.train),
-            "test": _plain(report.test),
-            "seconds": round(report.seconds, 3),
-        }
-        before = self.progress.get(run.name)
-        history = [*before.history, entry] if before else [entry]
-        images = np.concatenate([before.reconstructions, pictures[None]]) if before else pictures[None]
-        self.progress[run.name] = Progress(report.state, history, images)
-        with machine.interrupts_deferred():  # half-way through, Orbax would leave coroutines behind, and say so
-            checkpoint.save(self.folder / run.name, self.progress[run.name])
+        """Makes the epoch permanent: once this returns, an interrupted study goes on from here.
+
+        Of an epoch that is not finite only that is kept, in the checkpoint before it.
+        """
+        run, before = report.run, self.progress.get(report.run.name)
+        mark = None if report.diverged is None else Divergence(report.epoch, report.diverged)
+        if mark and before:
+            progress = before._replace(diverged=mark)
+        else:
+            pictures = np.reshape(report.reconstructions, self.probes.shape)  # type: ignore[arg-type]
+            entry = {
+                "epoch": report.epoch,
+                "train": _plain(report.train),
+                "test": _plain(report.test),
+                "seconds": round(report.seconds, 3),
+            }
+            history = [*before.history, entry] if before else [entry]
+            images = np.concatenate([before.reconstructions, pictures[None]]) if before else pictures[None]
+            progress = Progress(report.state, history, images, mark, report.together)
+        self.progress[run.name] = progress
+        checkpoint.save(self.folder / run.name, progress)
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def write(self, wall_seconds: float) -> None:
-        """Tables, claims and figures from the runs' folders; prints them."""
-        loaded = [checkpoint.load(self.folder / run.name) for run in self.runs]
-        digits = self._read_digits(loaded)
-        found = claims.check([results.final(run) for run in loaded], digits["runs"])
-        sweep = {"runs": [run.to_json() for run in self.runs], **self.how, "wall_seconds": round(wall_seconds, 1)}
-        results.write_tables(self.folder, loaded, found, digits, self.dataset)
-        if self.how["epochs_trained"] or not (self.folder / results.SWEEP).exists():
-            results.write_sweep(self.folder, loaded, self.about, sweep)
-        drawn = figures.write_figures(self.folder / "figures", loaded, digits, self.seen)
-        page = report.write(self.folder, loaded, self.seen)
-        self._print_results(loaded, found)
-        example = self.folder / self.runs[-1].name
-        self.console.print(f"\n{len(drawn)} figures in {self.folder / 'figures'}/, losses in metrics.csv beside it")
-        self.console.print(f"a page to look at, with the models in it: {page}")
-        self.console.print(f'load a model:  import jaxvae; run = jaxvae.load("{example}")')
+        """Tables, claims and figures from the runs' folders; prints them.
 
-    def _read_digits(self, loaded: list[checkpoint.Run]) -> dict[str, Any]:
+        Raises:
+            CheckpointError: a run's folder is damaged.
+            StorageError: the disk is full or refuses.
+        """
+        with lock.held(self.folder), machine.storage(self.folder):
+            loaded = [trained.load(self.folder / run.name) for run in self.runs]
+            digits = self._read_digits(loaded)
+            found = claims.check([results.final(run) for run in loaded if not run.diverged], digits["runs"])
+            sweep = {"runs": [run.to_json() for run in self.runs], **self.how, "wall_seconds": round(wall_seconds, 1)}
+            results.write_tables(self.folder, loaded, found, digits, self.dataset)
+            results.write_sweep(self.folder, loaded, self.about, sweep)
+            drawn = figures.write_figures(self.folder / "figures", loaded, digits, self.seen)
+            page = report.write(self.folder, loaded, self.seen)
+        self._print_results(loaded, found)
+        example = json.dumps(str(self.folder / self.runs[-1].name), ensure_ascii=False)
+        self._say(f"\n{len(drawn)} figures in {self.folder / 'figures'}/, losses in metrics.csv beside it")
+        self._say(f"a page to look at, with the models in it: {page}")
+        self._say(f"load a model:  import jaxvae; run = jaxvae.load({example})")
+
+    def _read_digits(self, loaded: list[trained.Run]) -> dict[str, Any]:
         """What a classifier trained on the same images reads in the test split and in its reconstructions."""
         self.console.print("reading the digits in all reconstructions, with a classifier trained on the originals")
         images, labels = self.seen.test_images, self.seen.test_labels
@@ -204,19 +192,23 @@ class Study:
         own = np.asarray(classifier.read(reader, jnp.asarray(images)))
         with ThreadPoolExecutor(len(machine.cores())) as pool:
             found = pool.map(lambda run: evaluation.digits(run, reader, images, labels), loaded)
-            told = {run.config.name: digits for run, digits in zip(loaded, found, strict=True)}
+            told = {
+                run.config.name: {**digits, **results.divergence(run)}
+                for run, digits in zip(loaded, found, strict=True)
+            }
         how = {"epochs": classifier.EPOCHS, "accuracy": float((own == labels).mean()), "test_images": len(labels)}
         return {"classifier": how, "runs": told}
 
-    def _print_results(self, loaded: list[checkpoint.Run], found: list[claims.Claim]) -> None:
+    def _print_results(self, loaded: list[trained.Run], found: list[claims.Claim]) -> None:
         caption = results.caption(self.dataset, self.runs)
         table = Table(title=f"Test losses, nats per image – {caption}", title_justify="left")
         table.add_column("run")
         for heading in ("parameters", "epochs", "reconstruction", "KL", "loss", "sum over 100"):
             table.add_column(heading, justify="right")
-        for final in map(results.final, loaded):
+        for run, final in zip(loaded, map(results.final, loaded), strict=True):
             losses = f"{final.reconstruction:.2f}", f"{final.kl:.2f}", f"{final.loss:.2f}", f"{final.batch_sum:,.0f}"
-            table.add_row(final.name, f"{final.parameters:,}", str(final.epochs), *losses)
+            ended = f"{final.epochs}, then {run.diverged}" if run.diverged else str(final.epochs)
+            table.add_row(final.name, f"{final.parameters:,}", ended, *losses)
         self.console.print(table)
         table = Table(title=f"The original experiment's claims about MNIST, on {caption}", title_justify="left")
         for heading in ("", "claim", "verdict", "holds in"):

@@ -5,19 +5,19 @@ In: run configurations, a dataset, states to continue from. Out: the final state
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxvae import engine, machine
-from jaxvae.config import ConfigError, RunConfig
-from jaxvae.data import Dataset, binarized
+from jaxvae import engine, interrupts, machine
+from jaxvae.config import LONGEST, ConfigError, RunConfig, is_whole, shown
+from jaxvae.data import Dataset, binarized, checked
 from jaxvae.engine import TrainState
-from jaxvae.workers import DeviceWorker, Epoch, ProcessWorker, Work, on_host, process_workers
+from jaxvae.groups import Group, Together, grouped
+from jaxvae.workers import DeviceWorker, Epoch, ProcessWorker, process_workers
 
 STRATEGIES = ("auto", "vmap", "loop")
 POLL_SECONDS = 0.01
@@ -32,6 +32,8 @@ def sweep(
     strategy: str = "auto",
     workers: int = 1,
     states: Mapping[str, TrainState] | None = None,
+    together: Together | None = None,
+    diverged: Collection[str] = (),
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     probes: np.ndarray | None = None,
     devices: Sequence[Any] | None = None,
@@ -48,7 +50,12 @@ def sweep(
             process. The bits of the results depend on the threads that a share has. A script that asks for more than
             one must guard what it does by `if __name__ == "__main__":`, as the processes import it.
         states: for a run to be continued, its state after a whole number of epochs.
-        on_epoch: called in the calling thread, in the order in which epochs end, while training goes on.
+        together: for a vmapped run to be continued, the names of those that were in its program, as `Epoch.together`
+            told: with them it goes on to the same bits.
+        diverged: names of runs that were reported to have diverged, and are not trained.
+        on_epoch: called in the calling thread, in the order in which epochs end, while training goes on; for the
+            epochs that end together without a signal to stop in between. A run whose loss or state is not finite
+            any more is reported so once and stops there, with its last finite state; the others go on.
         probes: images whose reconstructions each epoch reports, bytes [n, 28, 28]; or none.
         devices: of type `jax.Device`, for one worker; default all local ones.
 
@@ -58,16 +65,22 @@ def sweep(
     """
     check(runs, dataset, strategy, workers)
     dataset = binarized(dataset, runs[0].train.binarize) if runs else dataset
-    vmapped = strategy == "vmap" or (strategy == "auto" and _platform(devices) != "cpu")
+    vmapped = vmaps(strategy, devices)
     parts = (workers if workers > 1 else len(devices or jax.local_devices())) if vmapped else 1
-    groups = _grouped(runs, states or {}, vmapped, parts, len(dataset.train_images))
+    states, images = states or {}, len(dataset.train_images)
+    epochs = {
+        run.name: int(states[run.name].step) // engine.steps_per_epoch(run.train, images)
+        for run in runs
+        if run.name in states
+    }
+    groups = grouped(runs, states, epochs, vmapped, parts, together or {}, diverged)
     places = _workers(workers, devices, sum(not group.done for group in groups), dataset, probes)
     try:
         _train(groups, places, on_epoch)
     finally:
         for place in places:
             place.close()
-    finished = {run.name: state for group in groups for run, state in zip(group.runs, group.states, strict=True)}
+    finished = {name: state for group in groups for name, state in group.states.items()}
     return {run.name: finished[run.name] for run in runs}
 
 
@@ -75,15 +88,21 @@ def check(runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: i
     """Says what is wrong with a sweep before it starts.
 
     Raises:
-        ConfigError: two runs of one name, a batch larger than the training set, binarisations that differ, an unknown
-            strategy, worker processes that are fewer than one or have no CPU to work on.
+        ConfigError: two runs of one name, a batch larger than the training set, more steps than are counted,
+            binarisations that differ, an unknown strategy, worker processes that are fewer than one, more than the
+            cores could serve, or have no CPU to work on.
+        DataError: see `jaxvae.data.checked`.
     """
-    if strategy not in STRATEGIES:
-        raise ConfigError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
-    if workers < 1:
-        raise ConfigError(f"workers must be a whole number of at least 1, not {workers}")
+    if not isinstance(strategy, str) or strategy not in STRATEGIES:
+        raise ConfigError(f"strategy must be one of {', '.join(STRATEGIES)}, not {shown(strategy)}")
+    if not is_whole(workers, at_least=1):
+        raise ConfigError(f"workers must be a whole number of at least 1, not {shown(workers)}")
+    if workers > (most := 2 * len(machine.cores())):
+        raise ConfigError(f"workers must be at most {most}, two for each core, not {shown(workers)}")
     if workers > 1 and (platform := _platform()) != "cpu":
         raise ConfigError(f"workers must be 1 on a {platform}, which one process fills; {workers} are for a CPU")
+    if wrong := [run for run in runs if not isinstance(run, RunConfig)]:
+        raise ConfigError(f"runs must be of type RunConfig, not {shown(wrong[0])}")
     names = [run.name for run in runs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(
@@ -91,10 +110,17 @@ def check(runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: i
         )
     if len(kinds := sorted({run.train.binarize for run in runs})) > 1:
         raise ConfigError(f"runs of one sweep must see the same images, not binarize {' and '.join(kinds)}")
-    images = len(dataset.train_images)
+    images = len(checked(dataset).train_images)
     for run in runs:
         if run.train.batch_size > images:
             raise ConfigError(f"batch_size {run.train.batch_size} is larger than the training set of {images} images")
+        if run.epochs * engine.steps_per_epoch(run.train, images) >= LONGEST:
+            raise ConfigError(f"{run.epochs} epochs are more than {LONGEST} steps, which cannot be counted")
+
+
+def vmaps(strategy: str, devices: Sequence[Any] | None = None) -> bool:
+    """Whether runs that can be are trained as one program."""
+    return strategy == "vmap" or (strategy == "auto" and _platform(devices) != "cpu")
 
 
 def automatic_workers(runs: int) -> int:
@@ -121,68 +147,11 @@ def _workers(
 # ── who trains what, and when ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclasses.dataclass(eq=False)
-class _Group:
-    """Runs that go through one program, an epoch at a time."""
-
-    runs: tuple[RunConfig, ...]
-    states: tuple[TrainState, ...]  # none before epoch 0
-    epoch: int  # the last one behind them; −1 before epoch 0
-    vmapped: bool
-
-    @property
-    def done(self) -> bool:
-        return self.epoch >= self.runs[0].epochs
-
-    def work(self) -> Work:
-        return Work(self.runs, self.states, self.epoch + 1, self.vmapped)
-
-    def advance(self, reports: Sequence[Epoch]) -> None:
-        self.states = tuple(report.state for report in reports)
-        self.epoch += 1
-
-    def halves(self) -> list[_Group]:
-        middle = len(self.runs) // 2
-        return [
-            _Group(self.runs[half], self.states[half], self.epoch, self.vmapped)
-            for half in (slice(None, middle), slice(middle, None))
-        ]
-
-
-def _grouped(
-    runs: Sequence[RunConfig], states: Mapping[str, TrainState], vmapped: bool, parts: int, images: int
-) -> list[_Group]:
-    """First one of each architecture, so that the time left can soon be told; then the longest-running.
-
-    Runs that can be vmapped together are dealt into `parts` groups.
-    """
-    together: dict[object, list[RunConfig]] = {}
-    epoch = {
-        run.name: int(states[run.name].step) // engine.steps_per_epoch(run.train, images) if run.name in states else -1
-        for run in runs
-    }
-    first = {run.model.architecture: run.name for run in reversed(runs)}
-    for run in sorted(runs, key=lambda run: (run.name not in first.values(), run.model.architecture != "conv")):
-        model = dataclasses.replace(run.model, latent_dim=1)
-        program = (model, run.train, run.epochs, epoch[run.name]) if vmapped else run.name
-        together.setdefault(program, []).append(run)
-    dealt = [members[i::parts] for members in together.values() for i in range(min(parts, len(members)))]
-    return [
-        _Group(
-            tuple(members),
-            tuple(on_host(states[run.name]) for run in members if run.name in states),
-            epoch[members[0].name],
-            vmapped,
-        )
-        for members in dealt
-    ]
-
-
-def _train(groups: list[_Group], places: list[Place], on_epoch: Callable[[Epoch], None]) -> None:
+def _train(groups: list[Group], places: list[Place], on_epoch: Callable[[Epoch], None]) -> None:
     """Deals the groups' epochs over the places until all are done; in `groups`, its halves replace one too large."""
     waiting = [group for group in groups if not group.done]
-    running: dict[Place, _Group] = {}
-    before: dict[Place, _Group] = {}  # what each place trained last
+    running: dict[Place, Group] = {}
+    before: dict[Place, Group] = {}  # what each place trained last
     pace: dict[str, float] = {}  # seconds an epoch, by architecture
     reports: list[Epoch] = []
     while True:
@@ -192,8 +161,9 @@ def _train(groups: list[_Group], places: list[Place], on_epoch: Callable[[Epoch]
                 waiting.remove(group)
                 running[place] = before[place] = group
                 place.begin(group.work())
-        for report in reports:
-            on_epoch(report)
+        with interrupts.deferred():
+            for report in reports:
+                on_epoch(report)
         if not running:
             return
         place = _first_ready(running)
@@ -201,7 +171,7 @@ def _train(groups: list[_Group], places: list[Place], on_epoch: Callable[[Epoch]
         if not reports:
             groups.remove(group)
             groups.extend(halves := group.halves())
-            waiting.extend(halves)
+            waiting.extend(half for half in halves if not half.done)
             continue
         group.advance(reports)
         if reports[0].train is not None:
@@ -211,17 +181,17 @@ def _train(groups: list[_Group], places: list[Place], on_epoch: Callable[[Epoch]
 
 
 def _next(
-    waiting: list[_Group], running: list[_Group], own: _Group | None, pace: Mapping[str, float], places: int
-) -> _Group:
+    waiting: list[Group], running: list[Group], own: Group | None, pace: Mapping[str, float], places: int
+) -> Group:
     """The group to train next on a place whose last was `own`.
 
     A place stays with its group, as another means another program to load – unless a group that waits has as much
     before it as each place has on average: put off any longer, it would still be trained when all else has ended.
     """
 
-    def left(group: _Group) -> float:
+    def left(group: Group) -> float:
         run = group.runs[0]
-        return (run.epochs - group.epoch) * len(group.runs) * pace.get(run.model.architecture, 1.0)
+        return (run.epochs - group.epoch) * group.working * pace.get(run.model.architecture, 1.0)
 
     longest = max(waiting, key=left)
     if left(longest) >= sum(map(left, [*waiting, *running])) / places:
@@ -229,7 +199,7 @@ def _next(
     return own if own in waiting else waiting[0]
 
 
-def _first_ready(running: Mapping[Place, _Group]) -> Place:
+def _first_ready(running: Mapping[Place, Group]) -> Place:
     while True:
         for place in running:
             if place.ready():

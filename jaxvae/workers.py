@@ -14,7 +14,6 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any, NamedTuple
 
@@ -22,15 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvae import engine, machine
-from jaxvae.config import Hypers, ModelConfig, RunConfig, TrainConfig
+from jaxvae import engine, interrupts, machine, programs
+from jaxvae.config import Hypers, ModelConfig, RunConfig
 from jaxvae.data import Dataset
 from jaxvae.engine import TrainState
 from jaxvae.machine import WorkerError
 from jaxvae.model import resize_latent
 from jaxvae.objectives import Losses
-
-HYPERS = Hypers(learning_rate=np.float32, beta=np.float32, latent_dim=np.int32)
 
 
 class Work(NamedTuple):
@@ -40,6 +37,7 @@ class Work(NamedTuple):
     states: tuple[TrainState, ...]  # as the epoch before left them; none for epoch 0
     epoch: int  # 0 makes fresh parameters and evaluates them; any other trains first
     vmapped: bool
+    idle: frozenset[str] = frozenset()  # names of runs that only keep the program the same: nothing is reported of them
 
 
 class Epoch(NamedTuple):
@@ -52,6 +50,8 @@ class Epoch(NamedTuple):
     test: Losses
     reconstructions: np.ndarray | None  # uint8 [n, 28, 28], of the sweep's probes if it has any
     seconds: float  # for training and evaluation, shared by the runs of a vmapped group
+    diverged: int | None = None  # the optimiser step, from 1, whose loss or result is not finite, if there is one
+    together: tuple[str, ...] = ()  # names of all that were vmapped with it, itself among them
 
 
 class DeviceWorker:
@@ -66,23 +66,23 @@ class DeviceWorker:
         self.device, self._memory = device, memory or _free_memory(device)
         arrays = dataset.train_images, dataset.test_images, probes
         self._train_images, self._test_images, self._probes = jax.device_put(arrays, device)
-        self._programs: dict[Any, Any] = {}
 
     def begin(self, work: Work) -> None:
         self._work, self._started = work, time.perf_counter()
-        self._results: tuple[TrainState, Any, Losses, Any] | None = None
+        self._results: tuple[TrainState, Any, Any, Losses, Any] | None = None
         config = work.runs[0].train
         model, state, hypers = self._on_device(work)
-        program = self._program(model, work, state, hypers)
-        if len(work.runs) > 1 and _bytes_needed(program) > self._memory:
+        images = len(self._train_images)
+        program = programs.train_epoch(model, config, work.vmapped, len(work.runs), images, self.device)
+        if len(work.runs) > 1 and programs.bytes_needed(program) > self._memory:
             return
-        train, images = None, None
+        train, sound, images = None, None, None
         if work.epoch:
-            state, train = program(state, self._train_images, hypers)
-        test = _evaluate(model, config, work.vmapped, state, self._test_images, hypers, np.int32(work.epoch))
+            state, train, sound = program(state, self._train_images, hypers)
+        test = programs.evaluate(model, config, work.vmapped, state, self._test_images, hypers, np.int32(work.epoch))
         if self._probes is not None:
-            images = _reconstruct(model, work.vmapped, state.params, self._probes)
-        self._results = state, train, test, images
+            images = programs.reconstruct(model, work.vmapped, state.params, self._probes)
+        self._results = state, train, sound, test, images
 
     def ready(self) -> bool:
         return self._results is None or all(leaf.is_ready() for leaf in jax.tree.leaves(self._results[1:]))
@@ -93,12 +93,17 @@ class DeviceWorker:
             return []
         results, work = jax.block_until_ready(self._results), self._work
         seconds = time.perf_counter() - self._started
+        together = tuple(run.name for run in work.runs) if work.vmapped else ()
         reports = []
         for i, run in enumerate(work.runs):
-            state, train, test, images = jax.tree.map(lambda leaf, i=i: leaf[i], results) if work.vmapped else results
+            if run.name in work.idle:
+                continue
+            state, *rest = jax.tree.map(lambda leaf, i=i: leaf[i], results) if work.vmapped else results
             state = resize_latent(state, run.model.latent_dim) if work.vmapped else state
-            state, train, test, images = on_host((state, train, test, images))
-            reports.append(Epoch(run, work.epoch, state, train, test, images, seconds))
+            state, train, sound, test, images = on_host((state, *rest))
+            steps = engine.steps_per_epoch(run.train, len(self._train_images))
+            diverged = _diverged(state, train, sound, test, steps)
+            reports.append(Epoch(run, work.epoch, state, train, test, images, seconds, diverged, together))
         return reports
 
     def close(self) -> None:
@@ -108,7 +113,7 @@ class DeviceWorker:
         """The group's model, its states and traced scalars: stacked, latent sizes padded to the largest, if vmapped."""
         states = work.states or tuple(map(self._fresh, work.runs))
         traced = (run.hypers(work.epoch) for run in work.runs)
-        hypers = [Hypers(*(dtype(x) for dtype, x in zip(HYPERS, scalars, strict=True))) for scalars in traced]
+        hypers = [Hypers(*(dtype(x) for dtype, x in zip(programs.HYPERS, scalars, strict=True))) for scalars in traced]
         model = work.runs[0].model
         if not work.vmapped:
             # copied, as the program takes the state's memory for its own
@@ -119,19 +124,10 @@ class DeviceWorker:
         return model, *jax.device_put((state, jax.tree.map(lambda *h: np.stack(h), *hypers)), self.device)
 
     def _fresh(self, run: RunConfig) -> TrainState:
-        state = _init(run.model, np.uint32(run.seed), run.train)
+        state = programs.init(run.model, np.uint32(run.seed), run.train)
         if run.train.output_bias == "zero":
             return state
         return engine.with_output_bias(state, engine.pixels(self._train_images).mean(0))
-
-    def _program(self, model: ModelConfig, work: Work, state: TrainState, hypers: Hypers) -> Any:
-        """The compiled epoch, kept: shapes are fixed by what it is kept under, so nothing compiles twice."""
-        train = work.runs[0].train
-        key = model, train, work.vmapped, len(work.runs)
-        if key not in self._programs:
-            lowered = _train_epoch.lower(model, train, work.vmapped, state, self._train_images, hypers)
-            self._programs[key] = lowered.compile()
-        return self._programs[key]
 
 
 class ProcessWorker:
@@ -236,49 +232,28 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _interrupts_held():
-    """A process started in here never sees Ctrl-C, which a terminal sends to all: the one who started it decides."""
+    """A process started in here hears no signal to stop, which may be sent to all: the one who started it decides."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     resource_tracker.ensure_running()  # started later, with the process, it would let them through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, interrupts.SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _diverged(
+    state: TrainState, train: Losses | None, sound: np.ndarray | None, test: Losses, steps: int
+) -> int | None:
+    """The first step whose loss is not finite; the epoch's last one, if only what came of it is not."""
+    if all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, state.opt_state, train, test))):
+        return None
+    taken = int(state.step)
+    return taken if sound is None else min(taken - steps + int(sound) + 1, taken)
+
+
 def _free_memory(device: Any) -> int:
     told = device.memory_stats()  # none on CPU
     return told["bytes_limit"] - told["bytes_in_use"] if told else machine.free_memory()
-
-
-def _bytes_needed(program: Any) -> int:
-    told = program.memory_analysis()
-    kept = told.argument_size_in_bytes + told.output_size_in_bytes - told.alias_size_in_bytes
-    return kept + told.temp_size_in_bytes
-
-
-# the highest level of optimisation gives the same bits after 4.8 s of compilation instead of 1.3
-_init = jax.jit(engine.init, static_argnums=(0, 2), compiler_options={"xla_backend_optimization_level": 2})
-
-
-@partial(jax.jit, static_argnames=("model", "train", "vmapped"), donate_argnames="state")
-def _train_epoch(model: ModelConfig, train: TrainConfig, vmapped: bool, state, images, hypers):
-    epoch = partial(engine.train_epoch, model, train)
-    epoch = jax.vmap(epoch, in_axes=(0, None, 0)) if vmapped else epoch
-    return epoch(state, images, hypers)
-
-
-@partial(jax.jit, static_argnames=("model", "train", "vmapped"))
-def _evaluate(model: ModelConfig, train: TrainConfig, vmapped: bool, state, images, hypers, epoch):
-    evaluate = partial(engine.evaluate, model, train)
-    evaluate = jax.vmap(evaluate, in_axes=(0, None, 0, None)) if vmapped else evaluate
-    return evaluate(state, images, hypers, epoch)
-
-
-@partial(jax.jit, static_argnames=("model", "vmapped"))
-def _reconstruct(model: ModelConfig, vmapped: bool, params, images):
-    reconstruct = partial(engine.reconstruct, model)
-    reconstruct = jax.vmap(reconstruct, in_axes=(0, None)) if vmapped else reconstruct
-    return reconstruct(params, images)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from jaxvae import checkpoint, claims, results
+from jaxvae import claims, results, trained
 from jaxvae.config import ModelConfig, RunConfig, TrainConfig
 from jaxvae.records import Record
 from jaxvae.study import Study
@@ -19,7 +19,7 @@ def made(folder, dataset):
     runs = [RunConfig(model, TrainConfig(batch_size=5), EPOCHS, learning_rate=0.005, beta=0.01) for model in MODELS]
     study = Study(folder, runs, dataset)
     study.train(quiet=True)
-    loaded = [checkpoint.load(folder / run.name) for run in runs]
+    loaded = [trained.load(folder / run.name) for run in runs]
     n = len(dataset.test_labels)
     confusion = np.diag(np.bincount(dataset.test_labels, minlength=10)).tolist()
     told = {"classes": [], "purity": [], "silhouette": [], "radius": [], "confusion": confusion}

@@ -328,7 +328,7 @@ def test_without_pytorch_there_is_one_line_that_says_what_to_do(name, monkeypatc
     ("training", ["--steps", "0"], "--steps must be at least 1, not 0"),
     ("training", ["--rounds", "0"], "--rounds must be at least 1, not 0"),
     ("training", ["--architectures", "round"], "architecture must be one of linear, conv, not 'round'"),
-    ("training", ["--latent-dim", "0"], "latent_dim must be a whole number of at least 1, not 0"),
+    ("training", ["--latent-dim", "0"], "latent_dim must be a whole number of at least 1 and below 65536, not 0"),
     ("pytorch", ["--epochs", "0"], "--epochs must be at least 1, not 0"),
     ("pytorch", ["--architectures", "round"], "architecture must be one of linear, conv, not 'round'"),
     ("sweep", ["--limit", "60"], "--limit must be at least 100, not 60"),

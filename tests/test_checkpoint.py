@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import jaxvae
-from jaxvae import checkpoint, engine, model
+from jaxvae import checkpoint, engine, manifest, model
 from jaxvae.checkpoint import CheckpointError, Progress
 from jaxvae.config import InputError, ModelConfig, RunConfig
+from jaxvae.machine import StorageError
 
 CONFIG = RunConfig(ModelConfig("linear", 2), epochs=1)
 LOSSES = {"reconstruction": 2.0, "kl": 1.0, "loss": 3.0}
@@ -36,8 +37,7 @@ def folder(saved, tmp_path):
 
 def test_what_is_read_is_what_was_saved(saved):
     folder, progress = saved
-    read = checkpoint.read(folder)
-    assert read is not None
+    read = checkpoint.read(folder, 1)
     assert read.epoch == 1
     assert read.history == progress.history
     np.testing.assert_array_equal(read.reconstructions, progress.reconstructions)
@@ -48,18 +48,30 @@ def test_what_is_read_is_what_was_saved(saved):
         np.testing.assert_array_equal(a, b)
 
 
-def test_only_the_newest_checkpoint_stays_and_metrics_follow_it(saved):
+def test_the_newest_checkpoints_stay_and_the_best_and_metrics_follow(saved, tmp_path):
     folder, progress = saved
-    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["1"]
+    for epoch, loss in enumerate((5.0, 4.0, 2.0, 3.0, float("nan"), 4.0)):
+        entry = {"epoch": epoch, "train": None, "test": {**LOSSES, "loss": loss}, "seconds": 1.0}
+        before = [] if epoch == 0 else progress.history
+        pictures = np.zeros((epoch + 1, 2, 3, 28, 28), np.uint8)
+        progress = progress._replace(history=[*before, entry], reconstructions=pictures)
+        if epoch == 0:
+            checkpoint.write_config(tmp_path / "run", CONFIG, {})
+        checkpoint.save(tmp_path / "run", progress)
+    assert checkpoint.epochs(tmp_path / "run") == [2, 4, 5]
+    assert jaxvae.load(tmp_path / "run", epoch="best").metrics[-1]["epoch"] == 2
+    assert len(jaxvae.load(tmp_path / "run", epoch=4).metrics) == 5
+    with pytest.raises(CheckpointError, match=r"no checkpoint of epoch 3; there are: 2, 4, 5"):
+        jaxvae.load(tmp_path / "run", epoch=3)
+    folder, progress = saved
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == progress.history
 
 
 def test_an_unfinished_checkpoint_is_not_seen(folder):
     shutil.copytree(folder / "checkpoints" / "1", folder / "checkpoints" / ".part-77")
-    read = checkpoint.read(folder)
-    assert read is not None
-    assert read.epoch == 1
+    assert checkpoint.epochs(folder) == [0, 1]
+    assert jaxvae.load(folder).metrics[-1]["epoch"] == 1
 
 
 def test_a_loaded_run_computes_what_its_parameters_say(saved):
@@ -133,12 +145,10 @@ def test_damage_is_found_and_named(folder, name, injury):
 
 def test_a_checkpoint_that_never_had_all_its_files_is_found(folder):
     checkpoint_folder = folder / "checkpoints" / "1"
-    (checkpoint_folder / "config.json").unlink()
-    manifest = checkpoint_folder / "manifest.json"
-    listed = json.loads(manifest.read_text())
-    del listed["config.json"]
-    manifest.write_text(json.dumps(listed))
-    with pytest.raises(CheckpointError, match=r"1/config.json is missing; delete this checkpoint"):
+    for name in ("config.json", "manifest.json"):
+        (checkpoint_folder / name).unlink()
+    manifest.write_manifest(checkpoint_folder)
+    with pytest.raises(CheckpointError, match=r"1/config.json is missing"):
         jaxvae.load(folder)
 
 
@@ -156,7 +166,8 @@ def test_a_configuration_of_another_model_is_found(folder):
     path = folder / "config.json"
     content = json.loads(path.read_text())
     content["config"]["model"]["latent_dim"] = 3
-    path.write_text(json.dumps(content))
+    del content["sha256"]
+    path.write_text(manifest.seal(content))
     with pytest.raises(CheckpointError, match=r"does not fit .*\(latent_dim 2 there, 3 now\)"):
         jaxvae.load(folder)
 
@@ -171,7 +182,9 @@ def test_a_configuration_of_another_model_is_found(folder):
 )
 def test_a_configuration_that_cannot_be_read_says_why(folder, change, says):
     path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    content = json.loads(path.read_text()) | change
+    del content["sha256"]
+    path.write_text(manifest.seal(content))
     with pytest.raises(CheckpointError, match=says):
         jaxvae.load(folder)
 
@@ -182,3 +195,16 @@ def test_missing_folders_and_runs_without_a_checkpoint(folder, tmp_path):
     shutil.rmtree(folder / "checkpoints")
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
         jaxvae.load(folder)
+
+
+def test_a_full_disk_that_only_tensorstore_hears_of_is_one_line(folder, saved, monkeypatch):
+    told = "RESOURCE_EXHAUSTED: Error writing: Failed to write 1918455 bytes: No space left [os_error_code='28']"
+
+    def write(part, folder, progress):
+        raise ValueError(told)
+
+    monkeypatch.setattr(checkpoint, "_write_parts", write)
+    with pytest.raises(StorageError, match=r"linear-2/checkpoints cannot be written \(No space left on device\)"):
+        checkpoint.save(folder, saved[1])
+    assert checkpoint.epochs(folder) == [0, 1]
+    assert not list((folder / "checkpoints").glob(".*"))

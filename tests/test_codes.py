@@ -123,3 +123,9 @@ def test_separation_tells_the_class_that_stands_apart():
 def test_confusion_counts_each_reading():
     counts = codes.confusion(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0]), 3)
     assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
+
+
+def test_codes_that_say_nothing_lie_nowhere():
+    """A collapsed posterior: all codes are one."""
+    apart = codes.separation(np.zeros((20, 2)), np.arange(20) % 10)
+    assert (apart.radius == 0).all()

@@ -116,8 +116,8 @@ def test_an_epoch_visits_each_image_once_in_a_fresh_order(n, batch, monkeypatch)
 
     monkeypatch.setattr(engine, "train_step", spy)
     state, train = init(CONFIG, 0), TrainConfig(batch)
-    state1, first = engine.train_epoch(CONFIG, train, state, images, HYPERS)
-    state2, second = engine.train_epoch(CONFIG, train, state1, images, HYPERS)
+    state1, first, _ = engine.train_epoch(CONFIG, train, state, images, HYPERS)
+    state2, second, _ = engine.train_epoch(CONFIG, train, state1, images, HYPERS)
     steps = n // batch
     assert int(state1.step) == steps
     assert int(state2.step) == 2 * steps
@@ -155,7 +155,7 @@ def test_training_lowers_the_loss(small):
     state, train = init(CONFIG, 0), TrainConfig(10)
     history = []
     for _ in range(15):
-        state, losses = train_epoch(CONFIG, train, state, jnp.asarray(small.train_images), HYPERS)
+        state, losses, _ = train_epoch(CONFIG, train, state, jnp.asarray(small.train_images), HYPERS)
         history.append(float(losses.loss))
     assert history[-1] < 0.35 * history[0]
 

@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from experiments.evaluate import main
+from experiments.sweep import main as sweep
 from jaxvae.records import METRICS, from_json
-from tests.commands import QUICK, ROOT, command, run
+from tests.commands import QUICK, ROOT, command
 
 MODULE = "experiments.evaluate"
 
@@ -22,8 +23,9 @@ def runs(finished, tmp_path_factory):
     return [shutil.copytree(finished[0] / name, folder / name) for name in ("linear-2", "linear-3")]
 
 
-def evaluate(arguments, cache):
-    return run(arguments, cache, MODULE)
+@pytest.fixture
+def evaluate(give):
+    return lambda arguments: give(main, arguments)
 
 
 def test_help_explains_every_metric_in_a_line_and_needs_no_jax():
@@ -36,10 +38,10 @@ def test_help_explains_every_metric_in_a_line_and_needs_no_jax():
     assert "examples:" in done.stdout
 
 
-def test_two_runs_give_one_table_and_a_file_each(runs, cache, tmp_path):
+def test_two_runs_give_one_table_and_a_file_each(runs, evaluate, tmp_path):
     table = tmp_path / "table.json"
     chosen = ["--samples", 1, 10, "--ais", 2, "--ais-steps", 3, "--ais-chains", 2, "--table", table]
-    code, printed, err = evaluate([*runs, *chosen], cache)
+    code, printed, err = evaluate([*runs, *chosen])
     assert code == 0, err
     assert "20 test images of digits, grey pixels" in printed
     header = next(line for line in printed.splitlines() if line.rstrip(" ┃").endswith(" unit"))
@@ -59,7 +61,7 @@ def test_two_runs_give_one_table_and_a_file_each(runs, cache, tmp_path):
     assert json.loads(table.read_text())["evaluations"] == contents
     (tmp_path / "moved").mkdir()
     moved = [shutil.copytree(folder, tmp_path / "moved" / folder.name) for folder in runs]
-    code, again, err = evaluate([*moved, "--read"], cache)
+    code, again, err = evaluate([*moved, "--read"])
     assert code == 0, err
     body = [line for line in printed.splitlines() if line.startswith("│")]
     assert len(body) > 20
@@ -67,17 +69,17 @@ def test_two_runs_give_one_table_and_a_file_each(runs, cache, tmp_path):
     assert "importance sampling, K = 10  20/20" in printed  # progress
 
 
-def test_evaluated_again_it_is_the_same(finished, cache, tmp_path):
+def test_evaluated_again_it_is_the_same(finished, evaluate, tmp_path):
     run_folder = shutil.copytree(finished[0] / "linear-2", tmp_path / "linear-2")
     told = []
     for _ in range(2):
-        code, printed, err = evaluate([run_folder, "--samples", 5, "--no-codes", "--quiet"], cache)
+        code, printed, err = evaluate([run_folder, "--samples", 5, "--no-codes", "--quiet"])
         assert code == 0, err
         assert "importance sampling" not in printed
         told.append(json.loads((run_folder / "evaluation.json").read_text())["records"])
     assert told[0] == told[1]
     assert not (run_folder / "evaluation.before-1.json").exists()
-    code, printed, err = evaluate([run_folder, "--samples", "--no-codes", "--quiet"], cache)  # by another plan
+    code, printed, err = evaluate([run_folder, "--samples", "--no-codes", "--quiet"])  # by another plan
     assert code == 0, err
     assert json.loads((run_folder / "evaluation.before-1.json").read_text())["records"] == told[0]
 
@@ -87,38 +89,36 @@ def test_evaluated_again_it_is_the_same(finished, cache, tmp_path):
     [
         (["nowhere"], "nowhere is no run"),
         (["{run}/checkpoints/3", "--read"], "evaluation.json is not there"),
-        (["{run}", "--seed", "4294967296"], "seed must be below"),
+        (["{run}", "--seed", "4294967296"], "seed must be a whole number of at least 0 and below 4294967296"),
         (["nowhere", "--read"], "nowhere/evaluation.json is not there; evaluate the run without --read"),
-        (["{run}", "--samples", "0"], "samples must be at least 1 and below 2^31, not 0"),
+        (["{run}", "--samples", "0"], "samples must be a whole number of at least 1 and below 2147483648, not 0"),
         (["{run}", "--split", "all"], "split must be train or test"),
-        (["{run}", "--images", "0"], "images must be at least 1"),
-        (["{run}", "--ais", "-1"], "ais images must be at least 0"),
+        (["{run}", "--images", "0"], "images must be a whole number of at least 1"),
+        (["{run}", "--ais", "-1"], "ais images must be a whole number of at least 0"),
         (["{run}", "--table", "/nowhere/table.json"], "/nowhere is no folder"),
     ],
 )
-def test_bad_input_is_one_clear_line_and_exit_2(arguments, says, runs, monkeypatch, capsys):
-    for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
-        monkeypatch.setenv(name, "0")  # the command would leave them set
-    assert main([argument.format(run=runs[0]) for argument in arguments]) == 2
-    err = capsys.readouterr().err
+def test_bad_input_is_one_clear_line_and_exit_2(arguments, says, runs, evaluate):
+    code, _, err = evaluate([argument.format(run=runs[0]) for argument in arguments])
+    assert code == 2
     assert says in err
     assert len(err.strip().splitlines()) == 1
 
 
-def test_runs_that_saw_different_pixels_are_not_put_into_one_table(runs, cache, tmp_path):
+def test_runs_that_saw_different_pixels_are_not_put_into_one_table(runs, evaluate, give, tmp_path):
     out = tmp_path / "binary"
     grid = ["--architectures", "linear", "--latent-dims", 2, "--binarize", "dynamic", "--out", out, "--quiet"]
-    code, _, err = run([*QUICK[:-1], 1, *grid], cache)
+    code, _, err = give(sweep, [*QUICK[:-1], 1, *grid, "--workers", 1])
     assert code == 0, err
     config = json.loads((out / "linear-2" / "config.json").read_text())
     assert config["config"]["train"]["binarize"] == "dynamic"
-    code, printed, err = evaluate([runs[1], out / "linear-2", "--samples", 1], cache)
+    code, printed, err = evaluate([runs[1], out / "linear-2", "--samples", 1])
     assert code == 2
     assert "linear-3 (binarize none" in err
     assert "linear-2 (binarize dynamic" in err
     assert "cannot be compared" in err
     assert not (out / "linear-2" / "evaluation.json").exists()  # said before anything is computed
-    code, printed, err = evaluate([out / "linear-2", "--samples", 1, "--no-codes"], cache)
+    code, printed, err = evaluate([out / "linear-2", "--samples", 1, "--no-codes"])
     assert code == 0, err
     assert "binarised pixels (binarize dynamic)" in " ".join(printed.split())  # a title wraps
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from jaxvae import data, engine, results
-from jaxvae.checkpoint import Run
 from jaxvae.config import Hypers, InputError, ModelConfig, RunConfig, TrainConfig
 from jaxvae.evaluation import Evaluation, Plan, data_of, digits, reader
 from jaxvae.sweep import sweep
+from jaxvae.trained import Run
 
 CONFIG = RunConfig(ModelConfig("linear", 4, hidden=(32,)), TrainConfig(20), epochs=40)
 PLAN = Plan(samples=(1, 20), repeats=3, ais_images=3, ais_steps=5, ais_chains=3)
@@ -163,11 +163,11 @@ def test_other_data_than_the_runs_are_refused(run, small):
 @pytest.mark.parametrize(
     ("plan", "says"),
     [
-        (Plan(samples=(0,)), "samples must be at least 1 and below"),
-        (Plan(images=0), "images must be at least 1"),
-        (Plan(repeats=0), "repeats must be at least 1"),
+        (Plan(samples=(0,)), "samples must be a whole number of at least 1 and below"),
+        (Plan(images=0), "images must be a whole number of at least 1"),
+        (Plan(repeats=0), "repeats must be a whole number of at least 1"),
         (Plan(split="validation"), "split must be train or test"),
-        (Plan(ais_images=1, ais_steps=0), "ais steps must be at least 1"),
+        (Plan(ais_images=1, ais_steps=0), "ais steps must be a whole number of at least 1"),
     ],
 )
 def test_impossible_plans_are_refused(plan, says):

@@ -8,8 +8,8 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from jaxvae import explorer, model
-from jaxvae.checkpoint import Run
 from jaxvae.config import ModelConfig, RunConfig
+from jaxvae.trained import Run
 
 
 def run_of(config, scale=1.0):

@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from jaxvae import machine
+from jaxvae import interrupts, machine
 from jaxvae.config import InputError
 
 
@@ -36,7 +36,7 @@ def test_an_interrupt_waits_for_what_must_not_be_left_half_done():
     done = []
 
     def save():
-        with machine.interrupts_deferred():
+        with interrupts.deferred():
             os.kill(os.getpid(), signal.SIGINT)
             done.append("all of it")
 

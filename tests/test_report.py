@@ -218,7 +218,7 @@ def test_numbers_are_written_for_readers():
     [
         ("sweep.json", None, "holds no finished sweep"),
         ("sweep.json", "{", "sweep.json is damaged"),
-        ("sweep.json", '{"runs": []}', "damaged table"),
+        ("sweep.json", '{"runs": []}', "sweep.json is damaged"),
         ("metrics.csv", None, "metrics.csv is missing"),
         ("metrics.csv", "run,epoch\nlinear-2,1\n", "metrics.csv is damaged"),
         ("claims.json", "[", "damaged table"),
@@ -241,7 +241,7 @@ def test_the_command_says_in_one_line_what_is_no_sweep(tmp_path, capsys):
     for folder, says in (
         (tmp_path / "nowhere", "is no folder"),
         (tmp_path.parent, "holds no finished sweep"),
-        (tmp_path, "damaged table"),
+        (tmp_path, "sweep.json is damaged"),
     ):
         assert main([str(folder)]) == 2
         err = capsys.readouterr().err

@@ -1,15 +1,19 @@
 """Tables and figures from histories with known numbers."""
 
 import csv
+import dataclasses
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxvae import figures, plotting, results
+from jaxvae.checkpoint import Divergence
 from jaxvae.claims import check
 from jaxvae.config import ModelConfig, RunConfig
+from jaxvae.trained import Run
 from tests.test_claims import finals
 
 
@@ -20,8 +24,13 @@ def history(epochs, level):
     return [{"epoch": e, "train": x if e else None, "test": x, "seconds": 1.0} for e, x in enumerate(losses)]
 
 
+def trained(seed, diverged=None):
+    config = RunConfig(ModelConfig("conv", 2), seed=seed)
+    return Run(Path(config.name), config, {}, {}, history(3, 100.0), np.zeros(0), diverged)
+
+
 def test_metrics_csv_has_a_row_for_every_run_epoch_and_split():
-    runs = [(RunConfig(ModelConfig("conv", 2), seed=s), history(3, 100.0)) for s in (0, 4)]
+    runs = [trained(seed) for seed in (0, 4)]
     rows = list(csv.DictReader(io.StringIO(results.metrics_csv(runs))))
     assert len(rows) == 2 * (4 + 3)  # test from epoch 0, train from epoch 1
     assert {row["run"] for row in rows} == {"conv-2", "conv-2-seed4"}
@@ -32,10 +41,29 @@ def test_metrics_csv_has_a_row_for_every_run_epoch_and_split():
 
 
 def test_claims_json_keeps_statement_numbers_and_verdict(small):
-    content = json.loads(results.claims_json(check(finals()), small))
+    content = json.loads(results.claims_json(check(finals()), small, []))
     assert content["fingerprint"] == small.fingerprint
     assert [claim["number"] for claim in content["claims"]] == [1, 2, 3, 4, 5, 6, 7]
     assert content["claims"][3]["measured"] == {"linear": 404_244, "conv": 228_677}
+
+
+def test_sweep_json_follows_its_runs_and_keeps_when_they_were_trained(tmp_path):
+    """Also after a kill between training on and writing it."""
+
+    def told(runs, seconds):
+        results.write_sweep(
+            tmp_path, runs, {}, {"runs": [run.config.to_json() for run in runs], "wall_seconds": seconds}
+        )
+        return json.loads((tmp_path / results.SWEEP).read_text())
+
+    run = trained(0)
+    run = dataclasses.replace(run, metrics=run.metrics[:3])
+    assert told([run], 5.0)["results"][0]["epochs"] == 2
+    assert told([run], 9.0)["wall_seconds"] == 5.0
+    assert told([trained(0)], 9.0)["results"][0]["epochs"] == 3
+    assert told([trained(0, Divergence(4, 9))], 11.0)["results"][0]["diverged"] == {"epoch": 4, "step": 9}
+    longer = dataclasses.replace(trained(0), config=dataclasses.replace(run.config, epochs=99))
+    assert told([longer], 13.0)["wall_seconds"] == 13.0
 
 
 def test_captions_name_the_data_beta_and_the_seeds_behind_a_mean(small):

@@ -1,3 +1,6 @@
+import os
+import signal
+
 import jax
 import jax.monitoring
 import numpy as np
@@ -123,3 +126,20 @@ def test_a_finished_run_is_returned_as_it_is(small):
 def test_impossible_sweeps_are_refused(runs, strategy, says, small):
     with pytest.raises(ConfigError, match=says):
         sweep(runs, small, strategy=strategy)
+
+
+def test_a_signal_to_stop_is_heard_when_all_epochs_that_ended_together_are_reported(small):
+    """Else one run of a vmapped group would be saved and the other not."""
+    before, seen = signal.signal(signal.SIGINT, signal.default_int_handler), []
+
+    def stopping(report):
+        seen.append((report.run.model.latent_dim, report.epoch))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    runs = [RunConfig(ModelConfig("linear", d), TrainConfig(10), epochs=2) for d in (2, 3)]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sweep(runs, small, strategy="vmap", devices=jax.local_devices()[:1], on_epoch=stopping)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [(2, 0), (3, 0)]

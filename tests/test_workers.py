@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 
+from jaxvae import programs, workers
 from jaxvae import sweep as sweep_module
-from jaxvae import workers
 from jaxvae.config import ConfigError, ModelConfig, RunConfig, TrainConfig
+from jaxvae.groups import grouped
 from jaxvae.machine import WorkerError
 from jaxvae.sweep import automatic_workers, sweep
 from jaxvae.workers import DeviceWorker, ProcessWorker, Work
@@ -88,9 +89,9 @@ def on_first_device(small):
 def test_an_epoch_is_one_program_without_a_transfer_that_takes_over_the_states_memory(small):
     worker, run = on_first_device(small), config()
     model, state, hypers = worker._on_device(Work((run,), (), 1, False))
-    program = worker._program(model, Work((run,), (), 1, False), state, hypers)
+    program = programs.train_epoch(model, run.train, False, 1, len(small.train_images), worker.device)
     with jax.transfer_guard("disallow_explicit"):
-        state, _ = program(state, worker._train_images, hypers)
+        state, *_ = program(state, worker._train_images, hypers)
         with pytest.raises(Exception, match=r"[Dd]isallowed"):
             jax.device_put(np.ones(3))
     bytes_of_state = sum(leaf.nbytes for leaf in jax.tree.leaves((state.params, state.opt_state)))
@@ -100,10 +101,9 @@ def test_an_epoch_is_one_program_without_a_transfer_that_takes_over_the_states_m
 def test_a_group_too_large_for_the_memory_is_trained_in_parts(small, monkeypatch):
     one = jax.local_devices()[:1]
     whole = sweep(RUNS, small, strategy="vmap", devices=one)
-    worker = on_first_device(small)
-    work = Work(tuple(RUNS), (), 0, True)
-    model, state, hypers = worker._on_device(work)
-    needed = workers._bytes_needed(worker._program(model, work, state, hypers))
+    largest = max((run.model for run in RUNS), key=lambda model: model.latent_dim)
+    program = programs.train_epoch(largest, RUNS[0].train, True, len(RUNS), len(small.train_images), *one)
+    needed = programs.bytes_needed(program)
     sizes = []
     begin = DeviceWorker.begin
     monkeypatch.setattr(workers, "_free_memory", lambda device: int(0.6 * needed))
@@ -123,7 +123,7 @@ def test_a_group_too_large_for_the_memory_is_trained_in_parts(small, monkeypatch
 
 def test_vmapped_runs_are_dealt_over_all_devices():
     runs = [config(architecture, d) for architecture in ("linear", "conv") for d in (2, 3, 5)]
-    groups = sweep_module._grouped(runs, {}, True, 2, 60)
+    groups = grouped(runs, {}, {}, True, 2, {}, ())
     assert sorted(len(group.runs) for group in groups) == [1, 1, 2, 2]
     assert {run for group in groups for run in group.runs} == set(runs)
 
@@ -190,9 +190,8 @@ def test_places_end_together(places, costs, monkeypatch, small):
             return [workers.Epoch(run, self.work.epoch, None, trained, None, None, self.seconds)]
 
     monkeypatch.setattr(sweep_module, "_first_ready", lambda running: min(running, key=lambda place: place.end))
-    sweep_module._train(
-        sweep_module._grouped(runs, {}, False, 1, 60), [Played() for _ in range(places)], lambda e: None
-    )
+    groups = grouped(runs, {}, {}, False, 1, {}, ())
+    sweep_module._train(groups, [Played() for _ in range(places)], lambda e: None)
     total = sum(15 * costs[run.model.architecture] for run in runs)
     assert clock[0] <= max(total / places, 15 * costs["conv"]) + 2 * costs["conv"]
 

@@ -1,8 +1,8 @@
 import pytest
 
-from jaxvae import checkpoint, study
+from jaxvae import checkpoint, resume
 from jaxvae.config import ModelConfig, RunConfig
-from jaxvae.study import settle_precision
+from jaxvae.resume import settle_precision
 
 RUNS = [RunConfig(ModelConfig(a, d)) for a in ("linear", "conv") for d in (2, 3)]
 
@@ -13,7 +13,7 @@ def precisions(runs):
 
 @pytest.fixture
 def bfloat16_for_conv(monkeypatch):
-    monkeypatch.setattr(study, "automatic", lambda architecture: "bfloat16" if architecture == "conv" else "float32")
+    monkeypatch.setattr(resume, "automatic", lambda architecture: "bfloat16" if architecture == "conv" else "float32")
 
 
 def begin(folder, run):

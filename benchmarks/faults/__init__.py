@@ -1,0 +1,1 @@
+"""Injected faults: what is broken on purpose, and how much of it is survived."""

@@ -1,0 +1,19 @@
+"""What the tests of faults share."""
+
+import tempfile
+from pathlib import Path
+
+import jaxtyping
+import pytest
+from hypothesis import configuration
+
+# what it keeps of Unicode and of the code's constants, from when tests are collected, is no part of the working folder
+configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "jaxvae-hypothesis")
+
+
+@pytest.fixture
+def as_users_have_it():
+    """Without the checks of annotations that tests have, which would refuse some values first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,0 +1,331 @@
+"""Parsers under arbitrary input: what was written is read again, anything else is refused as bad input or is equal."""
+
+import contextlib
+import copy
+import gzip
+import json
+import struct
+import tracemalloc
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from jaxvae import checkpoint, columns, manifest, records, results
+from jaxvae.config import (
+    ACTIVATIONS,
+    BINARIZATIONS,
+    PRECISIONS,
+    SCHEDULES,
+    ConfigError,
+    InputError,
+    ModelConfig,
+    RunConfig,
+)
+from jaxvae.data import DataError
+from jaxvae.manifest import CheckpointError
+from jaxvae.published import LARGEST, read_idx
+
+pytestmark = pytest.mark.usefixtures("as_users_have_it")
+fuzz = settings(
+    max_examples=100, deadline=None, derandomize=True, database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+
+# deep trees of everything that JSON holds, and what Python's reader takes beyond that
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+    | st.sampled_from([10**400, 2**63, -1, "../../x", "a\0b", "<script>"])
+)  # fmt: skip
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+RATES = st.floats(0, 1e30)
+
+
+@st.composite
+def configs(draw):
+    """The JSON of a possible configuration, with all its fields."""
+    conv, elbo = draw(st.booleans()), draw(st.booleans())
+    widths = [256] if conv else draw(st.lists(st.integers(1, 1000), min_size=1, max_size=3))
+    return {
+        "model": {
+            "architecture": "conv" if conv else "linear", "latent_dim": draw(st.integers(1, 1000)),
+            "precision": draw(st.sampled_from(PRECISIONS)), "hidden": widths,
+            "activation": "relu" if conv else draw(st.sampled_from(ACTIVATIONS)),
+        },
+        "train": {
+            "batch_size": draw(st.integers(1, 1000)), "objective": "elbo" if elbo else "iwae-dreg",
+            "importance_samples": 1 if elbo else draw(st.integers(1, 50)),
+            "binarize": draw(st.sampled_from(BINARIZATIONS)), "adam_b1": draw(st.floats(0, 0.99)),
+            "adam_epsilon": draw(RATES), "adam_second_moment": draw(RATES), "output_bias": "zero",
+        },
+        "epochs": draw(st.integers(0, 10**6)), "learning_rate": draw(RATES), "beta": draw(RATES) if elbo else 1.0,
+        "seed": draw(st.integers(0, 2**32 - 1)), "schedule": draw(st.sampled_from(SCHEDULES)),
+    }  # fmt: skip
+
+
+CONFIG = RunConfig(ModelConfig("linear", 2, hidden=(2,)))
+
+
+def places(content):
+    """Where the values of nested JSON are, each as a path of keys."""
+    inner = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    return [(), *((key, *rest) for key, value in inner for rest in places(value))]
+
+
+@st.composite
+def altered(draw, content):
+    """The content with a value put in the place of another, or removed."""
+    content = copy.deepcopy(content)
+    *way, last = draw(st.sampled_from(places(content)[1:]))
+    inner = content
+    for key in way:
+        inner = inner[key]
+    if draw(st.booleans()):
+        inner[last] = draw(JSON)
+    else:
+        del inner[last]
+    return content
+
+
+@st.composite
+def mutated(draw, content: bytes):
+    """The bytes with a few replaced, removed or put in between."""
+    for _ in range(draw(st.integers(1, 3))):
+        at, length = draw(st.integers(0, len(content))), draw(st.integers(0, 4))
+        content = content[:at] + draw(st.binary(max_size=4)) + content[at + length :]
+    return content
+
+
+def refused(kind, call, *arguments):
+    """What the call returns, or None if it refuses its arguments in one line."""
+    try:
+        return call(*arguments)
+    except kind as error:
+        lines = str(error)
+    assert lines.isprintable()
+    return None
+
+
+# ── IDX ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ARRAYS = st.integers(1, 3).flatmap(
+    lambda rank: arrays.arrays(np.uint8, arrays.array_shapes(min_dims=rank, max_dims=rank, min_side=0, max_side=5))
+)
+
+
+def idx(array: np.ndarray) -> bytes:
+    return bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+@fuzz
+@given(ARRAYS)
+def test_an_array_is_read_as_it_was_written(tmp_path, array):
+    (tmp_path / "a.gz").write_bytes(gzip.compress(idx(array)))
+    np.testing.assert_array_equal(read_idx(tmp_path / "a.gz", array.ndim), array)
+
+
+@fuzz
+@given(st.binary(max_size=40), st.integers(1, 3), st.sampled_from([bytes, gzip.compress]))
+def test_arbitrary_bytes_are_an_array_or_refused(tmp_path, content, rank, pack):
+    (tmp_path / "a.gz").write_bytes(pack(content))
+    found = refused(DataError, read_idx, tmp_path / "a.gz", rank)
+    assert found is None or idx(found) == content
+
+
+@fuzz
+@given(st.data(), ARRAYS)
+def test_a_mutated_file_is_the_array_it_says_or_refused(tmp_path, data, array):
+    """The gzip checksum finds all but changes to the parts of its header that say nothing of the content."""
+    (tmp_path / "a.gz").write_bytes(data.draw(mutated(gzip.compress(idx(array)))))
+    found = refused(DataError, read_idx, tmp_path / "a.gz", array.ndim)
+    assert found is None or np.array_equal(found, array)
+
+
+@fuzz
+@given(st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 500), min_size=3, max_size=3))
+def test_a_header_takes_no_more_memory_than_it_may_claim(tmp_path, shape):
+    (tmp_path / "a.gz").write_bytes(gzip.compress(bytes((0, 0, 8, 3)) + struct.pack(">3I", *shape) + bytes(1000)))
+    tracemalloc.start()
+    found = refused(DataError, read_idx, tmp_path / "a.gz", 3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found is None or found.size == 1000
+    assert peak < LARGEST + 2**20
+
+
+# ── configurations ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@fuzz
+@given(configs())
+def test_a_configuration_is_written_as_it_was_read(content):
+    assert json.loads(json.dumps(RunConfig.from_json(content).to_json())) == content
+
+
+@fuzz
+@given(configs().flatmap(altered))
+def test_a_configuration_with_any_other_value_is_one_or_refused(content):
+    found = refused(ConfigError, RunConfig.from_json, content)
+    assert found is None or RunConfig.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+@fuzz
+@given(JSON | st.dictionaries(st.sampled_from([field.name for field in fields(RunConfig)]), JSON))
+def test_arbitrary_json_is_a_configuration_or_refused(content):
+    found = refused(ConfigError, RunConfig.from_json, content)
+    assert found is None or isinstance(found, RunConfig)
+
+
+@fuzz
+@given(JSON.filter(lambda value: not isinstance(value, dict)) | st.dictionaries(st.text(max_size=4), JSON, max_size=3))
+def test_a_seal_is_opened_to_what_was_sealed(value):
+    content = {"a": 1, "content": value}
+    text = manifest.seal(content)
+    assert manifest._text(manifest.unseal(text)) == manifest._text(content)
+
+
+SEALED = manifest.seal({"format": 2, "config": CONFIG.to_json(), "dataset": {"name": "blobs", "fingerprint": "f" * 64}})
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_anywhere_breaks_the_seal(bit, tmp_path):
+    (tmp_path / "config.json").write_text(SEALED)
+    assert checkpoint.read_config(tmp_path)[0] == CONFIG
+    for at in range(len(SEALED)):
+        content = bytearray(SEALED.encode())
+        content[at] ^= 1 << bit
+        (tmp_path / "config.json").write_bytes(content)
+        with pytest.raises(CheckpointError):
+            checkpoint.read_config(tmp_path)
+
+
+@fuzz
+@given(st.data(), st.integers(0, len(SEALED) - 1), st.integers(0, 255))
+def test_another_byte_anywhere_breaks_the_seal(tmp_path, data, at, byte):
+    content = bytearray(SEALED.encode())
+    content[at] = byte
+    (tmp_path / "config.json").write_bytes(content)
+    found = refused(CheckpointError, checkpoint.read_config, tmp_path)
+    assert (found is not None) == (content == SEALED.encode())
+
+
+@fuzz
+@given(st.data())
+def test_a_sealed_configuration_of_any_content_is_one_or_refused(tmp_path, data):
+    content = json.loads(SEALED)
+    del content["sha256"]
+    (tmp_path / "config.json").write_text(manifest.seal(data.draw(altered(content))))
+    found = refused(CheckpointError, checkpoint.read_config, tmp_path)
+    assert found is None or isinstance(found[0], RunConfig)
+
+
+# ── a folder's manifest ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "weights").write_bytes(bytes(100))
+    (tmp_path / "history.json").write_text("[]")
+    manifest.write_manifest(tmp_path)
+    return tmp_path, (tmp_path / manifest.MANIFEST).read_bytes()
+
+
+@fuzz
+@given(st.data())
+def test_a_mutated_manifest_is_refused_unless_it_is_the_same(folder, data):
+    folder, sound = folder
+    content = data.draw(mutated(sound))
+    (folder / manifest.MANIFEST).write_bytes(content)
+    verified = refused(InputError, lambda: manifest.verify(folder, ["history.json"]) or "sound")
+    assert bool(verified) == (content == sound)
+
+
+@fuzz
+@given(st.data())
+def test_a_manifest_that_lists_anything_else_is_refused(folder, data):
+    folder, sound = folder
+    listed = manifest.unseal(sound.decode())
+    content = data.draw(altered(listed))
+    (folder / manifest.MANIFEST).write_text(manifest.seal(content))
+    with contextlib.suppress(InputError):
+        manifest.verify(folder, ["history.json"])
+        assert content["files"] == listed["files"]
+
+
+# ── tables ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CSV = """\
+run,architecture,latent_dim,seed,epoch,split,reconstruction,kl,loss
+linear-2,linear,2,0,0,test,540.1,0.1,540.2
+linear-2,linear,2,0,1,train,200.5,3.0,203.5
+linear-2,linear,2,0,1,test,190.5,3.5,194.0
+linear-2,linear,2,0,2,diverged at step 7,nan,nan,nan
+"""
+
+
+def test_the_table_of_losses_is_sound(tmp_path):
+    (tmp_path / "metrics.csv").write_text(CSV)
+    history = results.read_metrics(tmp_path)["linear-2"]
+    assert [entry["epoch"] for entry in history] == [0, 1]
+    assert history[1]["train"] == {"reconstruction": 200.5, "kl": 3.0, "loss": 203.5}
+
+
+@fuzz
+@given(mutated(CSV.encode()) | st.text().map(lambda text: text.encode("utf-8", "replace")))
+def test_a_mutated_table_of_losses_is_a_table_or_refused(tmp_path, content):
+    (tmp_path / "metrics.csv").write_bytes(content)
+    for history in (refused(CheckpointError, results.read_metrics, tmp_path) or {}).values():
+        assert [entry["epoch"] for entry in history] == [*range(len(history))]
+        assert all(entry.keys() == {"epoch", "train", "test"} for entry in history)
+
+
+SWEEP = {"runs": [CONFIG.to_json()], "dataset": {"name": "blobs", "fingerprint": "f" * 64}, "results": []}
+
+
+@fuzz
+@given(altered(json.loads(json.dumps(SWEEP))).map(lambda content: json.dumps(content).encode()) | st.binary())
+def test_any_other_table_of_a_sweep_is_one_or_refused(tmp_path, content):
+    (tmp_path / results.SWEEP).write_bytes(content)
+    found = refused(CheckpointError, results.read_sweep, tmp_path)
+    assert found is None or all(isinstance(run, RunConfig) for run in found[0])
+
+
+RECORD = records.Record(
+    "L_K", -98.7, 0.3, None, "nats", "importance weighting", 50, "test", 10_000, "none", "mnist", "f" * 64, "linear-2"
+)
+EVALUATION = json.loads(
+    json.dumps({"config": CONFIG.to_json(), "epoch": CONFIG.epochs, "records": [RECORD._asdict()]})
+)  # tuples as lists
+
+
+@fuzz
+@given(altered(RECORD._asdict()) | JSON)
+def test_any_other_record_can_be_shown_or_is_refused(content):
+    found = refused(InputError, records.from_json, content)
+    if found is not None:
+        assert records.from_json(json.loads(json.dumps(found._asdict()))).label == found.label
+        assert records.table([found]).row_count == 1
+
+
+@fuzz
+@given(altered(EVALUATION) | st.builds(lambda told: {"evaluations": told}, st.lists(altered(EVALUATION)) | JSON) | JSON)
+def test_any_other_evaluation_makes_columns_or_is_refused(tmp_path, content):
+    (tmp_path / CONFIG.name).mkdir(exist_ok=True)
+    (tmp_path / CONFIG.name / "evaluation.json").write_text(json.dumps(content))
+    found = refused(CheckpointError, columns.evaluated, tmp_path, [CONFIG], RECORD.fingerprint)
+    if found is not None:
+        assert found.keys() == {CONFIG.name}
+        columns._evaluations(found)
+
+
+def test_a_sound_evaluation_is_found(tmp_path):
+    (tmp_path / "evaluation.json").write_text(json.dumps(EVALUATION))
+    assert columns.evaluated(tmp_path, [CONFIG], RECORD.fingerprint) == {CONFIG.name: [RECORD]}
