@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from jaxvae import interrupts
-from jaxvae.config import InputError, printable
+from jaxvae.config import InputError, printable, reason
 from jaxvae.machine import FaultError, own_cache_dir
 
 
@@ -61,8 +61,7 @@ def _told(error: Exception, again: str) -> tuple[str, int]:
         return f"{error.filename or 'the system'}: {error.strerror or error}", 2
     if isinstance(error, MemoryError):
         return "there is not enough memory", 1
-    what = f"{type(error).__name__}: {error}".splitlines()[0]
-    return f"a mistake of this program, not of yours ({what}); --debug shows where", 1
+    return f"a mistake of this program, not of yours ({reason(error)}); --debug shows where", 1
 
 
 def leave(code: int) -> NoReturn:

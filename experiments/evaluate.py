@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.command import Parser, add_debug, guarded, leave, start_jax
-from jaxvae.config import InputError
+from jaxvae.config import InputError, reason
 from jaxvae.machine import as_path, cores
 from jaxvae.records import METRICS
 
@@ -129,7 +129,7 @@ def _read(folders: list[Path]) -> list[dict[str, Any]]:
         except FileNotFoundError:
             raise InputError(f"{path} is not there; evaluate the run without --read") from None
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-            what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            what = str(error) if isinstance(error, InputError) else reason(error)
             raise InputError(f"{path} cannot be used ({what}); evaluate the run again") from None
     return contents
 

@@ -29,7 +29,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxvae import engine, manifest
-from jaxvae.config import InputError, RunConfig, differences, is_whole, shown
+from jaxvae.config import InputError, RunConfig, differences, is_whole, reason, shown
 from jaxvae.machine import StorageError
 from jaxvae.manifest import CheckpointError
 from jaxvae.objectives import Losses
@@ -197,15 +197,11 @@ def read_config(folder: Path) -> tuple[RunConfig, dict[str, Any]]:
     except InputError as error:
         raise CheckpointError(str(error) if isinstance(error, CheckpointError) else f"{path}: {error}") from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged ({_said(error)}); train the run again") from None
+        raise CheckpointError(f"{path} is damaged ({reason(error)}); delete {folder} to train the run again") from None
 
 
 def _unknown(path: Path, found: Any) -> str:
     return f"{path} has format {shown(found)}; this version of jaxvae reads 1 to {FORMAT}, a later one may read it"
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def epochs(folder: Path) -> list[int]:
@@ -243,7 +239,7 @@ def read(folder: Path, epoch: int) -> Progress:
     except InputError:
         raise
     except Exception as error:  # the checksums are right, so it was written so
-        raise CheckpointError(f"{checkpoint} cannot be read ({_said(error)})") from error
+        raise CheckpointError(f"{checkpoint} cannot be read ({reason(error)})") from error
 
 
 def _check_told(history: Any, diverged: Divergence | None, pictures: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxvae import records
-from jaxvae.config import RunConfig
+from jaxvae.config import RunConfig, reason
 from jaxvae.manifest import CheckpointError
 from jaxvae.records import Record
 
@@ -65,7 +65,7 @@ def _evaluations_in(path: Path) -> list[tuple[RunConfig, int, list[Record]]]:
             for told in contents
         ]
     except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged ({type(error).__name__}: {error}); evaluate the run again") from None
+        raise CheckpointError(f"{path} is damaged ({reason(error)}); evaluate the run again") from None
 
 
 class Column(NamedTuple):

@@ -26,6 +26,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def reason(error: BaseException) -> str:
+    """Kind and first line of an error that somebody else raised."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 class InputError(ValueError):
     """Something given from outside cannot be used; the message is one line that says what, where and what to do."""
 

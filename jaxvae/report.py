@@ -25,7 +25,7 @@ from PIL import Image
 from jaxvae import columns, explorer, figures, manifest, results
 from jaxvae.checkpoint import Divergence
 from jaxvae.columns import number, read_json
-from jaxvae.config import InputError, RunConfig
+from jaxvae.config import InputError, RunConfig, reason
 from jaxvae.data import Dataset
 from jaxvae.manifest import CheckpointError
 from jaxvae.plotting import PARTS
@@ -96,8 +96,9 @@ def page(folder: Path, runs: Sequence[Run], seen: Dataset | None) -> str:
     except InputError:
         raise
     except DAMAGED as error:
-        what = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise CheckpointError(f"{folder} holds a damaged table ({what}); give the sweep's command again") from None
+        raise CheckpointError(
+            f"{folder} holds a damaged table ({reason(error)}); give the sweep's command again"
+        ) from None
 
 
 def _check_epochs(folder: Path, runs: Sequence[Run], sweep: dict[str, Any]) -> None:

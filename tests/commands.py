@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 QUICK = ["--dataset", "digits", "--limit", "120", "--batch-size", "20", "--epochs", "3"]
+LINEAR = ["--architectures", "linear", "--latent-dims", "2", "3", "--workers", "1"]  # with QUICK: what is `finished`
 
 
 def command(arguments, cache, module="experiments.sweep"):

@@ -10,11 +10,11 @@ import shutil
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
 
+from benchmarks.faults.blobs import blobs, small
 from jaxvae.data import FILES, Dataset
-from tests.commands import QUICK, run
+from tests.commands import LINEAR, QUICK, run
 
 # small programs, compiled once and run for a moment; the commands under test compile as a user's do
 jax.config.update("jax_disable_most_optimizations", True)
@@ -38,21 +38,9 @@ def mnist_dir() -> Path:
     return Path(MNIST_DIR).absolute()
 
 
-def blobs(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """n images of one bright blob each, its place given by the label."""
-    rng = np.random.default_rng(seed)
-    labels = np.arange(n, dtype=np.uint8) % 10
-    y, x = np.mgrid[:28, :28]
-    cy, cx = 9 + 10 * (labels // 5) + rng.normal(0, 0.7, n), 4 + 5 * (labels % 5) + rng.normal(0, 0.7, n)
-    image = np.exp(-((y - cy[:, None, None]) ** 2 + (x - cx[:, None, None]) ** 2) / 8)
-    return np.rint(255 * image).astype(np.uint8), labels
-
-
-@pytest.fixture(scope="session")
-def small() -> Dataset:
-    """Enough for shapes and sums: 60 training and 25 test images."""
-    (train, train_labels), (test, test_labels) = blobs(60, 0), blobs(25, 1)
-    return Dataset("blobs", train, train_labels, test, test_labels)
+@pytest.fixture(scope="session", name="small")
+def small_dataset() -> Dataset:
+    return small()
 
 
 def shared(tmp_path_factory) -> Path:
@@ -112,18 +100,7 @@ def finished(cache, tmp_path_factory):
     """A small sweep that nothing disturbed, and what it printed."""
 
     def make(folder):
-        arguments = [
-            *QUICK,
-            "--architectures",
-            "linear",
-            "--latent-dims",
-            2,
-            3,
-            "--workers",
-            1,
-            "--out",
-            folder / "sweep",
-        ]
+        arguments = [*QUICK, *LINEAR, "--out", folder / "sweep"]
         code, printed, err = run(arguments, cache)
         assert code == 0, err
         (folder / "printed.txt").write_text(printed)

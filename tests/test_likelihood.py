@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.special import expit, logsumexp, softmax
 
+from benchmarks.faults.blobs import blobs
 from jaxvae import likelihood, model
 from jaxvae.config import ModelConfig
 from jaxvae.importance import Bounds
-from tests.conftest import blobs
 
 CONFIG = ModelConfig("linear", 2, "bfloat16", hidden=(16,))  # evaluated in float32 all the same
 IMAGES = blobs(13, 3)[0]

@@ -21,11 +21,16 @@ def same_bits(a, b):
 @pytest.mark.parametrize("architecture", ["linear", "conv"])
 def test_a_vmapped_lane_is_the_solo_run(architecture, small):
     """Latent sizes and seeds in one padded program against each run by itself."""
+    one = jax.local_devices()[:1]  # on two, each would have a lane
     runs = [config(architecture, 2, epochs=1), config(architecture, 5, epochs=1, seed=3, beta=2.0)]
     reports = {"loop": {}, "vmap": {}}
     states = {
         strategy: sweep(
-            runs, small, strategy=strategy, on_epoch=lambda e, s=strategy: reports[s].update({(e.run.name, e.epoch): e})
+            runs,
+            small,
+            strategy=strategy,
+            devices=one,
+            on_epoch=lambda e, s=strategy: reports[s].update({(e.run.name, e.epoch): e}),
         )
         for strategy in reports
     }

@@ -17,9 +17,7 @@ import pytest
 import jaxvae
 from experiments.sweep import main
 from jaxvae import checkpoint
-from tests.commands import QUICK, ROOT, command, run
-
-LINEAR = ["--architectures", "linear", "--latent-dims", 2, 3, "--workers", 1]  # with QUICK: what is `finished`
+from tests.commands import LINEAR, QUICK, ROOT, command, run
 
 
 @pytest.fixture
@@ -185,20 +183,7 @@ def test_a_killed_worker_ends_the_sweep_with_one_line_and_a_killed_sweep_its_wor
 
 def test_another_configuration_is_refused_unless_fresh_and_nothing_is_lost(finished, refused, give):
     out, _ = finished
-    base = [
-        "--dataset",
-        "digits",
-        "--limit",
-        "120",
-        "--architectures",
-        "linear",
-        "--latent-dims",
-        2,
-        "--workers",
-        1,
-        "--out",
-        out,
-    ]
+    base = [*QUICK[:4], "--architectures", "linear", "--latent-dims", 2, "--workers", 1, "--out", out]
     before = (out / "metrics.csv").read_bytes()
     for change, says in (
         (["--batch-size", 30, "--epochs", 3], "batch_size 20 there, 30 now"),
@@ -260,20 +245,7 @@ def test_a_clones_results_may_come_again_in_another_precision_but_not_from_other
 ):
     out = shutil.copytree(finished[0], tmp_path / "clone", ignore=shutil.ignore_patterns("linear-*"))
     before = (out / "metrics.csv").read_bytes()
-    arguments = [
-        *QUICK,
-        "--architectures",
-        "linear",
-        "--latent-dims",
-        2,
-        3,
-        "--workers",
-        1,
-        "--out",
-        out,
-        "--precision",
-        "bfloat16",
-    ]
+    arguments = [*QUICK, *LINEAR, "--out", out, "--precision", "bfloat16"]
     err = refused([*arguments, "--limit", 180])
     assert "holds results that this sweep lacks or would change (linear-2, linear-3)" in err
     assert (out / "metrics.csv").read_bytes() == before

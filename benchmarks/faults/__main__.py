@@ -1,6 +1,6 @@
 """Faults on purpose, and what came of them: kills, damaged files, bad input, a long life.
 
-    python -m benchmarks.faults                  everything; seven to twelve minutes on two cores
+    python -m benchmarks.faults                  everything; seven minutes on two cores
     python -m benchmarks.faults --quick          a few of each, under a minute
 
 Expect a table in which every fault was survived, found or answered; anything else is told below it, and the exit code

@@ -3,12 +3,21 @@
 import tempfile
 from pathlib import Path
 
+import jax
 import jaxtyping
 import pytest
 from hypothesis import configuration
 
 # what it keeps of Unicode and of the code's constants, from when tests are collected, is no part of the working folder
 configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "jaxvae-hypothesis")
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    """Sweeps compile for one device only, not for each of the two that tests have."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(jax, "local_devices", lambda *_, **__: jax.devices()[:1])
+        yield
 
 
 @pytest.fixture

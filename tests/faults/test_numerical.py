@@ -18,6 +18,8 @@ from jaxvae.data import Dataset
 from jaxvae.study import Study
 from jaxvae.sweep import sweep
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 SMALL = ModelConfig("linear", 2, hidden=(8,))
 TRAIN = TrainConfig(batch_size=20)  # three steps an epoch
 

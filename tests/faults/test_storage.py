@@ -26,6 +26,8 @@ from jaxvae.manifest import CheckpointError
 from jaxvae.study import Study
 from tests.commands import ROOT
 
+pytestmark = pytest.mark.usefixtures("one_device")
+
 RUNS = [RunConfig(ModelConfig("linear", d, hidden=(8,)), TrainConfig(20), epochs=3) for d in (2, 3)]
 
 
@@ -254,7 +256,7 @@ def test_a_lock_is_let_go_whatever_ends_its_block_and_none_is_left_in_a_folder_m
         pytest.raises(LockedError, match=f"process {os.getpid()}"),
         lock.held(tmp_path / "a"),
     ):
-        pass
+        pytest.fail("held twice")
     Study(tmp_path / "a", RUNS[:1], small).train(quiet=True)
     Study(tmp_path / "a", RUNS[:1], small).train(fresh=True, quiet=True)
     assert not list(tmp_path.rglob(lock.NAME))
