@@ -26,8 +26,6 @@ from jaxvae.manifest import CheckpointError
 from jaxvae.study import Study
 from tests.commands import ROOT
 
-pytestmark = pytest.mark.usefixtures("one_device")
-
 RUNS = [RunConfig(ModelConfig("linear", d, hidden=(8,)), TrainConfig(20), epochs=3) for d in (2, 3)]
 
 
