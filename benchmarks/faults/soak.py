@@ -5,11 +5,14 @@ In: a number of runs, a folder to work in. Out: a tally whose entries are the th
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import jax
 import numpy as np
@@ -32,7 +35,7 @@ class Usage(NamedTuple):
     memory: int  # resident bytes
     threads: int
     files: int
-    temporary: int  # entries of the system's temporary folder
+    temporary: int  # entries of its temporary folder
     compiled: int  # programs so far
 
 
@@ -46,22 +49,32 @@ def soaked(runs: int, folder: Path, dataset: Dataset) -> Tally:
 
     jax.monitoring.register_event_duration_secs_listener(count)
     process, usages = psutil.Process(), []
-    for seed in range(runs):
-        _one(seed, folder, dataset)
-        gc.collect()
-        temporary = len(list(Path(tempfile.gettempdir()).iterdir()))
-        usages.append(Usage(process.memory_info().rss, _threads(), process.num_fds(), temporary, len(compiled)))
+    with _temporary_folder(folder / "temporary") as temporary:
+        for seed in range(runs):
+            _one(seed, folder, dataset)
+            gc.collect()
+            left = len(list(temporary.iterdir()))
+            usages.append(Usage(process.memory_info().rss, _threads(), process.num_fds(), left, len(compiled)))
     jax.monitoring.unregister_event_duration_listener(count)
-    warm, last = usages[min(WARM, runs // 2) - 1], usages[-1]
+    settled = min(WARM, runs // 2)
+    warm, last = usages[settled - 1], usages[-1]
     tally = Tally("kinds of leak absent / looked for")
     growth = last.memory / warm.memory - 1
     tally.count(f"memory grew by {growth:.1%}" if growth >= GROWTH else None)
     for name, limit in (("threads", 2), ("files", 0), ("temporary", 0), ("compiled", 0)):
         more = getattr(last, name) - getattr(warm, name)
-        tally.count(f"{more} more {name} after run {runs} than after run {WARM}" if more > limit else None)
+        tally.count(f"{more} more {name} after run {runs} than after run {settled}" if more > limit else None)
     held = f"{last.memory / 1e6:.0f} MB, {last.threads} threads, {last.files} files open"
     tally.remarks = f"{runs} runs: memory {growth:+.1%} to {held}"
     return tally
+
+
+@contextlib.contextmanager
+def _temporary_folder(folder: Path):
+    """One of this process's own, as others come and go in the system's."""
+    folder.mkdir()
+    with mock.patch.dict(os.environ, {"TMPDIR": str(folder)}), mock.patch.object(tempfile, "tempdir", str(folder)):
+        yield folder
 
 
 def _threads() -> int:
