@@ -73,10 +73,11 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def start_jax(cpu_devices: int | None = None) -> None:
+def start_jax(before: Callable[[], None] = lambda: None, *, cpu_devices: int | None = None) -> None:
     """Imports JAX and finds its devices; compiled programs are kept for the next time, small ones too.
 
     Args:
+        before: done when JAX is imported and has not looked for devices yet.
         cpu_devices: how many devices a CPU is made of, where the environment does not say.
 
     Raises:
@@ -89,6 +90,7 @@ def start_jax(cpu_devices: int | None = None) -> None:
 
     import jax
 
+    before()
     try:
         jax.local_devices()
     except (RuntimeError, AssertionError) as error:  # JAX asserts when the one platform asked for is not there

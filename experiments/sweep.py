@@ -9,14 +9,23 @@ every figure and table in results/<dataset>/, with report.html to look at. Stopp
 goes on where it was.
 """
 
+from __future__ import annotations
+
 import argparse
+import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments.command import Parser, add_debug, guarded, leave, start_jax
+from experiments.supervised import supervised
 from jaxvae.config import ARCHITECTURES, PRECISIONS, ConfigError, ModelConfig, RunConfig, TrainConfig, shown
 from jaxvae.machine import as_path
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
 
 EXAMPLES = """\
 examples:
@@ -105,6 +114,25 @@ def parser() -> argparse.ArgumentParser:
         help="what matrix products read, accumulating in float32: float32, bfloat16, or auto: bfloat16 on a CPU "
         "that is enough faster in it, else float32; runs that go on keep theirs (default: auto)",
     )  # fmt: skip
+    machine.add_argument(
+        "--mesh", metavar="M",
+        help="devices that train each architecture's runs as one program: runs=8 shares the runs among eight, "
+        "runs=4,data=2 also the batch of each run among two; auto: all devices along the runs (default: none on CPU, "
+        "auto elsewhere; JAX_NUM_CPU_DEVICES=8 makes eight devices of a CPU)",
+    )  # fmt: skip
+    hosts = parser.add_argument_group(
+        "several hosts: give the same command on each",
+        "The first process writes tables and figures, each its own runs' checkpoints; --out must be a folder that all "
+        "share.\nUnder Slurm, Open MPI and Kubernetes --distributed is enough; docs/scale.md has examples.",
+    )
+    hosts.add_argument("--distributed", action="store_true", help="train together with the other processes")
+    hosts.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0 (default: $JAX_COORDINATOR_ADDRESS)")
+    hosts.add_argument("--processes", type=int, metavar="N", help="how many (default: $JAX_NUM_PROCESSES)")
+    hosts.add_argument("--process", type=int, metavar="I", help="which this is, from 0 (default: $JAX_PROCESS_ID)")
+    hosts.add_argument(
+        "--peer-timeout", type=int, default=300, metavar="S",
+        help="seconds to wait for the others at the start, and for one that has gone silent (default: 300)",
+    )  # fmt: skip
     output = parser.add_argument_group("output")
     output.add_argument(
         "--out",
@@ -137,7 +165,7 @@ def grid(options: argparse.Namespace) -> list[RunConfig]:
     ]
 
 
-def workers(asked: str, runs: int) -> int:
+def workers(asked: str, runs: int, on: Mesh | None = None) -> int:
     """`--workers` as a number.
 
     Raises:
@@ -146,7 +174,7 @@ def workers(asked: str, runs: int) -> int:
     from jaxvae.sweep import automatic_workers
 
     if asked == "auto":
-        return automatic_workers(runs)
+        return automatic_workers(runs, on)
     if not (asked.isascii() and asked.isdecimal() and len(asked) < 10):
         raise ConfigError(f"workers must be auto or a whole number of at least 1, not {shown(asked)}")
     return int(asked)
@@ -154,22 +182,52 @@ def workers(asked: str, runs: int) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    again = f"give the same command again{', without --fresh,' if options.fresh else ''} to go on"
-    return guarded(
-        lambda: run(options, grid(options)),
-        f"stopped; {again} from the last finished epoch",
-        again,
-        debug=options.debug,
-    )
+    to_all = " to all processes" if options.distributed else ""
+    again = f"give the same command again{to_all}{', without --fresh,' if options.fresh else ''} to go on"
+
+    def work() -> int:
+        return guarded(
+            lambda: run(options, grid(options)),
+            f"stopped; {again} from the last finished epoch",
+            again,
+            debug=options.debug,
+        )
+
+    return together(options, work, again) if options.distributed else work()
+
+
+def together(options: argparse.Namespace, work: Callable[[], int], again: str) -> int:
+    """Does the work in a process of its own, beside the other hosts', and says in a line if one of them is lost."""
+
+    def worked() -> int:
+        code = work()
+        if code in (0, 2):
+            from jaxvae import peers
+
+            peers.leave()
+        return code
+
+    def explain(native: str) -> str:
+        if "RegisterTask" in native:
+            where = options.coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS") or "found in the environment"
+            return (
+                f"not all processes came within {options.peer_timeout} s (coordinator {where}); give the command on "
+                "each host, and look whether that address can be reached from there"
+            )
+        return f"another process of this sweep was lost; {again}"
+
+    return supervised(worked, explain)
 
 
 def run(options: argparse.Namespace, runs: list[RunConfig]) -> int:
     folder = None if options.out is None else as_path(options.out)
-    start_jax()
+    start_jax(lambda: join(options))
 
-    from jaxvae import data
+    from jaxvae import data, mesh, peers
     from jaxvae.resume import settle_precision
     from jaxvae.study import Study
+
+    on = mesh.arranged(options.mesh or "auto") if options.mesh or peers.several() else None
 
     dataset = data.load(options.dataset, options.data_dir, limit=options.limit)
     if dataset.note:
@@ -180,9 +238,23 @@ def run(options: argparse.Namespace, runs: list[RunConfig]) -> int:
         runs = settle_precision(runs, None if options.fresh else folder)
     study = Study(folder, runs, dataset)
     started = time.perf_counter()
-    study.train(options.strategy, workers(options.workers, len(runs)), fresh=options.fresh, quiet=options.quiet)
-    study.write(wall_seconds=time.perf_counter() - started)
+    count = workers(options.workers, len(runs), on)
+    study.train(options.strategy, count, on=on, fresh=options.fresh, quiet=options.quiet)
+    peers.from_first(lambda: study.write(wall_seconds=time.perf_counter() - started))
     return 0
+
+
+def join(options: argparse.Namespace) -> None:
+    """The other processes of a sweep on several hosts, if it is one."""
+    if not options.distributed:
+        if given := [name for name in ("coordinator", "processes", "process") if getattr(options, name) is not None]:
+            raise ConfigError(f"--{given[0]} is for a sweep in several processes; add --distributed, or leave it out")
+        return
+    if options.peer_timeout < 1:
+        raise ConfigError(f"--peer-timeout must be at least 1 second, not {options.peer_timeout}")
+    from jaxvae import peers
+
+    peers.connect(options.coordinator, options.processes, options.process, options.peer_timeout)
 
 
 if __name__ == "__main__":

@@ -13,16 +13,15 @@ newest, the one before it, to fall back on, and the one with the lowest test los
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
-import math
 import os
 import re
 import shutil
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -30,6 +29,7 @@ import orbax.checkpoint as ocp
 
 from jaxvae import engine, manifest
 from jaxvae.config import InputError, RunConfig, differences, is_whole, reason, shown
+from jaxvae.history import Divergence, Past, Progress, best, metrics_lines
 from jaxvae.machine import StorageError
 from jaxvae.manifest import CheckpointError
 from jaxvae.objectives import Losses
@@ -37,30 +37,6 @@ from jaxvae.objectives import Losses
 FORMAT = 2  # 1: config.json without a checksum, keys as typed arrays, no word of divergence, one checkpoint
 METRICS = "metrics.jsonl"
 FILES = ("config.json", "history.json", "reconstructions.npy")  # beside the state, in each checkpoint
-
-
-class Divergence(NamedTuple):
-    """Where a run stopped to be finite."""
-
-    epoch: int  # the first of which nothing is kept
-    step: int  # the optimiser step, counted from 1, whose loss or whose result was not finite
-
-    def __str__(self) -> str:
-        return f"diverged in epoch {self.epoch}, step {self.step:,}"
-
-
-class Progress(NamedTuple):
-    """How far a run has come."""
-
-    state: engine.TrainState
-    history: list[dict[str, Any]]  # {"epoch", "train", "test", "seconds"}, epoch 0 first; losses in nats per image
-    reconstructions: np.ndarray  # uint8 [epoch, split (train, test), digit, 28, 28]
-    diverged: Divergence | None = None  # right after the last epoch of the history, if it did
-    together: tuple[str, ...] = ()  # names of the runs that were vmapped with it in the last epoch, itself among them
-
-    @property
-    def epoch(self) -> int:
-        return self.history[-1]["epoch"]
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -120,7 +96,7 @@ def _reserve(path: Path, progress: Progress) -> None:
 def _write_parts(part: Path, folder: Path, progress: Progress) -> None:
     """All files of a checkpoint. State and key are plain arrays, which say nothing about devices."""
     state = progress.state._replace(key=jax.random.key_data(progress.state.key))
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+    with _checkpointer() as checkpointer:
         checkpointer.save(part / "state", args=ocp.args.StandardSave(jax.tree.map(np.asarray, state)))
     config, about = read_config(folder)
     content = {"format": FORMAT, "config": config.to_json(), "dataset": about.get("dataset")}
@@ -132,6 +108,22 @@ def _write_parts(part: Path, folder: Path, progress: Progress) -> None:
     manifest.write_manifest(part)
 
 
+@contextlib.contextmanager
+def _checkpointer():
+    """Of several processes, each saves and restores its own runs and waits for nobody.
+
+    Orbax has plain arrays written by the first process alone, so in here it takes each for the first.
+    """
+    alone = ocp.options.MultiprocessingOptions(0, active_processes={0}, barrier_sync_key_prefix="alone")
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+    before, ocp.multihost.process_index = ocp.multihost.process_index, lambda: 0
+    try:
+        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+            yield checkpointer
+    finally:
+        ocp.multihost.process_index = before
+
+
 def _remove(checkpoint: Path) -> None:
     """First renamed, so that a checkpoint never stands there half removed."""
     old = checkpoint.with_name(f".old-{checkpoint.name}")
@@ -140,7 +132,7 @@ def _remove(checkpoint: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def settle(folder: Path, progress: Progress) -> None:
+def settle(folder: Path, progress: Progress | Past) -> None:
     """Makes the folder agree with `progress`, also after a run was killed right after saving it."""
     before = [epoch for epoch in epochs(folder) if epoch < progress.epoch][-1:]
     kept = {str(epoch) for epoch in (progress.epoch, best(progress.history), *before)}
@@ -150,22 +142,6 @@ def settle(folder: Path, progress: Progress) -> None:
         elif path.name not in kept:
             _remove(path)
     manifest.write(folder / METRICS, "".join(metrics_lines(progress)))
-
-
-def metrics_lines(progress: Progress) -> list[str]:
-    """What metrics.jsonl holds: a line an epoch, and one that says where the run diverged, if it did."""
-    mark = [{"diverged": progress.diverged._asdict()}] if progress.diverged else []
-    return [json.dumps(line) + "\n" for line in [*progress.history, *mark]]
-
-
-def best(history: Sequence[dict[str, Any]]) -> int:
-    """The epoch with the lowest test loss."""
-
-    def loss(entry: dict[str, Any]) -> float:
-        value = entry["test"]["loss"]
-        return value if math.isfinite(value) else math.inf
-
-    return min(history, key=loss)["epoch"]
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -288,6 +264,6 @@ def _restore(checkpoint: Path, config: RunConfig, version: int) -> engine.TrainS
     if version > 1:
         shapes = shapes._replace(key=jax.eval_shape(jax.random.key_data, shapes.key))
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+    with _checkpointer() as checkpointer:
         state = checkpointer.restore((checkpoint / "state").absolute(), args=ocp.args.StandardRestore(target))
     return state if version == 1 else state._replace(key=jax.random.wrap_key_data(state.key))

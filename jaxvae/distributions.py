@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from jaxvae.mesh import own_rows
+
 
 class Normal(NamedTuple):
     """Independent normal distributions, one for each latent dimension of each example."""
@@ -17,10 +19,14 @@ class Normal(NamedTuple):
     log_std: Float[Array, "b z"]
 
 
-def sample(key: Key[Array, ""], normal: Normal) -> Float[Array, "b z"]:
-    """mean + std · ε with ε ~ N(0, I), differentiable in the parameters (Kingma & Welling 2014, section 2.4)."""
+def sample(key: Key[Array, ""], normal: Normal, shards: int = 1) -> Float[Array, "b z"]:
+    """mean + std · ε with ε ~ N(0, I), differentiable in the parameters (Kingma & Welling 2014, section 2.4).
+
+    The rows may be a device's own of a batch that is shared among `shards` devices.
+    """
     batch, latent = normal.mean.shape
-    return normal.mean + jnp.exp(normal.log_std) * standard_noise(key, (batch,), latent)
+    noise = own_rows(standard_noise(key, (batch * shards,), latent), shards)
+    return normal.mean + jnp.exp(normal.log_std) * noise
 
 
 def standard_noise(key: Key[Array, ""], shape: tuple[int, ...], latent: int) -> Float[Array, "*shape z"]:

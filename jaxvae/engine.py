@@ -1,6 +1,7 @@
 """Training as pure functions: a state, one step, one epoch, one exact evaluation.
 
 In: a configuration, a state, the dataset as bytes on the device, traced scalars. Out: the next state and mean losses.
+Where a run's batch is shared among `shards` devices, each of them computes its part and all have the same state.
 """
 
 import enum
@@ -10,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int, Integer, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Integer, Key, UInt8
 
 from jaxvae import model
 from jaxvae.config import Hypers, ModelConfig, TrainConfig
+from jaxvae.mesh import DATA, own_rows
 from jaxvae.objectives import Losses, objective
 
 EVALUATION_BATCH = 100
@@ -71,24 +73,32 @@ def pixels(images: Bytes) -> Float[Array, "n 28 28"]:
     return images.astype(jnp.float32) / 255
 
 
-def binarized(key: Key[Array, ""], images: Float[Array, "b 28 28"]) -> Float[Array, "b 28 28"]:
+def binarized(key: Key[Array, ""], images: Float[Array, "b 28 28"], shards: int = 1) -> Float[Array, "b 28 28"]:
     """Each pixel drawn as 1 with its grey level for probability (Salakhutdinov & Murray 2008, section 5)."""
-    return jax.random.bernoulli(key, images).astype(jnp.float32)
+    uniform = jax.random.uniform(key, (len(images) * shards, *images.shape[1:]))
+    return (own_rows(uniform, shards) < images).astype(jnp.float32)
 
 
 def train_step(
-    config: ModelConfig, train: TrainConfig, state: TrainState, images: Float[Array, "b 28 28"], hypers: Hypers
+    config: ModelConfig,
+    train: TrainConfig,
+    state: TrainState,
+    images: Float[Array, "b 28 28"],
+    hypers: Hypers,
+    shards: int = 1,
 ) -> tuple[TrainState, Losses]:
     """One step of Adam on the batch's mean loss."""
     if train.binarize == "dynamic":
-        images = binarized(key_for(state, Purpose.BINARIZE, state.step), images)
+        images = binarized(key_for(state, Purpose.BINARIZE, state.step), images, shards)
 
     def mean_loss(params):
         key_z = key_for(state, Purpose.TRAIN_NOISE, state.step)
-        losses = jax.tree.map(jnp.mean, objective(train)(config, params, images, key_z, hypers))
+        losses = jax.tree.map(jnp.mean, objective(train, shards)(config, params, images, key_z, hypers))
         return losses.loss, losses
 
     gradients, losses = jax.grad(mean_loss, has_aux=True)(state.params)
+    if shards > 1:
+        gradients, losses = lax.pmean((gradients, losses), DATA)
     directions, opt_state = _adam(train).update(gradients, state.opt_state)
     params = jax.tree.map(lambda p, d: p - hypers.learning_rate * d, state.params, directions)
     return TrainState(state.step + 1, params, opt_state, state.key), losses
@@ -100,7 +110,7 @@ def steps_per_epoch(train: TrainConfig, images: int) -> int:
 
 
 def train_epoch(
-    config: ModelConfig, train: TrainConfig, state: TrainState, images: Bytes, hypers: Hypers
+    config: ModelConfig, train: TrainConfig, state: TrainState, images: Bytes, hypers: Hypers, shards: int = 1
 ) -> tuple[TrainState, Losses, Int[Array, ""]]:
     """One pass over a fresh permutation of the images.
 
@@ -111,7 +121,7 @@ def train_epoch(
     order = jax.random.permutation(key_order, len(images))[: steps * train.batch_size]
 
     def body(state, indices):
-        return train_step(config, train, state, pixels(images[indices]), hypers)
+        return train_step(config, train, state, pixels(images[own_rows(indices, shards)]), hypers, shards)
 
     state, losses = lax.scan(body, state, order.reshape(steps, train.batch_size))
     finite = jnp.isfinite(losses.loss)
@@ -120,12 +130,20 @@ def train_epoch(
 
 
 def evaluate(
-    config: ModelConfig, train: TrainConfig, state: TrainState, images: Bytes, hypers: Hypers, epoch: Int[Array, ""]
+    config: ModelConfig,
+    train: TrainConfig,
+    state: TrainState,
+    images: Bytes,
+    hypers: Hypers,
+    epoch: Int[Array, ""],
+    shards: int = 1,
 ) -> Losses:
     """Mean losses over `images`, each counted exactly once: the last batch is filled up with images of weight zero."""
     n = len(images)
     batch = min(EVALUATION_BATCH, n)
-    indices = jnp.arange(-(-n // batch) * batch).reshape(-1, batch)
+    batches = -(-n // batch)
+    batches += -batches % shards
+    indices = own_rows(jnp.arange(batches * batch).reshape(-1, batch), shards)
     key = key_for(state, Purpose.TEST_NOISE, epoch)
 
     def body(total, indices):
@@ -136,7 +154,14 @@ def evaluate(
         return jax.tree.map(lambda t, values: t + jnp.where(counts, values, 0).sum(), total, losses), None
 
     total, _ = lax.scan(body, Losses(*jnp.zeros(3)), indices)
+    if shards > 1:
+        total = lax.psum(total, DATA)
     return jax.tree.map(lambda t: t / n, total)
+
+
+def is_finite(state: TrainState) -> Bool[Array, ""]:
+    """Whether all numbers that a run goes on from are finite."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, state.opt_state))]).all()
 
 
 def reconstruct(config: ModelConfig, params: model.Params, images: Bytes) -> UInt8[Array, "n 28 28"]:

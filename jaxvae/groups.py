@@ -9,13 +9,13 @@ a group stays what it is: a run that diverges goes along idly, and one that is c
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from jaxvae.config import RunConfig
 from jaxvae.engine import TrainState
-from jaxvae.workers import Epoch, Work, on_host
+from jaxvae.workers import Epoch, Work
 
-Together = Mapping[str, Sequence[str]]  # by run, the names of all that were in its program, itself among them
+Together = Mapping[str, Sequence[str]]  # by run, the runs in all lanes of its program, as `Epoch.together` tells
 
 
 @dataclasses.dataclass(eq=False)
@@ -23,10 +23,11 @@ class Group:
     """Runs that go through one program, an epoch at a time."""
 
     runs: tuple[RunConfig, ...]
-    states: dict[str, TrainState]  # by run; none before epoch 0
+    before: Callable[[str], TrainState]  # by name, the state that a run is continued from; asked for when it is needed
     epoch: int  # the last one behind them; −1 before epoch 0
-    vmapped: bool
+    lanes: int | None  # of the vmapped program, at least one for each run; None: a run by itself
     idle: frozenset[str] = frozenset()  # diverged: with their last finite state they keep the program the same
+    states: dict[str, TrainState] = dataclasses.field(default_factory=dict)  # as the last epoch left them
 
     @property
     def done(self) -> bool:
@@ -37,30 +38,35 @@ class Group:
         return sum(run.name not in self.idle for run in self.runs)
 
     def work(self) -> Work:
-        states = tuple(self.states[run.name] for run in self.runs) if self.epoch >= 0 else ()
-        return Work(self.runs, states, self.epoch + 1, self.vmapped, self.idle)
+        return Work(self.runs, self._state, self.epoch + 1, self.lanes, self.idle)
+
+    def _state(self, name: str) -> TrainState:
+        return self.states[name] if name in self.states else self.before(name)
 
     def advance(self, reports: Sequence[Epoch]) -> None:
         diverged = {report.run.name for report in reports if report.diverged is not None}
         for report in reports:
-            if report.run.name not in diverged or self.epoch < 0:
+            if report.state is not None and (report.run.name not in diverged or self.epoch < 0):
                 self.states[report.run.name] = report.state
         self.idle |= diverged
         self.epoch += 1
+        if self.done:
+            self.states.clear()
 
-    def halves(self) -> list[Group]:
-        middle = len(self.runs) // 2
-        return [self._part(half) for half in (self.runs[:middle], self.runs[middle:])]
+    def waves(self, lanes: int) -> list[Group]:
+        """Groups for at most `lanes` lanes, alike in size, so that they share a program."""
+        count = -(-len(self.runs) // lanes)
+        return [self._part(self.runs[i::count], -(-len(self.runs) // count)) for i in range(count)]
 
-    def _part(self, runs: tuple[RunConfig, ...]) -> Group:
+    def _part(self, runs: tuple[RunConfig, ...], lanes: int) -> Group:
         names = {run.name for run in runs}
         states = {name: state for name, state in self.states.items() if name in names}
-        return Group(runs, states, self.epoch, self.vmapped, self.idle & names)
+        return Group(runs, self.before, self.epoch, lanes, self.idle & names, states)
 
 
 def grouped(
     runs: Sequence[RunConfig],
-    states: Mapping[str, TrainState],
+    before: Callable[[str], TrainState],
     epochs: Mapping[str, int],
     vmapped: bool,
     parts: int,
@@ -72,26 +78,28 @@ def grouped(
     Runs that can be vmapped together are dealt into `parts` groups, but for those that already are `together`.
 
     Args:
+        before: by name, the state that a run is continued from.
         epochs: by run, the last one behind it; −1 or nothing before epoch 0.
     """
     groups = []
     first = {run.model.architecture: run.name for run in reversed(runs)}
     ordered = sorted(runs, key=lambda run: (run.name not in first.values(), run.model.architecture != "conv"))
     known = _companions(ordered, epochs, together) if vmapped else []
+    settled = {run.name for members, _ in known for run in members}
     dealt: dict[object, list[RunConfig]] = {}
     for run in ordered:
-        if not any(run in members for members in known):
+        if run.name not in settled:
             program = (_program(run), epochs.get(run.name, -1)) if vmapped else run.name
             dealt.setdefault(program, []).append(run)
     fresh = [members[i::parts] for members in dealt.values() for i in range(min(parts, len(members)))]
     place = {run.name: i for i, run in enumerate(ordered)}
-    for members in sorted([*known, *fresh], key=lambda members: min(place[run.name] for run in members)):
+    all_ = [*known, *((members, len(members)) for members in fresh)]
+    for members, lanes in sorted(all_, key=lambda group: min(place[run.name] for run in group[0])):
         idle = frozenset(run.name for run in members if run.name in diverged)
         behind = {run.name: epochs.get(run.name, -1) for run in members}
         for epoch in sorted({behind[name] for name in behind.keys() - idle} or set(behind.values())):
             now = tuple(run for run in members if run.name in idle or behind[run.name] == epoch)
-            own = {run.name: on_host(states[run.name]) for run in now if run.name in states}
-            groups.append(Group(now, own, epoch, vmapped, idle))
+            groups.append(Group(now, before, epoch, lanes if vmapped else None, idle))
     return groups
 
 
@@ -103,24 +111,28 @@ def ahead(
     A group that was interrupted between saving one of its runs and the next stands at two epochs, one apart.
     """
     found = []
-    for members in _companions(runs, epochs, together):
+    for members, _ in _companions(runs, epochs, together):
         behind = {run.name: epochs.get(run.name, -1) for run in members if run.name not in diverged}
         if behind and max(behind.values()) == min(behind.values()) + 1:
             found += [name for name, epoch in behind.items() if epoch == max(behind.values())]
     return found
 
 
-def _companions(runs: Sequence[RunConfig], epochs: Mapping[str, int], together: Together) -> list[list[RunConfig]]:
-    """The groups that runs were in, as the farthest of them tells, if all of it is here and can still be one."""
+def _companions(
+    runs: Sequence[RunConfig], epochs: Mapping[str, int], together: Together
+) -> list[tuple[list[RunConfig], int]]:
+    """The groups that runs were in, as the farthest of them tells, and how many lanes they had; if all of it is here
+    and can still be one."""
     here, claimed, found = {run.name: run for run in runs}, set(), []
     for run in sorted(runs, key=lambda run: -epochs.get(run.name, -1)):
-        names = together.get(run.name, ())
-        if not names or claimed.intersection(names) or not here.keys() >= set(names):
+        lanes = together.get(run.name, ())
+        names = dict.fromkeys(lanes)  # an idle lane repeats a run
+        if not names or claimed.intersection(names) or not here.keys() >= names.keys():
             continue
         members = [here[name] for name in names]
         if len({_program(member) for member in members}) == 1:
             claimed.update(names)
-            found.append(members)
+            found.append((members, len(lanes)))
     return found
 
 

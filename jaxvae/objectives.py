@@ -1,6 +1,7 @@
 """What training minimises.
 
 In: parameters, a batch of images in [0, 1], a key and the traced scalars. Out: a loss in nats per image and its parts.
+The batch may be a device's own part of one that is shared among `shards` devices; its noise is then its part, too.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from jaxvae import model
 from jaxvae.config import Hypers, ModelConfig, TrainConfig
 from jaxvae.distributions import Normal, bernoulli_log_prob, kl_to_standard_normal, sample, standard_noise
 from jaxvae.importance import log_mean_exp, log_weights
+from jaxvae.mesh import own_rows
 
 
 class Losses(NamedTuple):
@@ -32,6 +34,7 @@ def negative_elbo(
     images: Float[Array, "b 28 28"],
     key_z: Key[Array, ""],
     hypers: Hypers,
+    shards: int = 1,
 ) -> Losses:
     """The negative evidence lower bound of each image, from one sample of z (Kingma & Welling 2014, equation 10).
 
@@ -41,7 +44,7 @@ def negative_elbo(
     """
     posterior = model.encode(config, params, images)
     in_use = jnp.arange(config.latent_dim) < hypers.latent_dim
-    z = jnp.where(in_use, sample(key_z, posterior), 0)
+    z = jnp.where(in_use, sample(key_z, posterior, shards), 0)
     reconstruction = -bernoulli_log_prob(model.decode(config, params, z), images)
     kl = kl_to_standard_normal(posterior)
     return Losses(reconstruction, kl, reconstruction + hypers.beta * kl)
@@ -54,13 +57,14 @@ def importance_weighted(
     images: Float[Array, "b 28 28"],
     key_z: Key[Array, ""],
     hypers: Hypers,
+    shards: int = 1,
 ) -> Losses:
     """−L_K of each image, K = `samples` (Burda, Grosse & Salakhutdinov 2016, equation 8), reparameterised.
 
     Reconstruction and KL are those of the ELBO, the first as a mean over the K samples; the loss is at most their sum
     in expectation.
     """
-    posterior, noise = _posterior_and_noise(samples, config, params, images, key_z, hypers)
+    posterior, noise = _posterior_and_noise(samples, config, params, images, key_z, hypers, shards)
     z = posterior.mean + jnp.exp(posterior.log_std) * noise
     log_likelihood = _log_likelihood(config, params, images, z)
     bound = log_mean_exp(log_weights(log_likelihood, z, noise, posterior.log_std))
@@ -74,13 +78,14 @@ def importance_weighted_dreg(
     images: Float[Array, "b 28 28"],
     key_z: Key[Array, ""],
     hypers: Hypers,
+    shards: int = 1,
 ) -> Losses:
     """`importance_weighted` with the doubly reparameterised gradient for the encoder (Tucker et al. 2019, equation 8).
 
     With w̃ the normalised weights: the decoder's gradient is Σ w̃ ∂log w, as before; the encoder's comes through the
     samples alone, Σ w̃² (∂log w/∂z) ∂z, the dependence of log q on its own parameters being left out.
     """
-    posterior, noise = _posterior_and_noise(samples, config, params, images, key_z, hypers)
+    posterior, noise = _posterior_and_noise(samples, config, params, images, key_z, hypers, shards)
     z = posterior.mean + jnp.exp(posterior.log_std) * noise
     fixed = lax.stop_gradient(posterior)
 
@@ -99,10 +104,12 @@ def importance_weighted_dreg(
     return Losses(-log_likelihood.mean(0), kl_to_standard_normal(posterior), -log_mean_exp(weights) - surrogate)
 
 
-def _posterior_and_noise(samples, config, params, images, key_z, hypers) -> tuple[Normal, Float[Array, "k b z"]]:
+def _posterior_and_noise(
+    samples, config, params, images, key_z, hypers, shards
+) -> tuple[Normal, Float[Array, "k b z"]]:
     posterior = model.encode(config, params, images)
     in_use = jnp.arange(config.latent_dim) < hypers.latent_dim
-    noise = standard_noise(key_z, (samples, len(images)), config.latent_dim)
+    noise = own_rows(standard_noise(key_z, (samples, len(images) * shards), config.latent_dim), shards, axis=1)
     # an unused dimension's log-std must not count in the weights: its gradient would not vanish
     return Normal(*(jnp.where(in_use, leaf, 0) for leaf in posterior)), jnp.where(in_use, noise, 0)
 
@@ -113,9 +120,9 @@ def _log_likelihood(config, params, images, z: Float[Array, "k b z"]) -> Float[A
     return jax.vmap(bernoulli_log_prob, in_axes=(0, None))(logits, images)
 
 
-def objective(train: TrainConfig) -> Callable[..., Losses]:
+def objective(train: TrainConfig, shards: int = 1) -> Callable[..., Losses]:
     """The function `(config, params, images, key_z, hypers) -> Losses` that a configuration asks for."""
     weighted = {"iwae": importance_weighted, "iwae-dreg": importance_weighted_dreg}
     if train.objective == "elbo":
-        return negative_elbo
-    return partial(weighted[train.objective], train.importance_samples)
+        return partial(negative_elbo, shards=shards)
+    return partial(weighted[train.objective], train.importance_samples, shards=shards)

@@ -41,7 +41,7 @@ def about(dataset: Dataset) -> dict[str, Any]:
         },
         "versions": {"jaxvae": __version__, "python": platform.python_version()}
         | {name: version(name) for name in packages},
-        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.local_device_count()},
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
     }
 
 

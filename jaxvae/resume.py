@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jaxvae import checkpoint, results
-from jaxvae.checkpoint import Progress
+from jaxvae import checkpoint, peers, results
+from jaxvae.history import Past, Progress, metrics_lines
 from jaxvae.config import RunConfig, differences
 from jaxvae.groups import ahead
 from jaxvae.manifest import CheckpointError
@@ -21,7 +21,16 @@ ANEW = "use --fresh to start anew, or another --out"
 
 
 def settle_precision(runs: Sequence[RunConfig], folder: Path | None) -> list[RunConfig]:
-    """`runs` in the precision that suits the machine best; those begun in `folder` keep theirs, and lend it."""
+    """`runs` in the precision that suits the machine best; those begun in `folder` keep theirs, and lend it.
+
+    Of several processes, the first one's machine decides.
+    """
+    kept = peers.from_first(lambda: _precisions(runs, folder))
+    return [_in_precision(run, kept.get(run.name, kept[run.model.architecture])) for run in runs]
+
+
+def _precisions(runs: Sequence[RunConfig], folder: Path | None) -> dict[str, str]:
+    """By architecture, and by run where that has been begun."""
     kept: dict[str, str] = {}
     for run in runs:
         if folder and checkpoint.epochs(folder / run.name):
@@ -29,7 +38,7 @@ def settle_precision(runs: Sequence[RunConfig], folder: Path | None) -> list[Run
             kept[run.name] = kept[run.model.architecture] = there.model.precision
     for architecture in {run.model.architecture for run in runs} - kept.keys():
         kept[architecture] = automatic(architecture)
-    return [_in_precision(run, kept.get(run.name, kept[run.model.architecture])) for run in runs]
+    return kept
 
 
 def _in_precision(run: RunConfig, precision: str) -> RunConfig:
@@ -38,8 +47,8 @@ def _in_precision(run: RunConfig, precision: str) -> RunConfig:
 
 def found(
     folder: Path, runs: Sequence[RunConfig], about: Mapping[str, Any], say: Callable[[str], None]
-) -> dict[str, Progress]:
-    """The progress of each run that has been begun, by name.
+) -> dict[str, Past]:
+    """What each run that has been begun has behind it, by name.
 
     Args:
         about: the data that the runs are to be trained on, as in `jaxvae.results.about`.
@@ -55,7 +64,7 @@ def found(
     return progress
 
 
-def with_companions(folder: Path, runs: Sequence[RunConfig], progress: Mapping[str, Progress]) -> dict[str, Progress]:
+def with_companions(folder: Path, runs: Sequence[RunConfig], progress: Mapping[str, Past]) -> dict[str, Past]:
     """The same, but runs of one vmapped group that stand an epoch apart all go on from the earlier one.
 
     Their last epoch was not saved of all when they were stopped; without the others, its bits would not be the same.
@@ -67,13 +76,11 @@ def with_companions(folder: Path, runs: Sequence[RunConfig], progress: Mapping[s
         if behind[name] == 0:
             del again[name]
         elif behind[name] - 1 in checkpoint.epochs(folder / name):
-            again[name] = checkpoint.read(folder / name, behind[name] - 1)
+            again[name] = checkpoint.read(folder / name, behind[name] - 1).past
     return again
 
 
-def _newest_sound(
-    folder: Path, run: RunConfig, about: Mapping[str, Any], say: Callable[[str], None]
-) -> Progress | None:
+def _newest_sound(folder: Path, run: RunConfig, about: Mapping[str, Any], say: Callable[[str], None]) -> Past | None:
     if not (kept := checkpoint.epochs(folder)):
         return None
     there, told = checkpoint.read_config(folder)
@@ -92,7 +99,7 @@ def _newest_sound(
             say(f"warning: {damage}; {run.name} goes on from epoch {epoch}")
         if not _agrees(folder / checkpoint.METRICS, progress):
             say(f"warning: {folder / checkpoint.METRICS} is damaged or missing; it is written anew")
-        return progress
+        return progress.past
     raise CheckpointError(
         f"{damage}; {run.name} has no sound checkpoint: delete {folder / 'checkpoints'} to train it from the beginning"
     )
@@ -109,7 +116,7 @@ def _agrees(metrics: Path, progress: Progress) -> bool:
         text = ""
     except ValueError:
         return False
-    lines = checkpoint.metrics_lines(progress)
+    lines = metrics_lines(progress)
     return text.startswith("".join(lines)) or text == "".join(lines[:-1])
 
 

@@ -5,14 +5,19 @@ In: run configurations, a dataset and a folder. Out: the folder, complete, and a
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import itertools
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from rich.console import Console
 from rich.table import Table
 
@@ -24,18 +29,20 @@ from jaxvae import (
     figures,
     lock,
     machine,
+    mesh,
+    peers,
     report,
     results,
     resume,
     trained,
 )
-from jaxvae.checkpoint import Divergence, Progress
+from jaxvae.history import Divergence, Past, Progress
 from jaxvae.config import ConfigError, InputError, RunConfig
 from jaxvae.data import Dataset, binarized, checked
 from jaxvae.machine import as_path
 from jaxvae.objectives import Losses
 from jaxvae.progress import Display
-from jaxvae.sweep import check, sweep, vmaps
+from jaxvae.sweep import check, train, vmaps
 from jaxvae.workers import Epoch
 
 
@@ -49,7 +56,7 @@ class Study:
         self.about = results.about(dataset)
         self.seen = binarized(dataset, runs[0].train.binarize)
         self.probes = results.probes(self.seen)
-        self.console = Console(highlight=False, markup=False)
+        self.console = Console(highlight=False, markup=False, quiet=not peers.first())
         if not self.console.is_terminal:
             self.console.width = 120
 
@@ -71,44 +78,76 @@ class Study:
 
     # ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def train(self, strategy: str = "auto", workers: int = 1, *, fresh: bool = False, quiet: bool = False) -> None:
+    def train(
+        self,
+        strategy: str = "auto",
+        workers: int = 1,
+        *,
+        on: Mesh | None = None,
+        fresh: bool = False,
+        quiet: bool = False,
+    ) -> None:
         """Brings every run to its number of epochs, from where the folder has it, or `fresh` from the beginning.
 
-        `strategy` and `workers` are those of `jaxvae.sweep.sweep`.
+        `strategy`, `workers` and the mesh `on` are those of `jaxvae.sweep.train`. Of several processes, all of which
+        must see the folder, the first one prepares it; each writes the checkpoints of the runs that its devices have.
 
         Raises:
-            InputError: another process writes into the folder; it cannot be written to; see also `jaxvae.resume.found`.
+            InputError: another process writes into the folder; it cannot be written to, or is not shared; see also
+                `jaxvae.resume.found`.
             ConfigError: see `jaxvae.sweep.check`.
-            FaultError: a worker process was ended from outside, the disk is full, the folder is no longer there. What
-                was finished is kept.
+            FaultError: a worker process was ended from outside, another process of several was lost, the disk is full,
+                the folder is no longer there. What was finished is kept.
         """
-        check(self.runs, self.dataset, strategy, workers)
+        check(self.runs, self.dataset, strategy, workers, on)
+        self._agree()
+        with contextlib.ExitStack() as held, machine.storage(self.folder):
+            peers.from_first(lambda: self._prepare(held, fresh, vmaps(strategy, on)))
+            if not peers.first():
+                if not (self.folder / lock.NAME).exists():
+                    raise InputError(f"{self.folder} is not the first process's; choose an --out that all hosts share")
+                self._find(vmaps(strategy, on), lambda line: None)
+            peers.wait()
+            self._train(strategy, workers, on, quiet)
+
+    def _agree(self) -> None:
+        """Of several processes, all train the same runs on the same data."""
+        text = json.dumps([run.to_json() for run in self.runs])
+        ours = {"runs": hashlib.sha256(text.encode()).hexdigest(), "data": self.dataset.fingerprint}
+        theirs = peers.from_first(lambda: ours)
+        if differing := [what for what in ours if ours[what] != theirs[what]]:
+            raise InputError(
+                f"this process was given other {' and '.join(differing)} than the first; give all the same command"
+            )
+
+    def _prepare(self, held: contextlib.ExitStack, fresh: bool, vmapped: bool) -> None:
+        """The folder says what is going to be trained, and agrees with what has been."""
         if fresh and self.folder.exists():
             self._move_aside()
-        with lock.held(self.folder), machine.storage(self.folder):
-            self.progress = resume.found(self.folder, self.runs, self.about, self._say)
-            if vmaps(strategy):
-                self.progress = resume.with_companions(self.folder, self.runs, self.progress)
-            self._settle()
-            self._train(strategy, workers, quiet)
-
-    def _settle(self) -> None:
-        """The folder says what is going to be trained, and agrees with what has been."""
-        for name, progress in self.progress.items():
-            checkpoint.settle(self.folder / name, progress)
+        held.enter_context(lock.held(self.folder))
+        self._find(vmapped, self._say)
+        for name, past in self.past.items():
+            checkpoint.settle(self.folder / name, past)
         for run in self.runs:
-            progress = self.progress.get(run.name)
-            finished = progress and (progress.epoch == run.epochs or progress.diverged)
-            if not finished or checkpoint.read_config(self.folder / run.name)[0] != run:
+            past = self.past.get(run.name)
+            if not (past and _finished(run, past)) or checkpoint.read_config(self.folder / run.name)[0] != run:
                 checkpoint.write_config(self.folder / run.name, run, self.about)
 
-    def _train(self, strategy: str, workers: int, quiet: bool) -> None:
-        done = {name: progress.epoch for name, progress in self.progress.items()}
+    def _find(self, vmapped: bool, say: Callable[[str], None]) -> None:
+        self.past = resume.found(self.folder, self.runs, self.about, say)
+        if vmapped:
+            self.past = resume.with_companions(self.folder, self.runs, self.past)
+
+    def _train(self, strategy: str, workers: int, on: Mesh | None, quiet: bool) -> None:
+        done = {name: past.epoch for name, past in self.past.items()}
+        self.pictures: dict[str, np.ndarray] = {}  # of the runs under way, their reconstructions so far
         behind = sum(done.values())
-        self.how = {"strategy": strategy, "workers": workers, "epochs_trained_before": behind, "epochs_trained": 0}
-        stopped = {name for name, progress in self.progress.items() if progress.diverged}
+        self.how: dict[str, Any] = {"strategy": strategy, "workers": workers}
+        self.how |= {"mesh": mesh.described(on), "processes": jax.process_count()} if on else {}
+        self.how |= {"epochs_trained_before": behind, "epochs_trained": 0}
+        stopped = {name for name, past in self.past.items() if past.diverged}
         if not quiet:
-            self._print_head(workers, behind, bool(done))
+            self._print_head(workers, on, behind, bool(done))
         console, left = Console(quiet=True) if quiet else self.console, [r for r in self.runs if r.name not in stopped]
         with Display(console, left, done, len(self.dataset.train_images)) as display:
 
@@ -117,21 +156,26 @@ class Study:
                 self.how["epochs_trained"] += report.epoch > 0
                 display.epoch(report)
 
-            sweep(
+            train(
                 self.runs,
                 self.dataset,
                 strategy=strategy,
                 workers=workers,
-                states={name: progress.state for name, progress in self.progress.items()},
-                together={name: progress.together for name, progress in self.progress.items()},
+                on=on,
+                epochs=done,
+                state=lambda name: checkpoint.read(self.folder / name, done[name]).state,
+                together={name: past.together for name, past in self.past.items()},
                 diverged=stopped,
                 on_epoch=on_epoch,
                 probes=self.probes.reshape(-1, 28, 28),
             )
 
-    def _print_head(self, workers: int, behind: int, begun: bool) -> None:
+    def _print_head(self, workers: int, on: Mesh | None, behind: int, begun: bool) -> None:
         device, total = self.about["device"], sum(run.epochs for run in self.runs)
         places = f"{device['count']} × {device['kind']}" if workers == 1 else f"{workers} worker processes"
+        if on:
+            of = f" of {jax.process_count()} processes" if peers.several() else ""
+            places = f"a mesh {mesh.described(on)} of {on.size} × {device['kind']}{of}"
         head = f"{len(self.runs)} runs of {results.caption(self.dataset, self.runs)} on {places}"
         going_on = f", going on after {behind} of {total} epochs" if begun else ""
         self.console.print(f"{head}{going_on}; writing {self.folder}/")
@@ -140,25 +184,33 @@ class Study:
     def _keep(self, report: Epoch) -> None:
         """Makes the epoch permanent: once this returns, an interrupted study goes on from here.
 
-        Of an epoch that is not finite only that is kept, in the checkpoint before it.
+        Of an epoch that is not finite only that is kept, in the checkpoint before it. Of a run that another process
+        holds, that one keeps all.
         """
-        run, before = report.run, self.progress.get(report.run.name)
+        if report.state is None:
+            return
+        run, folder = report.run, self.folder / report.run.name
+        past, earlier = self.past.get(run.name), self.pictures.pop(run.name, None)
         mark = None if report.diverged is None else Divergence(report.epoch, report.diverged)
-        if mark and before:
-            progress = before._replace(diverged=mark)
+        if mark and past:
+            progress = checkpoint.read(folder, past.epoch)._replace(diverged=mark)
         else:
-            pictures = np.reshape(report.reconstructions, self.probes.shape)  # type: ignore[arg-type]
+            if past and earlier is None:
+                earlier = checkpoint.read(folder, past.epoch).reconstructions
+            pictures = np.reshape(report.reconstructions, self.probes.shape)[None]  # type: ignore[arg-type]
             entry = {
                 "epoch": report.epoch,
                 "train": _plain(report.train),
                 "test": _plain(report.test),
                 "seconds": round(report.seconds, 3),
             }
-            history = [*before.history, entry] if before else [entry]
-            images = np.concatenate([before.reconstructions, pictures[None]]) if before else pictures[None]
+            history = [*past.history, entry] if past else [entry]
+            images = pictures if earlier is None else np.concatenate([earlier, pictures])
             progress = Progress(report.state, history, images, mark, report.together)
-        self.progress[run.name] = progress
-        checkpoint.save(self.folder / run.name, progress)
+        checkpoint.save(folder, progress)
+        self.past[run.name] = progress.past
+        if not _finished(run, progress.past):
+            self.pictures[run.name] = progress.reconstructions
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -220,3 +272,7 @@ class Study:
 
 def _plain(losses: Losses | None) -> dict[str, float] | None:
     return None if losses is None else {name: float(value) for name, value in losses._asdict().items()}
+
+
+def _finished(run: RunConfig, past: Past) -> bool:
+    return past.epoch == run.epochs or past.diverged is not None

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvae import engine, model
-from jaxvae.checkpoint import CheckpointError, Divergence, best, epochs, read, read_config
+from jaxvae.checkpoint import CheckpointError, epochs, read, read_config
 from jaxvae.config import LARGEST, InputError, RunConfig, is_whole, shown
 from jaxvae.distributions import Normal
+from jaxvae.history import Divergence, best
 from jaxvae.machine import as_path
 
 BATCH = 500

@@ -1,31 +1,27 @@
-"""Where epochs are computed: on a device of this process, or in a process of its own that keeps to a few cores.
+"""Where epochs are computed: on the devices of a mesh, which work as one.
 
 In: one epoch's work, a dataset. Out: what each run reports; states wait on the host until they are worked on again.
+
+Of several processes that share a mesh, each gives its devices their lanes and takes its own lanes' states back. What is
+small, the losses and whether they are finite, all of them come to know.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import multiprocessing
-import os
-import signal
-import threading
 import time
-import traceback
-from collections.abc import Sequence
-from multiprocessing import resource_tracker
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
 
-from jaxvae import engine, interrupts, machine, programs
+from jaxvae import engine, machine, mesh, peers, programs
 from jaxvae.config import Hypers, ModelConfig, RunConfig
 from jaxvae.data import Dataset
 from jaxvae.engine import TrainState
-from jaxvae.machine import WorkerError
 from jaxvae.model import resize_latent
 from jaxvae.objectives import Losses
 
@@ -34,9 +30,11 @@ class Work(NamedTuple):
     """One epoch of runs that go through one program: a single run, or several vmapped."""
 
     runs: tuple[RunConfig, ...]
-    states: tuple[TrainState, ...]  # as the epoch before left them; none for epoch 0
+    state: Callable[[str], TrainState]  # by name, as the epoch before left it; for epoch 0 none is asked for
     epoch: int  # 0 makes fresh parameters and evaluates them; any other trains first
-    vmapped: bool
+    lanes: (
+        int | None
+    )  # of the vmapped program, at least one for each run: the rest idly repeat the last; None: unvmapped
     idle: frozenset[str] = frozenset()  # names of runs that only keep the program the same: nothing is reported of them
 
 
@@ -45,152 +43,155 @@ class Epoch(NamedTuple):
 
     run: RunConfig
     epoch: int
-    state: TrainState
+    state: TrainState | None  # none, as the pictures, where another process holds it
     train: Losses | None  # running means of the epoch; none before training
     test: Losses
     reconstructions: np.ndarray | None  # uint8 [n, 28, 28], of the sweep's probes if it has any
     seconds: float  # for training and evaluation, shared by the runs of a vmapped group
     diverged: int | None = None  # the optimiser step, from 1, whose loss or result is not finite, if there is one
-    together: tuple[str, ...] = ()  # names of all that were vmapped with it, itself among them
+    together: tuple[str, ...] = ()  # the run in each lane of the program, itself among them; an idle lane repeats one
+
+
+class TooMany(NamedTuple):
+    """A group that is too large for the memory."""
+
+    fit: int  # lanes that there is room for
+
+
+class Numbers(NamedTuple):
+    """What all processes come to know of a lane."""
+
+    train: Losses  # zeros before training
+    sound: Any  # steps before the first whose loss is not finite
+    test: Losses
+    finite: Any  # whether the state is
 
 
 class DeviceWorker:
-    """A device of this process. Work is begun and goes on by itself until it is ready.
+    """The devices of a mesh. Work is begun and goes on by itself until it is ready.
 
     Args:
+        on: work that is not vmapped takes a mesh of one device.
         probes: images whose reconstructions each epoch reports, bytes [n, 28, 28]; or none.
-        memory: bytes that a vmapped group may take; default, what is free now.
+        memory: bytes of a device that a vmapped group may take; default, what is free now.
     """
 
-    def __init__(self, device: Any, dataset: Dataset, probes: np.ndarray | None, memory: int | None = None):
-        self.device, self._memory = device, memory or _free_memory(device)
+    def __init__(self, on: Mesh, dataset: Dataset, probes: np.ndarray | None, memory: int | None = None):
+        self.mesh, self._memory = on, memory or peers.smallest(_free_memory(on))
         arrays = dataset.train_images, dataset.test_images, probes
-        self._train_images, self._test_images, self._probes = jax.device_put(arrays, device)
+        everywhere = mesh.everywhere(on)
+        self._train_images, self._test_images, self._probes = jax.tree.map(lambda a: _put(a, everywhere), arrays)
 
     def begin(self, work: Work) -> None:
         self._work, self._started = work, time.perf_counter()
-        self._results: tuple[TrainState, Any, Any, Losses, Any] | None = None
-        config = work.runs[0].train
-        model, state, hypers = self._on_device(work)
-        images = len(self._train_images)
-        program = programs.train_epoch(model, config, work.vmapped, len(work.runs), images, self.device)
-        if len(work.runs) > 1 and programs.bytes_needed(program) > self._memory:
+        self._results: tuple[Any, ...] | None = None
+        config, model = work.runs[0].train, _model(work)
+        self._lanes = work.lanes and -(-work.lanes // self._rows) * self._rows
+        if self._too_many(programs.bytes_expected(model, config)):
             return
-        train, sound, images = None, None, None
-        if work.epoch:
-            state, train, sound = program(state, self._train_images, hypers)
-        test = programs.evaluate(model, config, work.vmapped, state, self._test_images, hypers, np.int32(work.epoch))
-        if self._probes is not None:
-            images = programs.reconstruct(model, work.vmapped, state.params, self._probes)
-        self._results = state, train, sound, test, images
+        images = len(self._train_images)
+        program = programs.train_epoch(model, config, self._lanes, images, self.mesh)
+        if self._too_many(programs.bytes_needed(program) * self._rows / (self._lanes or 1)):
+            return
+        with peers.watched():
+            state, hypers = self._on_devices(model)
+            train, sound, pictures = None, None, None
+            if work.epoch:
+                state, train, sound = program(state, self._train_images, hypers)
+            vmapped, epoch = self._lanes is not None, np.int32(work.epoch)
+            test, finite = programs.evaluate(model, config, vmapped, self.mesh, state, self._test_images, hypers, epoch)
+            if self._probes is not None:
+                pictures = programs.reconstruct(model, vmapped, self.mesh, state.params, self._probes)
+        self._results = state, train, sound, test, finite, pictures
 
     def ready(self) -> bool:
         return self._results is None or all(leaf.is_ready() for leaf in jax.tree.leaves(self._results[1:]))
 
-    def reports(self) -> list[Epoch]:
-        """What the epoch brought, waiting for it if need be; nothing if the group is too large for the memory."""
+    def reports(self) -> list[Epoch] | TooMany:
+        """What the epoch brought, waiting for it if need be.
+
+        Raises:
+            PeerError: another process, with which the mesh is shared, was lost.
+        """
         if self._results is None:
-            return []
-        results, work = jax.block_until_ready(self._results), self._work
-        seconds = time.perf_counter() - self._started
-        together = tuple(run.name for run in work.runs) if work.vmapped else ()
+            return TooMany(self._fit)
+        with peers.watched():
+            results, work = jax.block_until_ready(self._results), self._work
+            seconds = time.perf_counter() - self._started
+            own = _own_lanes(results) if self._lanes else {0: jax.tree.map(np.asarray, results)}
+            numbers = _known(own, self._lanes or 1)
+        steps = engine.steps_per_epoch(work.runs[0].train, len(self._train_images))
+        together = tuple(run.name for run in self._in_lanes()) if self._lanes else ()
         reports = []
-        for i, run in enumerate(work.runs):
+        for lane, run in enumerate(work.runs):
             if run.name in work.idle:
                 continue
-            state, *rest = jax.tree.map(lambda leaf, i=i: leaf[i], results) if work.vmapped else results
-            state = resize_latent(state, run.model.latent_dim) if work.vmapped else state
-            state, train, sound, test, images = on_host((state, *rest))
-            steps = engine.steps_per_epoch(run.train, len(self._train_images))
-            diverged = _diverged(state, train, sound, test, steps)
-            reports.append(Epoch(run, work.epoch, state, train, test, images, seconds, diverged, together))
+            state, *_, pictures = own.get(lane, (None, None))
+            if state is not None:
+                # the key is what it always was; it came as integers
+                state = on_host(resize_latent(state, run.model.latent_dim)) if self._lanes else state
+                state = state._replace(key=jax.random.wrap_key_data(state.key))
+            told: Numbers = jax.tree.map(lambda leaf, lane=lane: leaf[lane], numbers)
+            diverged = _diverged(told, work.epoch, steps)
+            train = told.train if work.epoch else None
+            reports.append(Epoch(run, work.epoch, state, train, told.test, pictures, seconds, diverged, together))
         return reports
 
     def close(self) -> None:
         pass
 
-    def _on_device(self, work: Work) -> tuple[ModelConfig, TrainState, Hypers]:
-        """The group's model, its states and traced scalars: stacked, latent sizes padded to the largest, if vmapped."""
-        states = work.states or tuple(map(self._fresh, work.runs))
-        traced = (run.hypers(work.epoch) for run in work.runs)
+    @property
+    def _rows(self) -> int:
+        """Devices along the runs."""
+        return self.mesh.shape[mesh.RUNS]
+
+    def _too_many(self, bytes_each: int | float) -> bool:
+        """Whether a device has no room for its lanes; one lane is tried in any case."""
+        if self._lanes is None or self._lanes == self._rows:
+            return False
+        each = max(1, int(self._memory / bytes_each))
+        self._fit = each * self._rows
+        return self._fit < self._lanes
+
+    def _in_lanes(self) -> list[RunConfig]:
+        """The run in each lane."""
+        runs = self._work.runs
+        return [*runs, *runs[-1:] * ((self._lanes or 1) - len(runs))]
+
+    def _on_devices(self, model: ModelConfig) -> tuple[TrainState, Hypers]:
+        """States and traced scalars: stacked, latent sizes padded to the model's, if vmapped."""
+        work, runs = self._work, self._in_lanes()
+        traced = (run.hypers(work.epoch) for run in runs)
         hypers = [Hypers(*(dtype(x) for dtype, x in zip(programs.HYPERS, scalars, strict=True))) for scalars in traced]
-        model = work.runs[0].model
-        if not work.vmapped:
-            # copied, as the program takes the state's memory for its own
-            return model, *jax.device_put((states[0], hypers[0]), self.device, may_alias=False)
-        model = dataclasses.replace(model, latent_dim=max(run.model.latent_dim for run in work.runs))
-        states = [resize_latent(state, model.latent_dim) for state in states]
-        state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-        return model, *jax.device_put((state, jax.tree.map(lambda *h: np.stack(h), *hypers)), self.device)
+        lanes = self._lanes
+        if lanes is None:
+            return jax.tree.map(lambda leaf: _put(leaf, mesh.everywhere(self.mesh)), (self._state(runs[0]), hypers[0]))
+        sharding = mesh.stacked(self.mesh)
+        here = _lanes_here(sharding, lanes)
+        states = {lane: resize_latent(self._state(runs[lane]), model.latent_dim) for lane in here}
+
+        def stack(shape, of: Callable[[int], Any]):
+            return jax.make_array_from_callback(
+                (lanes, *shape), sharding, lambda index: np.stack([of(i) for i in range(lanes)[_first(index)]])
+            )
+
+        leaves, structure = jax.tree.flatten(programs.state_shapes(model, runs[0].train))
+        rows = {lane: jax.tree.leaves(state) for lane, state in states.items()}
+        state = [stack(leaf.shape, lambda lane, i=i: rows[lane][i]) for i, leaf in enumerate(leaves)]
+        scalars = [stack((), lambda lane, i=i: hypers[lane][i]) for i in range(len(Hypers._fields))]
+        return jax.tree.unflatten(structure, state), Hypers(*scalars)
+
+    def _state(self, run: RunConfig) -> TrainState:
+        """As the epoch before left it, or fresh; its key as integers."""
+        state = self._work.state(run.name) if self._work.epoch else self._fresh(run)
+        return state._replace(key=jax.random.key_data(state.key))
 
     def _fresh(self, run: RunConfig) -> TrainState:
         state = programs.init(run.model, np.uint32(run.seed), run.train)
         if run.train.output_bias == "zero":
             return state
-        return engine.with_output_bias(state, engine.pixels(self._train_images).mean(0))
-
-
-class ProcessWorker:
-    """A process with some of the machine's cores, on its one CPU device: computes as `DeviceWorker` does.
-
-    Args:
-        memory: bytes that a vmapped group may take there.
-    """
-
-    def __init__(self, cores: Sequence[int], dataset: Dataset, probes: np.ndarray | None, memory: int):
-        self._first: Any = dataset, probes, memory  # not yet, as it would wait for the process to listen
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, tuple(cores)), daemon=True)
-        with _interrupts_held():
-            self._process.start()
-        theirs.close()
-
-    def begin(self, work: Work) -> None:
-        try:
-            if self._first:
-                self._pipe.send(self._first)
-                self._first = None
-            self._pipe.send(work)
-        except OSError:
-            raise self._ended() from None
-
-    def ready(self) -> bool:
-        return self._pipe.poll()
-
-    def reports(self) -> list[Epoch]:
-        """As `DeviceWorker.reports`.
-
-        Raises:
-            WorkerError: the process has ended.
-            Exception: whatever went wrong there, its traceback noted.
-        """
-        try:
-            answer = self._pipe.recv()
-        except (EOFError, OSError):
-            raise self._ended() from None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._pipe.close()
-
-    def _ended(self) -> WorkerError:
-        self._process.join(1)
-        code = self._process.exitcode
-        why = f"by signal {-code} ({signal.Signals(-code).name})" if code and code < 0 else f"with exit code {code}"
-        short = ", perhaps because the machine ran out of memory" if code == -signal.SIGKILL else ""
-        return WorkerError(f"a worker process was ended {why}{short}")
-
-
-def process_workers(count: int, dataset: Dataset, probes: np.ndarray | None) -> list[ProcessWorker]:
-    """`count` processes that share the machine's cores and free memory equally."""
-    cores, memory = machine.cores(), machine.free_memory() // count
-    shares = [cores[i::count] or [cores[i % len(cores)]] for i in range(count)]
-    return [ProcessWorker(share, dataset, probes, memory) for share in shares]
+        images = self._train_images.addressable_data(0)
+        return engine.with_output_bias(state, engine.pixels(images).mean(0))
 
 
 def on_host(tree: Any) -> Any:
@@ -202,58 +203,76 @@ def on_host(tree: Any) -> Any:
     return jax.tree.map(fetched, tree)
 
 
-def _serve(pipe: Any, cores: Sequence[int]) -> None:
-    """A worker process: answers each work with its reports, or with what went wrong, until nobody asks any more."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
-    os.environ["PJRT_NPROC"] = str(len(cores))  # threads of JAX's CPU client, where cores cannot be chosen
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", 1)
-    with contextlib.suppress(EOFError):
-        worker = DeviceWorker(jax.local_devices()[0], *pipe.recv())
-        while True:
-            work = pipe.recv()
-            try:
-                worker.begin(work)
-                answer: Any = worker.reports()
-            except Exception as error:
-                error.add_note(f"in a worker process:\n{traceback.format_exc()}")
-                answer = error
-            pipe.send(answer)
+def _model(work: Work) -> ModelConfig:
+    """What the program computes: the runs' model, with the largest of their latent sizes."""
+    largest = max(run.model.latent_dim for run in work.runs)
+    return dataclasses.replace(work.runs[0].model, latent_dim=largest)
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+def _put(array: Any, sharding: NamedSharding) -> jax.Array:
+    """A copy, as a program may take its memory for its own."""
+    host = np.asarray(array)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: np.array(host[index]))
 
 
-@contextlib.contextmanager
-def _interrupts_held():
-    """A process started in here hears no signal to stop, which may be sent to all: the one who started it decides."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # started later, with the process, it would let them through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, interrupts.SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _first(index: Any) -> slice:
+    """Along the lanes, of an array's index."""
+    return index[0]
 
 
-def _diverged(
-    state: TrainState, train: Losses | None, sound: np.ndarray | None, test: Losses, steps: int
-) -> int | None:
+def _lanes_here(sharding: NamedSharding, lanes: int) -> list[int]:
+    """The lanes that this process's devices have."""
+    parts = sharding.addressable_devices_indices_map((lanes,)).values()
+    return sorted({lane for index in parts for lane in range(lanes)[_first(index)]})
+
+
+def _own_lanes(results: Any) -> dict[int, Any]:
+    """By lane, what this process holds; of several processes that have the same lane, one does."""
+
+    def rows(leaf: jax.Array) -> dict[int, np.ndarray]:
+        shards = [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
+        starts = [shard.index[0].start or 0 for shard in shards]
+        held = [np.asarray(shard.data) for shard in shards]
+        return {
+            start + i: np.asarray(row) for start, part in zip(starts, held, strict=True) for i, row in enumerate(part)
+        }
+
+    leaves, structure = jax.tree.flatten(results)
+    by_lane = [rows(leaf) for leaf in leaves]
+    return {lane: jax.tree.unflatten(structure, [leaf[lane] for leaf in by_lane]) for lane in by_lane[0]}
+
+
+def _known(own: Mapping[int, Any], lanes: int) -> Numbers:
+    """The numbers of all lanes, [lanes] each, whichever process holds them."""
+    table = _nothing(lanes)
+    held = np.zeros(lanes, np.int32)
+    for lane, (_, train, sound, test, finite, _) in own.items():
+        numbers = Numbers(train or Losses._make(np.zeros(3)), 0 if sound is None else sound, test, finite)
+        for column, value in zip(jax.tree.leaves(table), jax.tree.leaves(numbers), strict=True):
+            column[lane] = value
+        held[lane] = 1
+    everyones, holders = peers.gathered((table, held))
+    return jax.tree.map(lambda column: column[holders.argmax(0), np.arange(lanes)], everyones)
+
+
+def _nothing(lanes: int) -> Numbers:
+    def losses() -> Losses:
+        return Losses._make(np.zeros(lanes, np.float32) for _ in Losses._fields)
+
+    return Numbers(losses(), np.zeros(lanes, np.int32), losses(), np.zeros(lanes, bool))
+
+
+def _diverged(told: Numbers, epoch: int, steps: int) -> int | None:
     """The first step whose loss is not finite; the epoch's last one, if only what came of it is not."""
-    if all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, state.opt_state, train, test))):
+    if told.finite and np.isfinite([*told.train, *told.test]).all():
         return None
-    taken = int(state.step)
-    return taken if sound is None else min(taken - steps + int(sound) + 1, taken)
+    return min((epoch - 1) * steps + int(told.sound) + 1, epoch * steps) if epoch else 0
 
 
-def _free_memory(device: Any) -> int:
-    told = device.memory_stats()  # none on CPU
-    return told["bytes_limit"] - told["bytes_in_use"] if told else machine.free_memory()
+def _free_memory(on: Mesh) -> int:
+    """Bytes for each device of this process."""
+    own = [device for device in on.devices.flat if device.process_index == jax.process_index()]
+    told = [device.memory_stats() for device in own]
+    if not all(told):  # none on CPU
+        return machine.free_memory() // len(own)
+    return min(device["bytes_limit"] - device["bytes_in_use"] for device in told)

@@ -8,7 +8,8 @@ import pytest
 
 import jaxvae
 from jaxvae import checkpoint, engine, manifest, model
-from jaxvae.checkpoint import CheckpointError, Progress
+from jaxvae.checkpoint import CheckpointError
+from jaxvae.history import Progress
 from jaxvae.config import InputError, ModelConfig, RunConfig
 from jaxvae.machine import StorageError
 

@@ -72,7 +72,7 @@ def test_published_steps_are_those_of_the_released_code():
 def test_dynamic_binarisation_draws_anew_at_each_step_and_training_sees_the_draws(monkeypatch):
     seen = []
 
-    def spy(train):
+    def spy(train, shards):
         def losses(config, params, images, key, hypers):
             seen.append(images)
             return Losses(*[images.mean() + 0 * params["decoder"]["pixels"]["bias"].sum()] * 3)
@@ -109,7 +109,7 @@ def test_an_epoch_visits_each_image_once_in_a_fresh_order(n, batch, monkeypatch)
     """With a step that only reports which images it saw: a permutation, another one in each epoch."""
     images = jnp.zeros((n, 28, 28), jnp.uint8).at[:, 0, 0].set(jnp.arange(n, dtype=jnp.uint8))
 
-    def spy(config, train, state, batch, hypers):
+    def spy(config, train, state, batch, hypers, shards):
         seen = jnp.rint(batch[:, 0, 0] * 255)
         # first and second moment over the epoch tell a permutation of 0…n−1; the third figure depends on the order
         return state._replace(step=state.step + 1), Losses(seen.mean(), (seen**2).mean(), seen[0] * state.step)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxvae import figures, plotting, results
-from jaxvae.checkpoint import Divergence
+from jaxvae.history import Divergence
 from jaxvae.claims import check
 from jaxvae.config import ModelConfig, RunConfig
 from jaxvae.trained import Run

@@ -10,14 +10,15 @@ ROOT = Path(__file__).parent.parent
 # layers as in the design, lowest first; a module may import from lower layers, or what is named beside it
 # fmt: off
 LAYERS = [
-    {"config": [], "machine": ["config"], "interrupts": [], "lock": ["config"]},
+    {"config": [], "machine": ["config"], "interrupts": [], "lock": ["config"], "mesh": ["config"],
+     "peers": ["config", "machine"]},
     {"data": ["digits", "published"], "published": ["data"], "digits": [], "distributions": [], "precision": [],
      "records": [], "codes": [], "manifest": []},
     {"conv": [], "dense": [], "networks": ["conv", "dense"], "model": ["networks"], "importance": [], "annealing": []},
     {"objectives": []},
-    {"engine": [], "programs": ["engine"], "workers": ["engine", "programs"], "groups": ["engine", "workers"],
-     "sweep": ["engine", "groups", "workers"], "likelihood": ["engine"], "classifier": ["engine"]},
-    {"checkpoint": [], "trained": ["checkpoint"], "claims": [], "evaluation": ["trained"], "columns": []},
+    {"engine": [], "programs": ["engine"], "workers": ["engine", "programs"],
+     "processes": ["workers"], "groups": ["engine", "workers"], "sweep": ["engine", "groups", "workers", "processes"], "likelihood": ["engine"], "classifier": ["engine"]},
+    {"history": [], "checkpoint": ["history"], "trained": ["checkpoint", "history"], "claims": [], "evaluation": ["trained"], "columns": []},
     {"plotting": [], "motion": [], "progress": [], "explorer": []},
     {"results": [], "figures": ["results"], "report": ["results", "figures"], "resume": ["results"],
      "study": ["results", "figures", "report", "resume"]},

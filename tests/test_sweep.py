@@ -6,6 +6,7 @@ import jax.monitoring
 import numpy as np
 import pytest
 
+from jaxvae import mesh
 from jaxvae.config import ConfigError, ModelConfig, RunConfig, TrainConfig
 from jaxvae.sweep import sweep
 
@@ -21,7 +22,7 @@ def same_bits(a, b):
 @pytest.mark.parametrize("architecture", ["linear", "conv"])
 def test_a_vmapped_lane_is_the_solo_run(architecture, small):
     """Latent sizes and seeds in one padded program against each run by itself."""
-    one = jax.local_devices()[:1]  # on two, each would have a lane
+    one = mesh.across(jax.local_devices()[:1])  # on two, each would have a lane
     runs = [config(architecture, 2, epochs=1), config(architecture, 5, epochs=1, seed=3, beta=2.0)]
     reports = {"loop": {}, "vmap": {}}
     states = {
@@ -29,7 +30,7 @@ def test_a_vmapped_lane_is_the_solo_run(architecture, small):
             runs,
             small,
             strategy=strategy,
-            devices=one,
+            on=one,
             on_epoch=lambda e, s=strategy: reports[s].update({(e.run.name, e.epoch): e}),
         )
         for strategy in reports
@@ -54,7 +55,7 @@ def test_same_seed_same_bits_wherever_it_runs(small):
     run = config()
     alone = sweep([run], small)[run.name]
     beside = sweep([config(latent_dim=3), config(seed=1), run], small)[run.name]
-    elsewhere = sweep([run], small, devices=jax.local_devices()[1:])[run.name]
+    elsewhere = sweep([run], small, on=mesh.across(jax.local_devices()[1:]), strategy="loop")[run.name]
     same_bits(alone, beside)
     same_bits(alone, elsewhere)
     other = sweep([config(seed=1)], small)["linear-2-seed1"]
@@ -144,7 +145,7 @@ def test_a_signal_to_stop_is_heard_when_all_epochs_that_ended_together_are_repor
     runs = [RunConfig(ModelConfig("linear", d), TrainConfig(10), epochs=2) for d in (2, 3)]
     try:
         with pytest.raises(KeyboardInterrupt):
-            sweep(runs, small, strategy="vmap", devices=jax.local_devices()[:1], on_epoch=stopping)
+            sweep(runs, small, strategy="vmap", on=mesh.across(jax.local_devices()[:1]), on_epoch=stopping)
     finally:
         signal.signal(signal.SIGINT, before)
     assert seen == [(2, 0), (3, 0)]

@@ -7,13 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from jaxvae import programs, workers
+from jaxvae import mesh, processes, programs, workers
 from jaxvae import sweep as sweep_module
 from jaxvae.config import ConfigError, ModelConfig, RunConfig, TrainConfig
 from jaxvae.groups import grouped
 from jaxvae.machine import WorkerError
+from jaxvae.processes import ProcessWorker
 from jaxvae.sweep import automatic_workers, sweep
-from jaxvae.workers import DeviceWorker, ProcessWorker, Work
+from jaxvae.workers import DeviceWorker, Work
 
 
 def config(architecture="linear", latent_dim=2, **changes):
@@ -28,6 +29,7 @@ def same_bits(a, b):
     jax.tree.map(np.testing.assert_array_equal, arrays(a), arrays(b))
 
 
+ONE = mesh.across(jax.local_devices()[:1])
 RUNS = [config(latent_dim=d, seed=seed) for d in (2, 3) for seed in (0, 1)]
 
 
@@ -83,13 +85,15 @@ def test_reported_states_stay_as_they_were_while_training_goes_on(small):
 
 
 def on_first_device(small):
-    return DeviceWorker(jax.local_devices()[0], small, small.test_images[:2])
+    return DeviceWorker(ONE, small, small.test_images[:2])
 
 
 def test_an_epoch_is_one_program_without_a_transfer_that_takes_over_the_states_memory(small):
     worker, run = on_first_device(small), config()
-    model, state, hypers = worker._on_device(Work((run,), (), 1, False))
-    program = programs.train_epoch(model, run.train, False, 1, len(small.train_images), worker.device)
+    worker.begin(Work((run,), {}.__getitem__, 0, None))
+    worker.begin(Work((run,), {run.name: worker.reports()[0].state}.__getitem__, 1, None))
+    state, hypers = worker._on_devices(run.model)
+    program = programs.train_epoch(run.model, run.train, None, len(small.train_images), ONE)
     with jax.transfer_guard("disallow_explicit"):
         state, *_ = program(state, worker._train_images, hypers)
         with pytest.raises(Exception, match=r"[Dd]isallowed"):
@@ -98,32 +102,49 @@ def test_an_epoch_is_one_program_without_a_transfer_that_takes_over_the_states_m
     assert program.memory_analysis().alias_size_in_bytes >= bytes_of_state
 
 
-def test_a_group_too_large_for_the_memory_is_trained_in_parts(small, monkeypatch):
-    one = jax.local_devices()[:1]
-    whole = sweep(RUNS, small, strategy="vmap", devices=one)
-    largest = max((run.model for run in RUNS), key=lambda model: model.latent_dim)
-    program = programs.train_epoch(largest, RUNS[0].train, True, len(RUNS), len(small.train_images), *one)
-    needed = programs.bytes_needed(program)
-    sizes = []
-    begin = DeviceWorker.begin
-    monkeypatch.setattr(workers, "_free_memory", lambda device: int(0.6 * needed))
-    monkeypatch.setattr(DeviceWorker, "begin", lambda self, work: (sizes.append(len(work.runs)), begin(self, work)))
-    parts = sweep(RUNS, small, strategy="vmap", devices=one)
-    assert sizes[0] == 4
-    assert set(sizes[1:]) == {2}
+def test_a_group_too_large_for_the_memory_is_trained_in_waves_that_share_a_program(small, monkeypatch):
+    runs = [*RUNS, config(latent_dim=3, seed=2)]
+    whole = sweep(runs, small, strategy="vmap", on=ONE)
+    expected = programs.bytes_expected(dataclasses.replace(RUNS[0].model, latent_dim=3), RUNS[0].train)
+    seen, lanes = [], []
+    begin, train_epoch = DeviceWorker.begin, programs.train_epoch
+    monkeypatch.setattr(DeviceWorker, "begin", lambda self, work: (seen.append(len(work.runs)), begin(self, work)))
+    monkeypatch.setattr(programs, "train_epoch", lambda *a: (lanes.append(a[2]), train_epoch(*a))[1])
+    monkeypatch.setattr(workers, "_free_memory", lambda on: int(3.5 * expected))
+    parts = sweep(runs, small, strategy="vmap", on=ONE)
+    assert seen == [5, 3, 3, 3, 2, 2, 2]
+    assert set(lanes) == {3}
     for name, state in whole.items():
         np.testing.assert_allclose(
             state.params["decoder"]["pixels"]["bias"], parts[name].params["decoder"]["pixels"]["bias"], atol=1e-5
         )
-    monkeypatch.setattr(workers, "_free_memory", lambda device: 1)
+
+
+def test_an_estimate_of_memory_that_was_too_low_is_mended_by_what_the_program_needs(small, monkeypatch):
+    monkeypatch.setattr(programs, "bytes_expected", lambda model, train: 1)
+    program = programs.train_epoch(RUNS[2].model, RUNS[0].train, 4, len(small.train_images), ONE)
+    monkeypatch.setattr(workers, "_free_memory", lambda on: int(0.6 * programs.bytes_needed(program)))
+    sizes, begin = [], DeviceWorker.begin
+    monkeypatch.setattr(DeviceWorker, "begin", lambda self, work: (sizes.append(len(work.runs)), begin(self, work)))
+    sweep(RUNS, small, strategy="vmap", on=ONE)
+    assert sizes[0] == 4
+    assert set(sizes[1:]) == {2}
+    monkeypatch.setattr(workers, "_free_memory", lambda on: 1)
     sizes.clear()
-    sweep(RUNS[:2], small, strategy="vmap", devices=one)
+    sweep(RUNS[:2], small, strategy="vmap", on=ONE)
     assert sizes[-1] == 1  # a run by itself is tried in any case
 
 
-def test_vmapped_runs_are_dealt_over_all_devices():
+def test_what_is_expected_of_memory_is_no_less_than_what_a_program_needs(small):
+    for architecture in ("linear", "conv"):
+        model, train = ModelConfig(architecture, 3), TrainConfig(10)
+        needed = programs.bytes_needed(programs.train_epoch(model, train, 2, len(small.train_images), ONE)) / 2
+        assert needed <= programs.bytes_expected(model, train) < 5 * needed
+
+
+def test_vmapped_runs_are_dealt_over_all_worker_processes():
     runs = [config(architecture, d) for architecture in ("linear", "conv") for d in (2, 3, 5)]
-    groups = grouped(runs, {}, {}, True, 2, {}, ())
+    groups = grouped(runs, {}.__getitem__, {}, True, 2, {}, ())
     assert sorted(len(group.runs) for group in groups) == [1, 1, 2, 2]
     assert {run for group in groups for run in group.runs} == set(runs)
 
@@ -131,14 +152,14 @@ def test_vmapped_runs_are_dealt_over_all_devices():
 def test_a_worker_that_is_killed_is_told_from_one_that_goes_wrong(small):
     worker = ProcessWorker([0], small, None, 2**30)
     try:
-        worker.begin(Work((config(),), ("no state",), 1, False))  # type: ignore[arg-type]
-        with pytest.raises(TypeError) as wrong:
+        worker.begin(Work((config(),), {"linear-2": np.zeros(1)}.__getitem__, 1, None))
+        with pytest.raises(AttributeError) as wrong:
             worker.reports()
         assert "in a worker process:\nTraceback" in "".join(wrong.value.__notes__)
         worker._process.kill()
         worker._process.join()
         with pytest.raises(WorkerError, match=r"signal 9 \(SIGKILL\).*out of memory"):
-            worker.begin(Work((config(),), (), 1, False))
+            worker.begin(Work((config(),), {}.__getitem__, 0, None))
     finally:
         worker.close()
 
@@ -155,12 +176,12 @@ def test_workers_end_whatever_happens_to_the_sweep(small):
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
 def test_each_worker_keeps_to_its_share_of_the_cores_and_hears_no_interrupt(small, monkeypatch):
-    monkeypatch.setattr(workers.machine, "cores", lambda: [0, 1])
-    places = workers.process_workers(2, small, None)
+    monkeypatch.setattr(processes.machine, "cores", lambda: [0, 1])
+    places = processes.process_workers(2, small, None)
     try:
         for place, core in zip(places, (0, 1), strict=True):
             os.kill(place._process.pid, signal.SIGINT)
-            place.begin(Work((config(),), (), 0, False))
+            place.begin(Work((config(),), {}.__getitem__, 0, None))
             assert len(place.reports()) == 1
             assert os.sched_getaffinity(place._process.pid) == {core}
     finally:
@@ -190,7 +211,7 @@ def test_places_end_together(places, costs, monkeypatch, small):
             return [workers.Epoch(run, self.work.epoch, None, trained, None, None, self.seconds)]
 
     monkeypatch.setattr(sweep_module, "_first_ready", lambda running: min(running, key=lambda place: place.end))
-    groups = grouped(runs, {}, {}, False, 1, {}, ())
+    groups = grouped(runs, {}.__getitem__, {}, False, 1, {}, ())
     sweep_module._train(groups, [Played() for _ in range(places)], lambda e: None)
     total = sum(15 * costs[run.model.architecture] for run in runs)
     assert clock[0] <= max(total / places, 15 * costs["conv"]) + 2 * costs["conv"]

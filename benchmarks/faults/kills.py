@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.faults.tally import Tally
 from benchmarks.faults.victim import MOMENTS
 from jaxvae import checkpoint, machine
+from jaxvae.history import Progress
 
 ROOT = Path(__file__).parents[2]
 # operations that a run of the sweep below has at each moment, or seconds for which it trains: the range of draws
@@ -158,8 +159,8 @@ def difference(whole: Path, other: Path) -> str | None:
     return None
 
 
-def _same_states(a: checkpoint.Progress, b: checkpoint.Progress) -> bool:
-    def arrays(progress: checkpoint.Progress) -> list[np.ndarray]:
+def _same_states(a: Progress, b: Progress) -> bool:
+    def arrays(progress: Progress) -> list[np.ndarray]:
         state = progress.state._replace(key=jax.random.key_data(progress.state.key))
         return [*map(np.asarray, jax.tree.leaves(state)), progress.reconstructions]
 

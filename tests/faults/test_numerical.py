@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import jaxvae
-from jaxvae import checkpoint, report, resume
+from jaxvae import checkpoint, mesh, report, resume
 from jaxvae.config import ConfigError, InputError, ModelConfig, RunConfig, TrainConfig
 from jaxvae.data import Dataset
+from jaxvae.history import Divergence
 from jaxvae.study import Study
 from jaxvae.sweep import sweep
 
@@ -39,9 +40,9 @@ def leaves(state):
 @pytest.mark.parametrize("strategy", ["loop", "vmap"])
 def test_a_run_that_diverges_stops_alone_and_leaves_the_others_their_bits(strategy, small):
     healthy, reports = [run(seed=0), run(seed=1, latent_dim=2 if strategy == "loop" else 5)], []
-    without = sweep(healthy, small, strategy=strategy, devices=jax.local_devices()[:1])
+    without = sweep(healthy, small, strategy=strategy, on=mesh.across(jax.local_devices()[:1]))
     among = [healthy[0], BAD, healthy[1]]
-    states = sweep(among, small, strategy=strategy, devices=jax.local_devices()[:1], on_epoch=reports.append)
+    states = sweep(among, small, strategy=strategy, on=mesh.across(jax.local_devices()[:1]), on_epoch=reports.append)
     for name, state in without.items():
         assert leaves(states[name]) == leaves(state)
     own = [report for report in reports if report.run == BAD]
@@ -99,13 +100,13 @@ def test_every_table_and_the_page_say_where(diverged):
     assert json.loads((folder / "digits.json").read_text())["runs"][BAD.name]["diverged"] == mark
     assert json.loads((folder / BAD.name / "metrics.jsonl").read_text().splitlines()[-1]) == {"diverged": mark}
     assert (folder / report.PAGE).read_text(encoding="utf-8").count("diverged in epoch 1, step 2") == 1
-    assert jaxvae.load(folder / BAD.name).diverged == checkpoint.Divergence(1, 2)
+    assert jaxvae.load(folder / BAD.name).diverged == Divergence(1, 2)
 
 
 def test_runs_that_diverged_are_no_conflict_with_themselves(diverged, small):
     folder, study, _ = diverged
     found = resume.found(folder, study.runs, study.about, print)
-    assert found[BAD.name].diverged == checkpoint.Divergence(1, 2)
+    assert found[BAD.name].diverged == Divergence(1, 2)
     with pytest.raises(InputError, match=r"learning_rate 1e\+30 there, 0.001 now"):
         resume.found(folder, [run(seed=9)], study.about, print)
 
@@ -122,7 +123,7 @@ def test_the_last_finite_checkpoint_is_kept_and_goes_along_when_the_others_go_on
     copy = shutil.copytree(folder, tmp_path / "longer")
     Study(copy, longer, small).train("vmap", quiet=True)
     assert jaxvae.load(copy / run().name).metrics[-1]["epoch"] == 6
-    assert jaxvae.load(copy / BAD.name).diverged == checkpoint.Divergence(1, 2)
+    assert jaxvae.load(copy / BAD.name).diverged == Divergence(1, 2)
 
 
 def test_progress_says_it_once_and_counts_no_more_epochs_of_it(small, tmp_path, capsys):
