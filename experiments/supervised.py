@@ -28,22 +28,23 @@ def supervised(work: Callable[[], int], explain: Callable[[str], str]) -> int:
         work: returns its exit code and says itself what went wrong.
         explain: the line for a process that aborted, from its native output.
     """
-    native, (ours, theirs) = tempfile.TemporaryFile(), os.pipe()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    child = os.fork()
-    if child == 0:
-        os.close(theirs)
-        _work(work, native.fileno(), ours)
-    os.close(ours)
-    sent = _hand_on(child)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code >= 0:
-        return code
-    if -code in sent:
-        return 128 - code
-    native.seek(0)
-    told = native.read().decode(errors="replace")
+    with tempfile.TemporaryFile() as native:
+        ours, theirs = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(theirs)
+            _work(work, native.fileno(), ours)
+        os.close(ours)
+        sent = _hand_on(child)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code >= 0:
+            return code
+        if -code in sent:
+            return 128 - code
+        native.seek(0)
+        told = native.read().decode(errors="replace")
     line = f"the process that computed was ended by {signal.Signals(-code).name}"
     if code == -signal.SIGKILL:
         line += ", perhaps because the machine ran out of memory"

@@ -139,7 +139,7 @@ def watched():
     """What JAX reports within the block when another process is lost is a `PeerError`."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # JAX raises both
         if several() and any(sign in str(error) for sign in ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED")):
             raise PeerError("another process of this sweep was lost") from error
         raise

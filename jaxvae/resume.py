@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxvae import checkpoint, peers, results
-from jaxvae.history import Past, Progress, metrics_lines
 from jaxvae.config import RunConfig, differences
 from jaxvae.groups import ahead
+from jaxvae.history import Past, Progress, metrics_lines
 from jaxvae.manifest import CheckpointError
 from jaxvae.precision import automatic
 

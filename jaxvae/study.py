@@ -36,9 +36,9 @@ from jaxvae import (
     resume,
     trained,
 )
-from jaxvae.history import Divergence, Past, Progress
 from jaxvae.config import ConfigError, InputError, RunConfig
 from jaxvae.data import Dataset, binarized, checked
+from jaxvae.history import Divergence, Past, Progress
 from jaxvae.machine import as_path
 from jaxvae.objectives import Losses
 from jaxvae.progress import Display

@@ -168,7 +168,11 @@ class DeviceWorker:
             return jax.tree.map(lambda leaf: _put(leaf, mesh.everywhere(self.mesh)), (self._state(runs[0]), hypers[0]))
         sharding = mesh.stacked(self.mesh)
         here = _lanes_here(sharding, lanes)
-        states = {lane: resize_latent(self._state(runs[lane]), model.latent_dim) for lane in here}
+        states = {lane: self._state(runs[lane]) for lane in here if lane < len(work.runs)}
+        if len(states) < len(here):  # an idle lane's run may be held by another process; any state will do
+            spare = next(iter(states.values()), None) or self._keyless(self._fresh(runs[-1]))
+            states = {lane: states.get(lane, spare) for lane in here}
+        states = {lane: resize_latent(state, model.latent_dim) for lane, state in states.items()}
 
         def stack(shape, of: Callable[[int], Any]):
             return jax.make_array_from_callback(
@@ -184,6 +188,10 @@ class DeviceWorker:
     def _state(self, run: RunConfig) -> TrainState:
         """As the epoch before left it, or fresh; its key as integers."""
         state = self._work.state(run.name) if self._work.epoch else self._fresh(run)
+        return self._keyless(state)
+
+    @staticmethod
+    def _keyless(state: TrainState) -> TrainState:
         return state._replace(key=jax.random.key_data(state.key))
 
     def _fresh(self, run: RunConfig) -> TrainState:

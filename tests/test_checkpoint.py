@@ -9,8 +9,8 @@ import pytest
 import jaxvae
 from jaxvae import checkpoint, engine, manifest, model
 from jaxvae.checkpoint import CheckpointError
-from jaxvae.history import Progress
 from jaxvae.config import InputError, ModelConfig, RunConfig
+from jaxvae.history import Progress
 from jaxvae.machine import StorageError
 
 CONFIG = RunConfig(ModelConfig("linear", 2), epochs=1)

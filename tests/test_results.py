@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from jaxvae import figures, plotting, results
-from jaxvae.history import Divergence
 from jaxvae.claims import check
 from jaxvae.config import ModelConfig, RunConfig
+from jaxvae.history import Divergence
 from jaxvae.trained import Run
 from tests.test_claims import finals
 
