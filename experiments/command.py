@@ -73,7 +73,7 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def start_jax(before: Callable[[], None] = lambda: None, *, cpu_devices: int | None = None) -> None:
+def start_jax(before: Callable[[], None] | None = None, *, cpu_devices: int | None = None) -> None:
     """Imports JAX and finds its devices; compiled programs are kept for the next time, small ones too.
 
     Args:
@@ -90,7 +90,8 @@ def start_jax(before: Callable[[], None] = lambda: None, *, cpu_devices: int | N
 
     import jax
 
-    before()
+    if before:
+        before()
     try:
         jax.local_devices()
     except (RuntimeError, AssertionError) as error:  # JAX asserts when the one platform asked for is not there

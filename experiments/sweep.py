@@ -12,15 +12,14 @@ goes on where it was.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments import hosts
 from experiments.command import Parser, add_debug, guarded, leave, start_jax
-from experiments.supervised import supervised
 from jaxvae.config import ARCHITECTURES, PRECISIONS, ConfigError, ModelConfig, RunConfig, TrainConfig, shown
 from jaxvae.machine import as_path
 
@@ -120,19 +119,7 @@ def parser() -> argparse.ArgumentParser:
         "runs=4,data=2 also the batch of each run among two; auto: all devices along the runs (default: none on CPU, "
         "auto elsewhere; JAX_NUM_CPU_DEVICES=8 makes eight devices of a CPU)",
     )  # fmt: skip
-    hosts = parser.add_argument_group(
-        "several hosts: give the same command on each",
-        "The first process writes tables and figures, each its own runs' checkpoints; --out must be a folder that all "
-        "share.\nUnder Slurm, Open MPI and Kubernetes --distributed is enough; docs/scale.md has examples.",
-    )
-    hosts.add_argument("--distributed", action="store_true", help="train together with the other processes")
-    hosts.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0 (default: $JAX_COORDINATOR_ADDRESS)")
-    hosts.add_argument("--processes", type=int, metavar="N", help="how many (default: $JAX_NUM_PROCESSES)")
-    hosts.add_argument("--process", type=int, metavar="I", help="which this is, from 0 (default: $JAX_PROCESS_ID)")
-    hosts.add_argument(
-        "--peer-timeout", type=int, default=300, metavar="S",
-        help="seconds to wait for the others at the start, and for one that has gone silent (default: 300)",
-    )  # fmt: skip
+    hosts.add_options(parser)
     output = parser.add_argument_group("output")
     output.add_argument(
         "--out",
@@ -185,43 +172,21 @@ def main(arguments: list[str] | None = None) -> int:
     to_all = " to all processes" if options.distributed else ""
     again = f"give the same command again{to_all}{', without --fresh,' if options.fresh else ''} to go on"
 
-    def work() -> int:
-        return guarded(
-            lambda: run(options, grid(options)),
-            f"stopped; {again} from the last finished epoch",
-            again,
-            debug=options.debug,
-        )
+    def whole(work: Callable[[], int]) -> int:
+        return guarded(work, f"stopped; {again} from the last finished epoch", again, debug=options.debug)
 
-    return together(options, work, again) if options.distributed else work()
+    def begin() -> int:
+        runs, asked = grid(options), hosts.asked(options)
+        if asked is None:
+            return run(options, runs)
+        return hosts.beside_others(asked, lambda: whole(lambda: run(options, runs, asked)), again)
 
-
-def together(options: argparse.Namespace, work: Callable[[], int], again: str) -> int:
-    """Does the work in a process of its own, beside the other hosts', and says in a line if one of them is lost."""
-
-    def worked() -> int:
-        code = work()
-        if code in (0, 2):
-            from jaxvae import peers
-
-            peers.leave()
-        return code
-
-    def explain(native: str) -> str:
-        if "RegisterTask" in native:
-            where = options.coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS") or "found in the environment"
-            return (
-                f"not all processes came within {options.peer_timeout} s (coordinator {where}); give the command on "
-                "each host, and look whether that address can be reached from there"
-            )
-        return f"another process of this sweep was lost; {again}"
-
-    return supervised(worked, explain)
+    return whole(begin)
 
 
-def run(options: argparse.Namespace, runs: list[RunConfig]) -> int:
+def run(options: argparse.Namespace, runs: list[RunConfig], asked: hosts.Hosts | None = None) -> int:
     folder = None if options.out is None else as_path(options.out)
-    start_jax(lambda: join(options))
+    start_jax((lambda: hosts.join(asked)) if asked else None)
 
     from jaxvae import data, mesh, peers
     from jaxvae.resume import settle_precision
@@ -242,19 +207,6 @@ def run(options: argparse.Namespace, runs: list[RunConfig]) -> int:
     study.train(options.strategy, count, on=on, fresh=options.fresh, quiet=options.quiet)
     peers.from_first(lambda: study.write(wall_seconds=time.perf_counter() - started))
     return 0
-
-
-def join(options: argparse.Namespace) -> None:
-    """The other processes of a sweep on several hosts, if it is one."""
-    if not options.distributed:
-        if given := [name for name in ("coordinator", "processes", "process") if getattr(options, name) is not None]:
-            raise ConfigError(f"--{given[0]} is for a sweep in several processes; add --distributed, or leave it out")
-        return
-    if options.peer_timeout < 1:
-        raise ConfigError(f"--peer-timeout must be at least 1 second, not {options.peer_timeout}")
-    from jaxvae import peers
-
-    peers.connect(options.coordinator, options.processes, options.process, options.peer_timeout)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxvae.config import ConfigError, shown
 
 RUNS, DATA = "runs", "data"
-LAYOUT = re.compile(r"(?:runs=([1-9][0-9]{0,5}))?(?:(?:^|,)data=([1-9][0-9]{0,5}))?")
+AXIS = re.compile(r"(runs|data)=([1-9][0-9]{0,5})", re.ASCII)
 
 
 def arranged(layout: str, devices: Sequence[Any] | None = None) -> Mesh:
@@ -38,10 +38,11 @@ def arranged(layout: str, devices: Sequence[Any] | None = None) -> Mesh:
     devices = list(devices or jax.devices())
     if layout == "auto":
         return across(devices)
-    found = LAYOUT.fullmatch(layout) if isinstance(layout, str) and layout else None
-    if not found:
+    axes = [AXIS.fullmatch(part) for part in layout.split(",")] if isinstance(layout, str) else [None]
+    counts = {axis[1]: int(axis[2]) for axis in axes if axis}
+    if len(counts) < len(axes):
         raise ConfigError(f"mesh must be auto or such as runs=8 or runs=4,data=2, not {shown(layout)}")
-    runs, data = (int(count or 1) for count in found.groups())
+    runs, data = counts.get(RUNS, 1), counts.get(DATA, 1)
     if runs * data > len(devices):
         kind = f"{len(devices)} {devices[0].platform} device{'s' if len(devices) > 1 else ''}"
         more = "; JAX_NUM_CPU_DEVICES makes more of a CPU" if devices[0].platform == "cpu" else ""

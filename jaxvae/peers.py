@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +16,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
-from jaxvae.config import InputError, reason, shown
+from jaxvae.config import InputError, reason
 from jaxvae.machine import FaultError
 
 PATIENCE_MS = (
@@ -32,11 +30,11 @@ class PeerError(FaultError):
 
 
 def connect(coordinator: str | None, processes: int | None, index: int | None, timeout: int) -> None:
-    """Joins the others, before anything is computed; where one is not told here, the environment is asked.
+    """Joins the others, before anything is computed.
 
-    The environment: $JAX_COORDINATOR_ADDRESS, $JAX_NUM_PROCESSES and $JAX_PROCESS_ID, else what Slurm, Open MPI and
-    Kubernetes set, see `jax.distributed.initialize`. A process whose others do not come within the timeout, or that
-    has lost one for that long, is aborted by JAX's runtime, which no Python code can catch.
+    What is None is taken from the environment that Slurm, Open MPI or Kubernetes set, see `jax.distributed.initialize`.
+    A process whose others do not come within the timeout, or that has lost one for that long, is aborted by JAX's
+    runtime, which no Python code can catch.
 
     Args:
         coordinator: HOST:PORT of the first process.
@@ -45,13 +43,6 @@ def connect(coordinator: str | None, processes: int | None, index: int | None, t
     Raises:
         InputError: it is not known who takes part, or the coordinator's port cannot be used.
     """
-    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
-    processes = _number("JAX_NUM_PROCESSES") if processes is None else processes
-    index = _number("JAX_PROCESS_ID") if index is None else index
-    if coordinator and not re.fullmatch(r".+:[0-9]{1,5}", coordinator):
-        raise InputError(f"the coordinator must be HOST:PORT, not {shown(coordinator)}")
-    if processes is not None and (processes < 1 or not 0 <= (index or 0) < processes):
-        raise InputError(f"process {index} of {processes} cannot be: they count from 0 to one less than their number")
     try:
         jax.distributed.initialize(
             coordinator, processes, index, initialization_timeout=timeout, heartbeat_timeout_seconds=timeout,
@@ -62,15 +53,6 @@ def connect(coordinator: str | None, processes: int | None, index: int | None, t
         raise InputError(
             f"{told}; give --coordinator HOST:PORT --processes N --process I to each, or start them by srun or mpirun"
         ) from None
-
-
-def _number(variable: str) -> int | None:
-    value = os.environ.get(variable)
-    if value is None:
-        return None
-    if not (value.isascii() and value.isdecimal() and len(value) < 10):
-        raise InputError(f"${variable} must be a whole number, not {shown(value)}")
-    return int(value)
 
 
 def leave() -> None:
