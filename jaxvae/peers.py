@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -44,10 +45,12 @@ def connect(coordinator: str | None, processes: int | None, index: int | None, t
         InputError: it is not known who takes part, or the coordinator's port cannot be used.
     """
     try:
-        jax.distributed.initialize(
-            coordinator, processes, index, initialization_timeout=timeout, heartbeat_timeout_seconds=timeout,
-            shutdown_timeout_seconds=timeout,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that Kubernetes cannot be asked, which need not be where all is given
+            jax.distributed.initialize(
+                coordinator, processes, index, initialization_timeout=timeout, heartbeat_timeout_seconds=timeout,
+                shutdown_timeout_seconds=timeout,
+            )  # fmt: skip
     except (ValueError, TypeError, RuntimeError, OSError, KeyError) as error:
         told = "it is not known which processes there are" if isinstance(error, ValueError) else reason(error)
         raise InputError(
