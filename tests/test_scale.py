@@ -20,7 +20,7 @@ def test_a_study_takes_as_long_as_what_it_waits_for():
     assert cost(10, 3, 8, 2, FREE._replace(save_seconds=0.5)).total == pytest.approx(10 * 4 * 0.5 / 2)
     assert cost(10, 3, 8, 8, FREE._replace(table_seconds=2.0)).total == pytest.approx(20)
     both = cost(10, 3, 8, 2, computing._replace(save_seconds=0.5, table_seconds=2.0))
-    assert both.total == pytest.approx(max(flops / 8e12, 20) + 20)
+    assert both.total == pytest.approx(max(flops / 8e12, 10) + 20)
     assert cost(10, 3, 1, 1, FREE._replace(disk=1e3)).bound == "writing"
 
 
