@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from jaxvae import landscape, manifest, motion, plotting, series
 from jaxvae.data import Dataset
 from jaxvae.explorer import POINTS
-from jaxvae.grids import Setting, best, firsts, large, several, spread, trained_in
+from jaxvae.grids import MOST, Setting, best, firsts, large, several, spread, trained_in
 from jaxvae.results import caption, grouped, labels, probes
 from jaxvae.trained import Outcome, Run
 
@@ -41,7 +41,7 @@ def write_figures(
     """
     folder.mkdir(parents=True, exist_ok=True)
     configs = [outcome.config for outcome in outcomes]
-    data, originals, called, written = caption(dataset, configs), probes(dataset), labels(configs), []
+    data, originals, called, written = caption(dataset, configs, shared=True), probes(dataset), labels(configs), []
 
     def keep(name: str, picture: Figure | bytes) -> None:
         if isinstance(picture, bytes):
@@ -86,8 +86,10 @@ def _of_all(outcomes: Sequence[Outcome], digits: dict[str, Any], dataset: Datase
     chosen = "\nof each model the setting with the lowest mean −ELBO" if several(found) else ""
     bands = f"\n{told}" if (told := series.explained(found)) else ""
     models, parts = series.mean_curves(found, losses), series.parts(found)
+    shown = spread(models, MOST) if large(found) else models
+    some = f"; {len(shown)} of {len(models)} models" if len(shown) < len(models) else ""
     figures = {
-        "curves": plotting.curves(models, f"{averaged}{bands}", parts),
+        "curves": plotting.curves(shown, f"{averaged}{some}{bands}", parts),
         "by-dimension": plotting.by_dimension(models, f"{averaged}{bands}", parts),
         "rate-distortion": plotting.rate_distortion(series.by_size(found), f"{data}{chosen}"),
         "confusions": plotting.confusions(*_confusions(best(found), digits), f"{averaged}{chosen}"),

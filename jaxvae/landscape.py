@@ -15,6 +15,7 @@ from jaxvae.config import shortest
 from jaxvae.plotting import DPI, LINES, MARKS, colours, elbo_lines
 
 PANELS = 12  # models side by side
+TICKS = 12  # labelled values along an axis
 WRITTEN = 8  # values along an axis up to which cells of a map have numbers
 
 
@@ -53,8 +54,8 @@ def rate_distortion(lines: Mapping[tuple[str, int], Sequence[tuple[float, float,
     handles = [Line2D([], [], color=tints[d], lw=3, label=f"d = {d}") for d in sizes]
     for a in dict.fromkeys(a for a, _ in lines):
         handles.append(Line2D([], [], color="0.3", ls=LINES[a], marker=MARKS[a], ms=4, lw=1.4, label=a))
-    figure.legend(handles=handles, loc="outside right upper", frameon=False)
-    told = "a line for each model, a point for each β at its best learning rate, means over seeds"
+    figure.legend(handles=handles, loc="outside right center", frameon=False)
+    told = "a line for each model, a point for each β at its best learning rate"
     figure.suptitle(f"Rate and distortion on test images: {told}\n{data}", fontsize=11)
     return figure
 
@@ -89,14 +90,20 @@ def _map(ax: Axes, one: Landscape) -> None:
     # of a setting that failed the colour says no more than that it did
     high = min(finite.max(), low + 4 * (np.median(finite) - low)) if len(finite) else 1.0
     ax.set_facecolor("0.85")
-    ax.imshow(np.ma.masked_invalid(values), cmap="viridis_r", vmin=low, vmax=high, aspect="auto", origin="lower")
-    ax.set_xticks(range(len(one.learning_rates)), [shortest(rate) for rate in one.learning_rates], rotation=30)
-    ax.set_yticks(range(len(one.betas)), [shortest(beta) for beta in one.betas])
+    image = ax.imshow(
+        np.ma.masked_invalid(values), cmap="viridis_r", vmin=low, vmax=high, aspect="auto", origin="lower"
+    )
+    for axis, ticks in ((ax.xaxis, one.learning_rates), (ax.yaxis, one.betas)):
+        step = -(-len(ticks) // TICKS)
+        axis.set_ticks(range(0, len(ticks), step), [shortest(value) for value in ticks[::step]])
+    ax.xaxis.set_tick_params(rotation=30)
     ax.tick_params(labelsize=8, length=2)
     ax.set_xlabel("learning rate", fontsize=9)
     ax.set_ylabel("β", fontsize=9, rotation=0)
     ax.set_title(one.title, fontsize=10)
-    if max(values.shape) <= WRITTEN:
+    if max(values.shape) > WRITTEN:
+        ax.figure.colorbar(image, ax=ax, label="nats per image", extend="max" if high < finite.max() else "neither")
+    else:
         for (i, j), value in np.ndenumerate(values):
             lost = f"\n{one.diverged[i, j]} diverged" if one.diverged[i, j] else ""
             dark = np.isfinite(value) and value > (low + high) / 2
@@ -128,7 +135,7 @@ def _lines(found: Sequence[Landscape], data: str) -> Figure:
     handles = [Line2D([], [], color=tints[d], lw=3, label=f"d = {d}") for d in sizes]
     for a in dict.fromkeys(one.architecture for one in found):
         handles.append(Line2D([], [], color="0.3", ls=LINES[a], marker=MARKS[a], ms=4, lw=1.4, label=a))
-    figure.legend(handles=handles, loc="outside right upper", frameon=False)
+    figure.legend(handles=handles, loc="outside right center", frameon=False)
     varied = "β" if over_beta else "the learning rate"
     figure.suptitle(f"Test −ELBO against {varied}, means over seeds with their 95 % intervals\n{data}", fontsize=11)
     return figure

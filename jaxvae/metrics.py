@@ -70,7 +70,7 @@ def read_metrics(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _as_array(history: list[list[list[float] | None]]) -> np.ndarray:
-    if any(row is None for epoch in history[1:] for row in epoch):
+    if any(row is None for row in [row for epoch in history for row in epoch][1:]):
         raise ValueError
     return np.array([[row or [np.nan] * len(PARTS) for row in epoch] for epoch in history])
 

@@ -54,6 +54,9 @@ def told(folder: Path, configs: Sequence[RunConfig], sweep: dict[str, Any]) -> d
     if grids.large(found):
         table = columns.over_seeds(table, found)
     many, parts, order = grids.large(found), series.parts(trained), {run.name: i for i, run in enumerate(configs)}
+    curves = series.mean_curves(trained, losses)
+    shown_curves = grids.spread(curves, grids.MOST) if many else curves
+    some = f"{len(shown_curves)} of {len(curves)} models" if len(shown_curves) < len(curves) else ""
     called = results.labels([setting.config for setting in found] if many else configs)
     return {
         "title": f"{len(configs):,} variational auto-encoder{'s' if len(configs) > 1 else ''}",
@@ -61,7 +64,7 @@ def told(folder: Path, configs: Sequence[RunConfig], sweep: dict[str, Any]) -> d
         "sweep": sweep,
         "training": _training(configs),
         "precisions": results.precisions(configs),
-        "architectures": {run.model.architecture: results.layers(run) for run in configs},
+        "architectures": _layers(configs),
         "runs": _counted(configs, found) if many else "; ".join(called.values()),
         "best": _best(found, called, configs, shown),
         "claims": claims["claims"] if claims else None,
@@ -69,9 +72,9 @@ def told(folder: Path, configs: Sequence[RunConfig], sweep: dict[str, Any]) -> d
         "columns": table,
         "rows": _mean_rows(found, called, table) if many else _rows(configs, called, table, shown),
         "averaged": many,
-        "bands": series.explained(trained),
+        "bands": "; ".join(filter(None, [series.explained(trained), some])),
         "parts": [[part, title] for part, title in parts],
-        "curves": [_curve(curve, parts) for curve in series.mean_curves(trained, losses)],
+        "curves": [_curve(curve, parts) for curve in shown_curves],
         "points": [
             {"name": name, "architecture": setting.model[0], "latentDim": setting.model[1]}
             | {"rate": rate, "distortion": distortion}
@@ -129,6 +132,15 @@ def _counted(configs: Sequence[RunConfig], found: Sequence[Setting]) -> str:
     told = [f"{count:,} {what if count > 1 else what.replace('values', 'value').removesuffix('s')}"
             for what, count in counts.items()]  # fmt: skip
     return f"{len(configs):,}: {', '.join(told)}"
+
+
+def _layers(configs: Sequence[RunConfig]) -> dict[str, str]:
+    """Of each architecture, several where they differ."""
+    told: dict[str, list[str]] = {}
+    for run in configs:
+        if (layers := results.layers(run)) not in (own := told.setdefault(run.model.architecture, [])):
+            own.append(layers)
+    return {architecture: "; or ".join(own) for architecture, own in told.items()}
 
 
 def _training(configs: Sequence[RunConfig]) -> str:

@@ -82,7 +82,8 @@ def by_dimension(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, 
                 ends = np.array([m.band["test"][part][-1] for m in banded if m.band]).T
                 ax.fill_between([m.latent_dim for m in banded], *ends, color=style["color"], alpha=0.12, lw=0)
         ax.set_xscale("log")
-        ax.set_xticks(sizes, [str(d) for d in sizes])
+        marked = sizes[:: -(-len(sizes) // 12)]
+        ax.set_xticks(marked, [str(d) for d in marked])
         ax.set_xticks([], minor=True)
         ax.set_xlabel("latent dimension d")
         ax.set_ylabel("nats per image")

@@ -45,20 +45,22 @@ def about(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def caption(dataset: Dataset, runs: Collection[RunConfig] = (), *, averaged: bool = False) -> str:
+def caption(dataset: Dataset, runs: Collection[RunConfig] = (), **how: bool) -> str:
     """See `named`."""
-    return named(dataset.name, len(dataset.train_images), runs, averaged=averaged)
+    return named(dataset.name, len(dataset.train_images), runs, **how)
 
 
-def named(name: str, train_images: int, runs: Collection[RunConfig] = (), *, averaged: bool = False) -> str:
+def named(
+    name: str, train_images: int, runs: Collection[RunConfig] = (), *, averaged: bool = False, shared: bool = False
+) -> str:
     """The dataset's name as figures show it; then what of the training is not the default, and over how many seeds
-    a mean was taken."""
+    a mean was taken; `shared`: only what is so in all runs, as labels tell the rest."""
     shown = "embedded digits (not MNIST)" if name == "digits" else name.replace("_", "-").upper()
     parts = [shown] if train_images == 60_000 else [shown, f"first {train_images:,} images"]
     betas, rates = {float(run.beta) for run in runs}, {float(run.learning_rate) for run in runs}
-    if betas - {1.0}:
+    if betas - {1.0} and not (shared and len(betas) > 1):
         parts.append(f"β = {_listed(betas)}")
-    if rates - {LEARNING_RATE}:
+    if rates - {LEARNING_RATE} and not (shared and len(rates) > 1):
         parts.append(f"learning rate {_listed(rates)}")
     if binarized := {run.train.binarize for run in runs} - {"none"}:
         parts.append(f"binarised ({', '.join(binarized)})")
@@ -112,8 +114,11 @@ def _objective(config: RunConfig) -> str:
 
 def precisions(runs: Iterable[RunConfig]) -> str:
     """What matrix products read, by architecture."""
-    read = {run.model.architecture: run.model.precision for run in runs}
-    return "matrix products read " + ", ".join(f"{precision} in {a} models" for a, precision in read.items())
+    read: dict[str, list[str]] = {}
+    for run in runs:
+        if run.model.precision not in (own := read.setdefault(run.model.architecture, [])):
+            own.append(run.model.precision)
+    return "matrix products read " + ", ".join(f"{' or '.join(own)} in {a} models" for a, own in read.items())
 
 
 def layers(config: RunConfig) -> str:

@@ -49,8 +49,8 @@ def mean_curves(found: Sequence[Setting], losses: Losses) -> list[plotting.Curve
             band = _range([_mean(_members(one, losses, banded)) for one in by_model[setting.model]], len(line))
         elif banded:
             band = _range([_mean([one]) for one in _members(setting, losses, banded)], len(line))
-        epochs = np.arange(1, len(line))
-        curves.append(plotting.Curve(*setting.model, epochs, **_by_part(line), band=band and _by_part(band)))
+        drawn = None if band is None else _by_part(band)
+        curves.append(plotting.Curve(*setting.model, np.arange(1, len(line)), **_by_part(line), band=drawn))
     return curves
 
 
