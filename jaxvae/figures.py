@@ -18,14 +18,14 @@ from matplotlib.figure import Figure
 from jaxvae import landscape, manifest, motion, plotting, series
 from jaxvae.data import Dataset
 from jaxvae.explorer import POINTS
-from jaxvae.grids import MOST, Setting, best, firsts, large, several, spread, trained_in
+from jaxvae.grids import Setting, best, firsts, large, several, spread, trained_in
 from jaxvae.results import caption, grouped, labels, probes
 from jaxvae.trained import Outcome, Run
 
 GRID_TICKS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 SAMPLES = 64
 WALK_STEPS = 8  # frames from a digit to the next
-SIZES = 12  # latent sizes side by side in a figure of readings
+SIZES = 8  # latent sizes side by side in a figure of readings
 
 
 def write_figures(
@@ -72,9 +72,9 @@ def write_figures(
         if run.config.model.latent_dim == 2:
             keep(f"latent-{run.config.name}", _latent_plane(run, dataset, label))
     first = {run.name for run in firsts(run.config for run in runs)}
-    moving = [run for run in runs if run.config.name in first]
-    for name, picture in _moving(moving, called, dataset, originals[1], data).items():
-        keep(name, picture)
+    if moving := [run for run in runs if run.config.name in first]:
+        for name, picture in _moving(moving, called, dataset, originals[1], data).items():
+            keep(name, picture)
     return written
 
 
@@ -82,17 +82,17 @@ def _of_all(outcomes: Sequence[Outcome], digits: dict[str, Any], dataset: Datase
     """Figures of losses and readings, in which the best setting stands for its model."""
     found, configs = trained_in(grouped(outcomes)), [outcome.config for outcome in outcomes if outcome.epochs > 0]
     losses = {outcome.config.name: outcome.losses for outcome in outcomes}
-    data, averaged = caption(dataset, configs, averaged=large(found)), caption(dataset, configs, averaged=True)
+    averaged, shared = caption(dataset, configs, averaged=True), caption(dataset, configs, averaged=True, shared=True)
+    data = shared if large(found) else caption(dataset, configs, shared=True)
     chosen = "\nof each model the setting with the lowest mean −ELBO" if several(found) else ""
     bands = f"\n{told}" if (told := series.explained(found)) else ""
     models, parts = series.mean_curves(found, losses), series.parts(found)
-    shown = spread(models, MOST) if large(found) else models
-    some = f"; {len(shown)} of {len(models)} models" if len(shown) < len(models) else ""
+    shown, some = series.readable(models, found)
     figures = {
-        "curves": plotting.curves(shown, f"{averaged}{some}{bands}", parts),
+        "curves": plotting.curves(shown, f"{averaged}{some and f'; {some}'}{bands}", parts),
         "by-dimension": plotting.by_dimension(models, f"{averaged}{bands}", parts),
         "rate-distortion": plotting.rate_distortion(series.by_size(found), f"{data}{chosen}"),
-        "confusions": plotting.confusions(*_confusions(best(found), digits), f"{averaged}{chosen}"),
+        "confusions": plotting.confusions(*_confusions(best(found), digits), f"{shared}{chosen}"),
     }
     if len({setting.config.beta for setting in found}) > 1:
         figures["rate-distortion-beta"] = landscape.rate_distortion(series.by_beta(found), averaged)

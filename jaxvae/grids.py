@@ -84,10 +84,16 @@ def several(found: Collection[Setting]) -> bool:
     return len({setting.model for setting in found}) < len(found)
 
 
+def ranked(found: Sequence[Setting]) -> list[Setting]:
+    """From the lowest mean −ELBO up, then those most of whose seeds diverged."""
+    return sorted(found, key=lambda setting: (2 * len(setting.diverged) > setting.seeds, setting.negative_elbo))
+
+
 def best(found: Sequence[Setting]) -> list[Setting]:
-    """Of each model the setting with the lowest mean −ELBO; one with diverged seeds only where there is no other."""
+    """Of each model the setting with the lowest mean −ELBO; where there is another, not one most of whose seeds
+    diverged."""
     lowest: dict[Model, Setting] = {}
-    for setting in sorted(found, key=lambda setting: (len(setting.diverged) > 0, setting.negative_elbo)):
+    for setting in ranked(found):
         lowest.setdefault(setting.model, setting)
     return [lowest[model] for model in dict.fromkeys(setting.model for setting in found)]
 
@@ -95,14 +101,20 @@ def best(found: Sequence[Setting]) -> list[Setting]:
 def drawn(found: Sequence[Setting]) -> list[str]:
     """Names of the runs of which there are figures and models in the page.
 
-    All of them, up to `ALL`; of more the first seed of each model's best setting, and of more than `MOST` models as
-    many, from the first to the last.
+    All of them, up to `ALL`; of more the first seed of each model's best setting, of `some` models.
     """
     names = [final.name for setting in found for final in setting.finals]
     if not large(found):
         return names
-    chosen = spread(best(found), MOST)
+    kept = some([setting.model for setting in found])
+    chosen = [setting for setting in best(found) if setting.model in kept]
     return [min(setting.finals, key=lambda final: final.seed).name for setting in chosen]
+
+
+def some(models: Collection[Model]) -> set[Model]:
+    """At most `MOST` models, of each architecture the same latent sizes, evenly from the smallest to the largest."""
+    sizes = spread(sorted({d for _, d in models}), MOST // len({architecture for architecture, _ in models}))
+    return {model for model in models if model[1] in sizes}
 
 
 def spread(sequence: Sequence, most: int) -> list:

@@ -15,6 +15,7 @@ from jaxvae.config import shortest
 from jaxvae.plotting import DPI, LINES, MARKS, colours, elbo_lines
 
 PANELS = 12  # models side by side
+NAMED = 6  # lines of which each says at which β it begins and ends
 TICKS = 12  # labelled values along an axis
 WRITTEN = 8  # values along an axis up to which cells of a map have numbers
 
@@ -41,10 +42,13 @@ def rate_distortion(lines: Mapping[tuple[str, int], Sequence[tuple[float, float,
     ax = figure.subplots()
     sizes = sorted({d for _, d in lines})
     tints = colours(sizes)
+    by_size = sorted(lines, key=lambda model: model[1])
+    first, last = by_size[0], by_size[-1]
     for (architecture, d), line in lines.items():
         betas, rates, distortions = np.array(line).T
         ax.plot(rates, distortions, color=tints[d], ls=LINES[architecture], marker=MARKS[architecture], lw=1.4, ms=4)
-        for i in sorted({0, len(line) - 1}):
+        told = len(lines) <= NAMED or (architecture, d) in (first, last)
+        for i in sorted({0, len(line) - 1}) if told else ():
             ax.annotate(f"β = {shortest(float(betas[i]))}", (rates[i], distortions[i]), (5, 5), fontsize=7,
                         textcoords="offset points", color=tints[d])  # fmt: skip
     ax.margins(0.12)
@@ -131,6 +135,10 @@ def _lines(found: Sequence[Landscape], data: str) -> Figure:
     ax.set_xscale("log" if positive else "linear")
     ax.set_xlabel("β, weight of the KL term" if over_beta else "learning rate")
     ax.set_ylabel("test −ELBO, nats per image")
+    finite = np.concatenate([one.negative_elbo[np.isfinite(one.negative_elbo)] for one in found])
+    if len(finite):
+        reach = 20 * max(np.median(finite) - finite.min(), 0.05 * abs(finite.min()))
+        ax.set_ylim(top=min(ax.get_ylim()[1], finite.min() + reach))  # of settings that failed no more is to be seen
     ax.grid(alpha=0.25)
     handles = [Line2D([], [], color=tints[d], lw=3, label=f"d = {d}") for d in sizes]
     for a in dict.fromkeys(one.architecture for one in found):

@@ -18,6 +18,8 @@ from jaxvae.config import RunConfig, reason
 from jaxvae.grids import Setting
 from jaxvae.manifest import CheckpointError
 
+LISTED = 20  # values that are told one by one
+
 
 def settings(configs: Sequence[RunConfig], sweep: dict[str, Any]) -> list[Setting]:
     """The sweep's runs by setting, from the results in its sweep.json."""
@@ -54,9 +56,7 @@ def told(folder: Path, configs: Sequence[RunConfig], sweep: dict[str, Any]) -> d
     if grids.large(found):
         table = columns.over_seeds(table, found)
     many, parts, order = grids.large(found), series.parts(trained), {run.name: i for i, run in enumerate(configs)}
-    curves = series.mean_curves(trained, losses)
-    shown_curves = grids.spread(curves, grids.MOST) if many else curves
-    some = f"{len(shown_curves)} of {len(curves)} models" if len(shown_curves) < len(curves) else ""
+    curves, some = series.readable(series.mean_curves(trained, losses), trained)
     called = results.labels([setting.config for setting in found] if many else configs)
     return {
         "title": f"{len(configs):,} variational auto-encoder{'s' if len(configs) > 1 else ''}",
@@ -72,9 +72,10 @@ def told(folder: Path, configs: Sequence[RunConfig], sweep: dict[str, Any]) -> d
         "columns": table,
         "rows": _mean_rows(found, called, table) if many else _rows(configs, called, table, shown),
         "averaged": many,
+        "chosen": grids.several(trained),
         "bands": "; ".join(filter(None, [series.explained(trained), some])),
         "parts": [[part, title] for part, title in parts],
-        "curves": [_curve(curve, parts) for curve in shown_curves],
+        "curves": [_curve(curve, parts) for curve in curves],
         "points": [
             {"name": name, "architecture": setting.model[0], "latentDim": setting.model[1]}
             | {"rate": rate, "distortion": distortion}
@@ -147,7 +148,8 @@ def _training(configs: Sequence[RunConfig]) -> str:
     """How the runs were trained; several values where they differ."""
 
     def each(value) -> str:
-        return ", ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in sorted({*map(value, configs)}))
+        found = [f"{one:g}" if isinstance(one, float) else str(one) for one in sorted({*map(value, configs)})]
+        return ", ".join(found) if len(found) <= LISTED else f"{found[0]} to {found[-1]} ({len(found):,} values)"
 
     def objective(run: RunConfig) -> str:
         k = run.train.importance_samples

@@ -54,13 +54,15 @@ def curves(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, str]] 
             ax.set_title(f"{split}: {title}", fontsize=11)
             ax.grid(alpha=0.25)
             ax.set_ylabel("nats per image")
+    for ax, (part, _) in zip(axes[0], parts, strict=True):
+        _near(ax, models, part)
     for ax in axes[1]:
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
     handles = [Line2D([], [], color=tints[d], lw=3, label=f"d = {d}") for d in sizes]
     for architecture in dict.fromkeys(model.architecture for model in models):
         handles.append(Line2D([], [], color="0.3", ls=LINES[architecture], lw=1.6, label=architecture))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 12), frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 10), frameon=False)
     figure.suptitle(f"Losses during training – {data}")
     return figure
 
@@ -82,7 +84,8 @@ def by_dimension(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, 
                 ends = np.array([m.band["test"][part][-1] for m in banded if m.band]).T
                 ax.fill_between([m.latent_dim for m in banded], *ends, color=style["color"], alpha=0.12, lw=0)
         ax.set_xscale("log")
-        marked = sizes[:: -(-len(sizes) // 12)]
+        _near(ax, models, part, slice(-1, None))
+        marked = _apart(sizes)
         ax.set_xticks(marked, [str(d) for d in marked])
         ax.set_xticks([], minor=True)
         ax.set_xlabel("latent dimension d")
@@ -253,6 +256,28 @@ def _picture(ax: Axes, image: np.ndarray) -> None:
 
 def _white(image: np.ndarray) -> int:
     return 255 if image.dtype == np.uint8 else 1
+
+
+def _near(ax: Axes, models: Sequence[Curve], part: str, epochs: slice = slice(None)) -> None:
+    """Limits in which lines can be told apart, though a band goes on: how badly a setting fails is not to be seen."""
+    if not (banded := [model.band for model in models if model.band]):
+        return
+    lines = np.concatenate([getattr(model, s)[part][epochs] for model in models for s in ("train", "test")])
+    bands = np.concatenate([band[s][part][epochs].ravel() for band in banded for s in ("train", "test")])
+    reach = 3 * max(np.ptp(lines), 0.05 * np.abs(lines).max())
+    low = max(min(bands.min(), lines.min()), lines.min() - reach)
+    high = min(max(bands.max(), lines.max()), lines.max() + reach)
+    ax.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
+
+
+def _apart(sizes: Sequence[int], most: int = 14) -> list[int]:
+    """Those whose numbers do not overlap on a logarithmic axis."""
+    step = np.log(sizes[-1] / sizes[0]) / most
+    kept = list(sizes[:1])
+    for size in sizes[1:]:
+        if np.log(size / kept[-1]) >= step:
+            kept.append(size)
+    return kept
 
 
 def colours(sizes: Sequence[int]) -> dict[int, str]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxvae import metrics, plotting
-from jaxvae.grids import Model, Setting, best, large, several
+from jaxvae.grids import Model, Setting, best, large, ranked, several, some
 from jaxvae.landscape import Landscape
 from jaxvae.trained import SPLITS
 
@@ -52,6 +52,13 @@ def mean_curves(found: Sequence[Setting], losses: Losses) -> list[plotting.Curve
         drawn = None if band is None else _by_part(band)
         curves.append(plotting.Curve(*setting.model, np.arange(1, len(line)), **_by_part(line), band=drawn))
     return curves
+
+
+def readable(curves: Sequence[plotting.Curve], found: Sequence[Setting]) -> tuple[list[plotting.Curve], str]:
+    """As many curves as can be told apart, and how many these are where it is not all."""
+    kept = some([setting.model for setting in found]) if large(found) else {setting.model for setting in found}
+    shown = [curve for curve in curves if (curve.architecture, curve.latent_dim) in kept]
+    return shown, f"{len(shown)} of {len(curves)} models" if len(shown) < len(curves) else ""
 
 
 def _members(setting: Setting, losses: Losses, finite: bool) -> list[np.ndarray]:
@@ -104,16 +111,17 @@ def by_size(found: Sequence[Setting]) -> dict[str, list[tuple[int, float, float]
 
 
 def by_beta(found: Sequence[Setting]) -> dict[Model, list[tuple[float, float, float]]]:
-    """For each model (β, rate, distortion), means over seeds by β, each at the learning rate that suits it best."""
+    """For each model, of many `some`, (β, rate, distortion) by β: means over seeds, at its best learning rate."""
     kept: dict[tuple[Model, float], Setting] = {}
-    for setting in sorted(found, key=lambda setting: (len(setting.diverged) > 0, setting.negative_elbo)):
+    for setting in ranked(found):
         kept.setdefault((setting.model, float(setting.config.beta)), setting)
     lines: dict[Model, list[tuple[float, float, float]]] = {setting.model: [] for setting in found}
-    for (model, beta), setting in sorted(kept.items()):
+    for (model, beta), setting in sorted(kept.items(), key=lambda item: item[0]):
         rate, distortion = (setting.mean(part) for part in ("kl", "reconstruction"))
         if rate and distortion:
             lines[model].append((beta, rate.mean, distortion.mean))
-    return {model: line for model, line in lines.items() if line}
+    shown = some(lines) if large(found) else lines
+    return {model: line for model, line in lines.items() if line and model in shown}
 
 
 def landscapes(found: Sequence[Setting]) -> list[Landscape]:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from jaxvae.claims import Claim, Mean
 from jaxvae.config import RunConfig
-from jaxvae.grids import Setting, comparable, large
+from jaxvae.grids import Setting, comparable, large, ranked
 from jaxvae.results import final, grouped, labels
 from jaxvae.trained import Outcome
 
@@ -38,7 +38,7 @@ def of_runs(outcomes: Sequence[Outcome], caption: str) -> Table:
 
 def of_settings(found: Sequence[Setting], caption: str) -> Table:
     """Those with the lowest −ELBO, if there are too many for a screen."""
-    shown = sorted(found, key=lambda setting: setting.negative_elbo)[:ROWS] if len(found) > ROWS else found
+    shown = ranked(found)[:ROWS] if len(found) > ROWS else found
     some = f"\nthe {ROWS} with the lowest −ELBO of {len(found):,} settings; means.csv has all" if shown != found else ""
     title = f"Test losses, nats per image, means over seeds with 95 % intervals – {caption}{some}"
     table = Table(title=title, title_justify="left")

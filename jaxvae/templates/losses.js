@@ -4,7 +4,7 @@ const DASHES = { linear: "5 3" };
 
 function losses(svg) {
   const sizes = [...new Set(data.curves.map((curve) => curve.latentDim))].sort((a, b) => a - b);
-  const last = Math.max(...data.curves.map((curve) => curve.test.loss.length));
+  const last = Math.max(...data.curves.map((curve) => Object.values(curve.test)[0].length));
   const legend = byId("losses-legend").tBodies[0];
   const models = data.curves.map((curve) => {
     const style = { class: "curve", "stroke-dasharray": DASHES[curve.architecture] ?? "none" };
