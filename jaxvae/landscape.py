@@ -137,8 +137,10 @@ def _lines(found: Sequence[Landscape], data: str) -> Figure:
     ax.set_ylabel("test −ELBO, nats per image")
     finite = np.concatenate([one.negative_elbo[np.isfinite(one.negative_elbo)] for one in found])
     if len(finite):
-        reach = 20 * max(np.median(finite) - finite.min(), 0.05 * abs(finite.min()))
-        ax.set_ylim(top=min(ax.get_ylim()[1], finite.min() + reach))  # of settings that failed no more is to be seen
+        low = finite.min()
+        reach = 8 * max(np.median(finite) - low, 0.02 * abs(low))
+        if ax.get_ylim()[1] > low + reach:  # of settings that failed no more is to be seen than that they did
+            ax.set_ylim(low - 0.06 * reach, low + reach)
     ax.grid(alpha=0.25)
     handles = [Line2D([], [], color=tints[d], lw=3, label=f"d = {d}") for d in sizes]
     for a in dict.fromkeys(one.architecture for one in found):

@@ -115,6 +115,8 @@ def rate_distortion(points: dict[str, list[tuple[int, float, float]]], data: str
             ax.plot(each[:, 0], each[:, 1], color=colour, marker=mark, ls="", ms=3, alpha=0.4,
                     label=f"{architecture}, single seeds")  # fmt: skip
         for d, (rate, distortion) in zip(sizes, means, strict=True):
+            if d not in _apart(sizes):
+                continue
             ax.annotate(f"{d}", (rate, distortion), (5, 5), textcoords="offset points", fontsize=9)
     ax.margins(0.12)
     elbo_lines(ax)
