@@ -79,7 +79,7 @@ def _instance(name: str, value: Any, kind: type) -> None:
         raise ConfigError(f"{name} must be a {kind.__name__}, not {shown(value)}")
 
 
-def shortest(value: float) -> str:
+def shortest(value: float | int) -> str:
     """The shortest text that is read as this number and no other: 4, 0.0003, 1e-05."""
     return repr(value + 0.0).removesuffix(".0")  # of a whole number and of −0.0 as of the float that it equals
 
@@ -153,8 +153,8 @@ class RunConfig:
     model: ModelConfig
     train: TrainConfig = TrainConfig()
     epochs: int = 15
-    learning_rate: float = LEARNING_RATE
-    beta: float = 1.0
+    learning_rate: float | int = LEARNING_RATE
+    beta: float | int = 1.0
     seed: int = 0
     schedule: str = "constant"  # of the learning rate, see `hypers`
 

@@ -53,10 +53,10 @@ def write_figures(
         written.append(path)
         manifest.write(path, picture)
 
-    if any(outcome.epochs > 0 for outcome in outcomes):
-        for name, figure in _of_all(outcomes, digits, dataset).items():
+    if found := trained_in(grouped(outcomes)):
+        for name, figure in _of_all(found, outcomes, digits, dataset).items():
             keep(name, figure)
-    named = {final.name for setting in best(trained_in(grouped(outcomes))) for final in setting.finals}
+    named = {final.name for setting in best(found) for final in setting.finals}
     if compared := [run for run in runs if run.config.name in named]:
         keep("comparison", _comparison(compared, called, originals[1], data))
     for run in runs:
@@ -78,9 +78,11 @@ def write_figures(
     return written
 
 
-def _of_all(outcomes: Sequence[Outcome], digits: dict[str, Any], dataset: Dataset) -> dict[str, Figure]:
+def _of_all(
+    found: Sequence[Setting], outcomes: Sequence[Outcome], digits: dict[str, Any], dataset: Dataset
+) -> dict[str, Figure]:
     """Figures of losses and readings, in which the best setting stands for its model."""
-    found, configs = trained_in(grouped(outcomes)), [outcome.config for outcome in outcomes if outcome.epochs > 0]
+    configs = [outcome.config for outcome in outcomes if outcome.epochs > 0]
     losses = {outcome.config.name: outcome.losses for outcome in outcomes}
     averaged, shared = caption(dataset, configs, averaged=True), caption(dataset, configs, averaged=True, shared=True)
     data = shared if large(found) else caption(dataset, configs, shared=True)

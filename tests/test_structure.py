@@ -64,6 +64,7 @@ def test_rooms_that_need_no_jax_have_none():
         "digits",
         "claims",
         "grids",
+        "studies",
         "plotting",
         "landscape",
         "motion",
