@@ -49,12 +49,13 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"{folder} is no folder; give the folder of a finished sweep, such as results/mnist")
     start_jax()
 
-    from jaxvae import checkpoint, data, evaluation, report, results, trained
+    from jaxvae import checkpoint, data, evaluation, overview, report, results, trained
 
-    configs, _ = results.read_sweep(folder) or ([], {})
-    runs = [trained.load(folder / run.name) for run in configs if checkpoint.epochs(folder / run.name)]
+    configs, sweep = results.read_sweep(folder) or ([], {})
+    drawn = overview.drawn(folder, configs, sweep) if configs else []
+    runs = [trained.load(folder / run.name) for run in drawn if checkpoint.epochs(folder / run.name)]
     page = folder / report.PAGE
-    missing = len(configs) - len(runs)
+    missing = len(drawn) - len(runs)
     if missing and page.exists() and 'id="explorer"' in page.read_text(encoding="utf-8", errors="replace"):
         raise InputError(f"{page} holds models whose checkpoints are not here; move it away to have one without them")
     seen = None
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     report.write(folder, runs, seen)
     print(f"{page}, {page.stat().st_size / 1e6:.1f} MB: open it in a browser")
     if missing:
-        print(f"{missing} of {len(configs)} runs have no checkpoint here: their models are not in the page")
+        print(f"{missing} of {len(drawn)} runs have no checkpoint here: their models are not in the page")
     return 0
 
 

@@ -15,13 +15,26 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments import hosts
 from experiments.command import Parser, add_debug, guarded, leave, start_jax
-from jaxvae.config import ARCHITECTURES, PRECISIONS, ConfigError, ModelConfig, RunConfig, TrainConfig, shown
+from jaxvae.config import (
+    ARCHITECTURES,
+    LEARNING_RATE,
+    PRECISIONS,
+    ConfigError,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+    shown,
+)
 from jaxvae.machine import as_path
+from jaxvae.studies import read_runs
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -37,6 +50,11 @@ examples:
       a quick look: the first 6,000 training and 1,000 test images
   python -m experiments.sweep --architectures conv --latent-dims 2 --seeds 0 1 2 3 4 --out results/seeds
       one model, five seeds
+  python -m experiments.sweep --latent-dims 10 --betas 0.5 1 2 4 --learning-rates 3e-4 1e-3 --out results/grid
+      a grid of β and learning rates, 16 runs; with --seeds 0 1 2 also means over seeds, in
+      results/grid/means.csv
+  python -m experiments.sweep --study experiments/studies/capacity.py --limit 6000 --out results/capacity-first6000
+      runs that no grid describes, from a Python file or a JSON list
   python -m experiments.sweep --epochs 30
       goes on from where an earlier sweep ended
 
@@ -47,12 +65,20 @@ then, in Python:
 """
 
 
+DEFAULTS: dict[str, Any] = {
+    "architectures": ARCHITECTURES, "latent_dims": (2, 3, 5, 10, 50), "betas": (1.0,),
+    "learning_rates": (LEARNING_RATE,), "seeds": (0,), "epochs": 15, "batch_size": 100, "objective": "elbo",
+    "importance_samples": 1, "binarize": "none",
+}  # fmt: skip
+
+
 def parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m experiments.sweep",
-        description="Trains variational auto-encoders of several architectures, latent sizes and seeds, and writes\n"
-        "their losses, checkpoints, figures and the original experiment's claims into a folder. An\n"
-        "interrupted sweep goes on where it was when the same command is given again (without --fresh).",
+        description="Trains variational auto-encoders of several architectures, latent sizes, β, learning rates and\n"
+        "seeds, and writes their losses, checkpoints, figures and the original experiment's claims into a\n"
+        "folder. An interrupted sweep goes on where it was when the same command is given again (without\n"
+        "--fresh).",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -70,33 +96,7 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument(
         "--limit", type=int, metavar="N", help="use the first N training images and N/6 test images: for quick looks"
     )
-    grid = parser.add_argument_group("grid: every combination is a run")
-    grid.add_argument(
-        "--architectures", nargs="+", default=list(ARCHITECTURES), metavar="A", help="linear, conv (default: both)"
-    )
-    grid.add_argument(
-        "--latent-dims", nargs="+", type=int, default=[2, 3, 5, 10, 50], metavar="D",
-        help="latent sizes (default: 2 3 5 10 50)",
-    )  # fmt: skip
-    grid.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="S", help="default: 0")
-    train = parser.add_argument_group("training")
-    train.add_argument("--epochs", type=int, default=15, metavar="N", help="passes over the data (default: 15)")
-    train.add_argument("--batch-size", type=int, default=100, metavar="N", help="images a step (default: 100)")
-    train.add_argument("--learning-rate", type=float, default=1e-3, metavar="R", help="Adam's (default: 0.001)")
-    train.add_argument(
-        "--objective", default="elbo", metavar="O",
-        help="elbo; iwae: the importance-weighted bound; iwae-dreg: the same with the doubly reparameterised gradient "
-        "(default: elbo)",
-    )  # fmt: skip
-    train.add_argument(
-        "--importance-samples", type=int, default=1, metavar="K", help="K of the importance-weighted bound (default: 1)"
-    )
-    train.add_argument(
-        "--binarize", default="none", metavar="B",
-        help="pixels: none, grey levels; dynamic, black or white drawn anew at each step, the test split once; static, "
-        "both splits drawn once from a fixed key (default: none)",
-    )  # fmt: skip
-    train.add_argument("--beta", type=float, default=1.0, metavar="B", help="weight of the KL term (default: 1)")
+    _add_grid(parser)
     machine = parser.add_argument_group("machine")
     machine.add_argument(
         "--strategy", default="auto", metavar="S",
@@ -109,9 +109,10 @@ def parser() -> argparse.ArgumentParser:
         "them; auto: on CPU one for each core, as long as there are runs for them, else 1 (default: auto)",
     )  # fmt: skip
     machine.add_argument(
-        "--precision", default="auto", metavar="P",
+        "--precision", metavar="P",
         help="what matrix products read, accumulating in float32: float32, bfloat16, or auto: bfloat16 on a CPU "
-        "that is enough faster in it, else float32; runs that go on keep theirs (default: auto)",
+        "that is enough faster in it, else float32; runs that go on keep theirs (default: auto; of a study, what its "
+        "runs say)",
     )  # fmt: skip
     machine.add_argument(
         "--mesh", metavar="M",
@@ -132,23 +133,65 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def grid(options: argparse.Namespace) -> list[RunConfig]:
-    """The runs that the options ask for, by seed, architecture and latent size; `auto` is float32 for now."""
-    if options.precision not in ("auto", *PRECISIONS):
+def _add_grid(parser: argparse.ArgumentParser) -> None:
+    """What to train; options that are not given are absent, and `DEFAULTS` then hold."""
+    group = partial(parser.add_argument_group, argument_default=argparse.SUPPRESS)
+    grid = group("grid: every combination is a run")
+    grid.add_argument("--architectures", nargs="+", metavar="A", help="linear, conv (default: both)")
+    grid.add_argument("--latent-dims", nargs="+", type=int, metavar="D", help="latent sizes (default: 2 3 5 10 50)")
+    grid.add_argument(
+        "--betas", "--beta", nargs="+", type=float, metavar="B", help="weights of the KL term (default: 1)"
+    )
+    grid.add_argument(
+        "--learning-rates", "--learning-rate", nargs="+", type=float, metavar="R", help="Adam's (default: 0.001)"
+    )
+    grid.add_argument("--seeds", nargs="+", type=int, metavar="S", help="default: 0")
+    train = group("training: the same for all runs")
+    train.add_argument("--epochs", type=int, metavar="N", help="passes over the data (default: 15)")
+    train.add_argument("--batch-size", type=int, metavar="N", help="images a step (default: 100)")
+    train.add_argument(
+        "--objective", metavar="O",
+        help="elbo; iwae: the importance-weighted bound; iwae-dreg: the same with the doubly reparameterised gradient "
+        "(default: elbo)",
+    )  # fmt: skip
+    train.add_argument(
+        "--importance-samples", type=int, metavar="K", help="K of the importance-weighted bound (default: 1)"
+    )
+    train.add_argument(
+        "--binarize", metavar="B",
+        help="pixels: none, grey levels; dynamic, black or white drawn anew at each step, the test split once; static, "
+        "both splits drawn once from a fixed key (default: none)",
+    )  # fmt: skip
+    study = parser.add_argument_group("study: runs from a file, instead of grid and training")
+    study.add_argument(
+        "--study", metavar="FILE",
+        help="a Python file that defines runs, a list of jaxvae.config.RunConfig; or a JSON list of such "
+        'configurations: [{"model": {"architecture": "linear", "latent_dim": 2}, "beta": 4}]',
+    )  # fmt: skip
+
+
+def asked_for(options: argparse.Namespace) -> list[RunConfig]:
+    """The runs of the study, or of the grid; a precision that was asked for is that of all."""
+    if options.precision not in (None, "auto", *PRECISIONS):
         raise ConfigError(f"precision must be auto, {' or '.join(PRECISIONS)}, not {shown(options.precision)}")
-    precision = "float32" if options.precision == "auto" else options.precision
+    if options.study is None:
+        runs = grid(argparse.Namespace(**DEFAULTS | vars(options)))
+    elif given := [name for name in DEFAULTS if name in vars(options)]:
+        raise ConfigError(f"--study and --{given[0].replace('_', '-')} exclude each other: a study says what to train")
+    else:
+        runs = read_runs(options.study)
+    if options.precision not in PRECISIONS:
+        return runs
+    return [replace(run, model=replace(run.model, precision=options.precision)) for run in runs]
+
+
+def grid(options: argparse.Namespace) -> list[RunConfig]:
+    """Every combination, by seed, architecture, latent size, β and learning rate."""
+    train = TrainConfig(options.batch_size, options.objective, options.importance_samples, options.binarize)
+    axes = options.seeds, options.architectures, options.latent_dims, options.betas, options.learning_rates
     return [
-        RunConfig(
-            ModelConfig(architecture, latent_dim, precision),
-            TrainConfig(options.batch_size, options.objective, options.importance_samples, options.binarize),
-            epochs=options.epochs,
-            learning_rate=options.learning_rate,
-            beta=options.beta,
-            seed=seed,
-        )
-        for seed in dict.fromkeys(options.seeds)
-        for architecture in dict.fromkeys(options.architectures)
-        for latent_dim in dict.fromkeys(options.latent_dims)
+        RunConfig(ModelConfig(architecture, latent_dim), train, options.epochs, learning_rate, beta, seed)
+        for seed, architecture, latent_dim, beta, learning_rate in product(*map(dict.fromkeys, axes))
     ]
 
 
@@ -176,10 +219,10 @@ def main(arguments: list[str] | None = None) -> int:
         return guarded(work, f"stopped; {again} from the last finished epoch", again, debug=options.debug)
 
     def begin() -> int:
-        runs, asked = grid(options), hosts.asked(options)
+        asked = hosts.asked(options)
         if asked is None:
-            return run(options, runs)
-        return hosts.beside_others(asked, lambda: whole(lambda: run(options, runs, asked)), again)
+            return run(options, asked_for(options))
+        return hosts.beside_others(asked, lambda: whole(lambda: run(options, asked_for(options), asked)), again)
 
     return whole(begin)
 
@@ -199,7 +242,7 @@ def run(options: argparse.Namespace, runs: list[RunConfig], asked: hosts.Hosts |
         print(f"\n*** NOT MNIST: training on the embedded digits. {dataset.note}\n", file=sys.stderr, flush=True)
     limited = f"-first{options.limit}" if options.limit else ""
     folder = folder or Path(f"results/{dataset.name}{limited}")
-    if options.precision == "auto":
+    if options.precision == "auto" or (options.precision is None and options.study is None):
         runs = settle_precision(runs, None if options.fresh else folder)
     study = Study(folder, runs, dataset)
     started = time.perf_counter()

@@ -36,6 +36,11 @@ class Final(NamedTuple):
     loss: float
 
     @property
+    def negative_elbo(self) -> float:
+        """Whatever the weight of KL in training was."""
+        return self.reconstruction + self.kl
+
+    @property
     def batch_sum(self) -> float:
         """Reconstruction summed over 100 images, as the original experiment quotes it."""
         return ORIGINAL_BATCH * self.reconstruction

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxvae import records
+from jaxvae.claims import mean
 from jaxvae.config import RunConfig, reason
+from jaxvae.grids import Setting
 from jaxvae.manifest import CheckpointError
 from jaxvae.records import Record
 
@@ -45,11 +47,14 @@ def evaluated(folder: Path, configs: Sequence[RunConfig], fingerprint: str) -> d
     Raises:
         CheckpointError: such a file is damaged.
     """
-    together = _evaluations_in(folder / "evaluation.json")
+    together: dict[tuple[RunConfig, int], list[Record]] = {}
+    for config, epoch, told in _evaluations_in(folder / "evaluation.json"):
+        together.setdefault((config, epoch), []).extend(told)
     found = {}
     for run in configs:
-        contents = [*together, *_evaluations_in(folder / run.name / "evaluation.json")]
-        kept = [record for config, epoch, told in contents if (config, epoch) == (run, run.epochs) for record in told]
+        own = _evaluations_in(folder / run.name / "evaluation.json")
+        kept = [record for config, epoch, told in own if (config, epoch) == (run, run.epochs) for record in told]
+        kept = [*together.get((run, run.epochs), []), *kept]
         found[run.name] = [record for record in kept if record.fingerprint == fingerprint]
     return found
 
@@ -69,12 +74,13 @@ def _evaluations_in(path: Path) -> list[tuple[RunConfig, int, list[Record]]]:
 
 
 class Column(NamedTuple):
-    """A column of the table of runs."""
+    """A column of the table of runs, or of settings."""
 
     title: str
     unit: str
     meaning: str
-    cells: dict[str, tuple[float | int, str]]  # by run: the value to sort by, and how it is written
+    cells: dict[str, tuple[float | int, str]]  # by run or setting: the value to sort by, and how it is written
+    places: int = 2  # behind the point
 
 
 def columns(
@@ -92,7 +98,7 @@ def columns(
 
     def column(title, unit, meaning, value, places=2) -> Column:
         values = {run.name: value(finals[run.name]) for run in configs}
-        return Column(title, unit, meaning, {name: (v, number(v, places)) for name, v in values.items()})
+        return Column(title, unit, meaning, {name: (v, number(v, places)) for name, v in values.items()}, places)
 
     drawn = "−E log p(x|z), one code an image: nats that a code leaves to the pixels"
     made = [
@@ -103,9 +109,28 @@ def columns(
         *_evaluations(evaluated),
     ]
     if digits:
-        made.append(Column("read rightly", "%", records.METRICS["reading"], _readings(digits)))
+        made.append(Column("read rightly", "%", records.METRICS["reading"], _readings(digits), 1))
     made.append(column("training", "s", "seconds of training and testing", lambda row: row["seconds"], 1))
     return made
+
+
+def over_seeds(table: Sequence[Column], settings: Sequence[Setting]) -> list[Column]:
+    """The same columns with a cell a setting: the mean over seeds that did not diverge, half of its 95 % interval."""
+    seeds = {setting.config.name: setting.seeds - len(setting.diverged) for setting in settings}
+    counted = Column("seeds", "", "of which the means are", {name: (n, str(n)) for name, n in seeds.items()}, 0)
+    return [counted, *(_over_seeds(column, settings) for column in table)]
+
+
+def _over_seeds(column: Column, settings: Sequence[Setting]) -> Column:
+    cells = {}
+    for setting in settings:
+        values = [column.cells[final.name][0] for final in setting.finite if final.name in column.cells]
+        if values:
+            centre, interval = mean(values, 9)
+            spread = (interval[1] - interval[0]) / 2 if interval else 0
+            half = f" ± {number(spread, column.places)}" if spread else ""
+            cells[setting.config.name] = centre, number(centre, column.places) + half
+    return column._replace(cells=cells)
 
 
 def _readings(digits: dict[str, Any]) -> dict[str, tuple[float, str]]:
@@ -134,7 +159,7 @@ def _evaluations(evaluated: Mapping[str, Sequence[Record]]) -> list[Column]:
                 error, value = record.standard_error, scale * record.value
                 spread = "" if error is None else f" ± {number(abs(scale) * error, places)}"
                 cells[name] = value, number(value, places) + spread
-        made.append(Column(title, unit.format(common.samples), records.METRICS[metric], cells))
+        made.append(Column(title, unit.format(common.samples), records.METRICS[metric], cells, places))
     return made
 
 

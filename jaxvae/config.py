@@ -16,6 +16,7 @@ OBJECTIVES = ("elbo", "iwae", "iwae-dreg")
 BINARIZATIONS = ("none", "dynamic", "static")
 OUTPUT_BIASES = ("zero", "data")
 SCHEDULES = ("constant", "stages")
+LEARNING_RATE = 1e-3  # Adam's, where nothing else is asked for
 LARGEST = 3.4e38  # of float32, in which all scalars are computed
 WIDEST = 2**16  # no layer, and no mean over codes, is as wide: 28×28 images have no use for it
 LONGEST = 2**31  # steps and epochs are counted in int32
@@ -76,6 +77,11 @@ def _number(name: str, value: Any) -> None:
 def _instance(name: str, value: Any, kind: type) -> None:
     if not isinstance(value, kind):
         raise ConfigError(f"{name} must be a {kind.__name__}, not {shown(value)}")
+
+
+def shortest(value: float | int) -> str:
+    """The shortest text that is read as this number and no other: 4, 0.0003, 1e-05."""
+    return repr(value + 0.0).removesuffix(".0")  # of a whole number and of −0.0 as of the float that it equals
 
 
 class Hypers(NamedTuple):
@@ -147,8 +153,8 @@ class RunConfig:
     model: ModelConfig
     train: TrainConfig = TrainConfig()
     epochs: int = 15
-    learning_rate: float = 1e-3
-    beta: float = 1.0
+    learning_rate: float | int = LEARNING_RATE
+    beta: float | int = 1.0
     seed: int = 0
     schedule: str = "constant"  # of the learning rate, see `hypers`
 
@@ -167,11 +173,20 @@ class RunConfig:
 
     @property
     def name(self) -> str:
-        """The run's folder: `conv-2`; `conv-2-iwae5` for another objective, `conv-2-seed1` for any seed but 0."""
+        """The run's folder: `conv-2`, and then what is not the default: `conv-2-iwae5-beta4-lr0.0003-seed1`."""
         name = f"{self.model.architecture}-{self.model.latent_dim}"
         if self.train.objective != "elbo":
             name += f"-{self.train.objective}{self.train.importance_samples}"
+        if self.beta != 1:
+            name += f"-beta{shortest(self.beta)}"
+        if self.learning_rate != LEARNING_RATE:
+            name += f"-lr{shortest(self.learning_rate)}"
         return name if self.seed == 0 else f"{name}-seed{self.seed}"
+
+    @property
+    def setting(self) -> RunConfig:
+        """All but the seed: what runs share that differ in nothing else."""
+        return dataclasses.replace(self, seed=0)
 
     def hypers(self, epoch: int) -> Hypers:
         """The traced scalars of an epoch, counted from 1.

@@ -1,12 +1,13 @@
 """A sweep's figures: what of its runs and its data goes into which picture.
 
-In: loaded runs, what a classifier reads in their reconstructions, and the dataset. Out: figures/*.png and *.webp.
+In: what came of all runs, those that are drawn, what a classifier reads in all, and the dataset. Out: figures/*.png and
+*.webp.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,65 +15,99 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxvae import manifest, motion, plotting
-from jaxvae.config import RunConfig
+from jaxvae import landscape, manifest, motion, plotting, series
 from jaxvae.data import Dataset
 from jaxvae.explorer import POINTS
-from jaxvae.results import caption, describe, final, probes
-from jaxvae.trained import Run
+from jaxvae.grids import Setting, best, firsts, large, several, spread, trained_in
+from jaxvae.results import caption, grouped, labels, probes
+from jaxvae.trained import Outcome, Run
 
 GRID_TICKS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 SAMPLES = 64
 WALK_STEPS = 8  # frames from a digit to the next
+SIZES = 8  # latent sizes side by side in a figure of readings
 
 
-def write_figures(folder: Path, runs: Sequence[Run], digits: dict[str, Any], dataset: Dataset) -> list[Path]:
+def write_figures(
+    folder: Path, outcomes: Sequence[Outcome], runs: Sequence[Run], digits: dict[str, Any], dataset: Dataset
+) -> list[Path]:
     """Draws every figure of the sweep into `folder`; returns their paths.
 
-    `dataset` has the images that the runs saw, `digits` is as in `write_tables`.
+    Args:
+        outcomes: of all runs of the sweep.
+        runs: those that are drawn, see `jaxvae.grids.drawn`.
+        digits: as in `write_tables`.
+        dataset: the images that the runs saw.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    data, originals, written = caption(dataset, [run.config for run in runs]), probes(dataset), []
+    configs = [outcome.config for outcome in outcomes]
+    data, originals, called, written = caption(dataset, configs, shared=True), probes(dataset), labels(configs), []
 
-    def keep(name: str, figure: Figure) -> None:
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", metadata={"Software": None})
-        written.append(folder / f"{name}.png")
-        manifest.write(written[-1], picture.getvalue())
+    def keep(name: str, picture: Figure | bytes) -> None:
+        if isinstance(picture, bytes):
+            path = folder / f"{name}.webp"
+        else:
+            path, file = folder / f"{name}.png", io.BytesIO()
+            picture.savefig(file, format="png", metadata={"Software": None})
+            picture = file.getvalue()
+        written.append(path)
+        manifest.write(path, picture)
 
-    if trained := [run for run in runs if run.metrics[-1]["epoch"] > 0]:
-        histories = [(run.config, run.metrics, run.parameters) for run in trained]
-        models, averaged = mean_curves(histories), caption(dataset, [run.config for run in trained], averaged=True)
-        keep("curves", plotting.curves(models, averaged))
-        keep("by-dimension", plotting.by_dimension(models, averaged))
-        keep("rate-distortion", plotting.rate_distortion(_points(trained), data))
-        keep("comparison", _comparison(trained, originals[1], data))
-        keep("confusions", plotting.confusions(*_confusions(trained, digits), averaged))
+    if found := trained_in(grouped(outcomes)):
+        for name, figure in _of_all(found, outcomes, digits, dataset).items():
+            keep(name, figure)
+    named = {final.name for setting in best(found) for final in setting.finals}
+    if compared := [run for run in runs if run.config.name in named]:
+        keep("comparison", _comparison(compared, called, originals[1], data))
     for run in runs:
-        label = f"{describe(run.config)} – {data}"
+        label = f"{called[run.config.name]} – {data}"
         last = run.metrics[-1]["epoch"]
         for i, split in enumerate(("train", "test")):
             title = f"{split} images reconstructed during training\n{label}"
             figure = plotting.evolution(originals[i], run.reconstructions[:, i], _shown_epochs(last), title)
             keep(f"evolution-{run.config.name}-{split}", figure)
-        drawn = np.asarray(run.sample(jax.random.key(run.config.seed), SAMPLES))
-        keep(
-            f"samples-{run.config.name}",
-            plotting.mosaic(drawn, 8, f"drawn from the prior: {describe(run.config)}\n{data}"),
-        )
+        samples = np.asarray(run.sample(jax.random.key(run.config.seed), SAMPLES))
+        title = f"drawn from the prior: {called[run.config.name]}\n{data}"
+        keep(f"samples-{run.config.name}", plotting.mosaic(samples, 8, title))
         if run.config.model.latent_dim == 2:
             keep(f"latent-{run.config.name}", _latent_plane(run, dataset, label))
-    first = min(run.config.seed for run in runs)
-    moving = _moving([run for run in runs if run.config.seed == first], dataset, originals[1], data)
-    for name, picture in moving.items():
-        written.append(folder / f"{name}.webp")
-        manifest.write(written[-1], picture)
+    first = {run.name for run in firsts(run.config for run in runs)}
+    if moving := [run for run in runs if run.config.name in first]:
+        for name, picture in _moving(moving, called, dataset, originals[1], data).items():
+            keep(name, picture)
     return written
 
 
-def _moving(runs: Sequence[Run], dataset: Dataset, originals: np.ndarray, data: str) -> dict[str, bytes]:
-    """Animations of the runs of one seed: test images reconstructed epoch by epoch, a walk from digit to digit."""
-    names = [describe(run.config) for run in runs]
+def _of_all(
+    found: Sequence[Setting], outcomes: Sequence[Outcome], digits: dict[str, Any], dataset: Dataset
+) -> dict[str, Figure]:
+    """Figures of losses and readings, in which the best setting stands for its model."""
+    configs = [outcome.config for outcome in outcomes if outcome.epochs > 0]
+    losses = {outcome.config.name: outcome.losses for outcome in outcomes}
+    averaged, shared = caption(dataset, configs, averaged=True), caption(dataset, configs, averaged=True, shared=True)
+    data = shared if large(found) else caption(dataset, configs, shared=True)
+    chosen = "\nof each model the setting with the lowest mean −ELBO" if several(found) else ""
+    bands = f"\n{told}" if (told := series.explained(found)) else ""
+    models, parts = series.mean_curves(found, losses), series.parts(found)
+    shown, some = series.readable(models, found)
+    figures = {
+        "curves": plotting.curves(shown, f"{averaged}{some and f'; {some}'}{bands}", parts),
+        "by-dimension": plotting.by_dimension(models, f"{averaged}{bands}", parts),
+        "rate-distortion": plotting.rate_distortion(series.by_size(found), f"{data}{chosen}"),
+        "confusions": plotting.confusions(*_confusions(best(found), digits), f"{shared}{chosen}"),
+    }
+    if len({setting.config.beta for setting in found}) > 1:
+        figures["rate-distortion-beta"] = landscape.rate_distortion(series.by_beta(found), averaged)
+    if several(found):
+        figures["settings"] = landscape.settings(series.landscapes(found), averaged)
+    return figures
+
+
+def _moving(
+    runs: Sequence[Run], called: dict[str, str], dataset: Dataset, originals: np.ndarray, data: str
+) -> dict[str, bytes]:
+    """Animations of a run of each setting: test images reconstructed epoch by epoch, a walk from digit to digit."""
+    names = [called[run.config.name] for run in runs]
     epochs = [run.reconstructions[:, 1] for run in runs]
     walks = [_walk(run, dataset) for run in runs]
     return {
@@ -95,52 +130,21 @@ def _shown_epochs(last: int) -> list[int]:
     return sorted({0, *np.geomspace(1, last, 7).round().astype(int).tolist()}) if last else [0]
 
 
-def mean_curves(histories: Iterable[tuple[RunConfig, list[dict[str, Any]], int]]) -> list[plotting.Curve]:
-    """One curve a model, averaged over its seeds up to the epoch that all of them reached.
-
-    Args:
-        histories: of each run its configuration, its metrics and its number of parameters.
-    """
-    models: dict[tuple[str, int], list[tuple[list[dict[str, Any]], int]]] = {}
-    for config, history, parameters in histories:
-        models.setdefault((config.model.architecture, config.model.latent_dim), []).append((history, parameters))
-    drawn = []
-    for (architecture, latent_dim), seeds in models.items():
-        last = min(history[-1]["epoch"] for history, _ in seeds)
-        splits = {
-            split: {
-                part: np.mean([[history[e][split][part] for e in range(1, last + 1)] for history, _ in seeds], axis=0)
-                for part, _ in plotting.PARTS
-            }
-            for split in ("train", "test")
-        }
-        drawn.append(plotting.Curve(architecture, latent_dim, seeds[0][1], np.arange(1, last + 1), **splits))
-    return drawn
-
-
-def _points(runs: Sequence[Run]) -> dict[str, list[tuple[int, float, float]]]:
-    """For each architecture (latent size, rate, distortion) of its runs on the test split, by size."""
-    points: dict[str, list[tuple[int, float, float]]] = {}
-    for last in sorted(map(final, runs), key=lambda last: last.latent_dim):
-        points.setdefault(last.architecture, []).append((last.latent_dim, last.kl, last.reconstruction))
-    return points
-
-
-def _confusions(runs: Sequence[Run], digits: dict[str, Any]) -> tuple[list[list[tuple[str, np.ndarray]]], float]:
+def _confusions(found: Sequence[Setting], digits: dict[str, Any]) -> tuple[list[list[tuple[str, np.ndarray]]], float]:
     """A row an architecture: (title, shares of the digits' images over all seeds); the classifier's accuracy."""
-    sums: dict[str, dict[int, np.ndarray]] = {}
-    for run in runs:
-        counts = np.asarray(digits["runs"][run.config.name]["confusion"], float)
-        row = sums.setdefault(run.config.model.architecture, {})
-        row[run.config.model.latent_dim] = row.get(run.config.model.latent_dim, 0) + counts
-    rows = [
+    rows: dict[str, dict[int, np.ndarray]] = {}
+    for setting in found:
+        architecture, d = setting.model
+        counts = [np.asarray(digits["runs"][final.name]["confusion"], float) for final in setting.finals]
+        rows.setdefault(architecture, {})[d] = np.sum(counts, axis=0)
+    shares = [
         [(f"{a}, d = {d}", n / np.maximum(n.sum(1, keepdims=True), 1)) for d, n in sorted(row.items())]
-        for a, row in sums.items()
+        for a, row in rows.items()
     ]
-    return rows, digits["classifier"]["accuracy"]
+    return [spread(row, SIZES) for row in shares], digits["classifier"]["accuracy"]
 
 
-def _comparison(runs: Sequence[Run], originals: np.ndarray, data: str) -> Figure:
+def _comparison(runs: Sequence[Run], called: dict[str, str], originals: np.ndarray, data: str) -> Figure:
     """Smallest against largest latent size, linear against conv: test digits and what the models make of them."""
     by_model = {(run.config.model.architecture, run.config.model.latent_dim): run for run in reversed(runs)}
     sizes = sorted({d for _, d in by_model})
@@ -148,7 +152,7 @@ def _comparison(runs: Sequence[Run], originals: np.ndarray, data: str) -> Figure
     cells = []
     for architecture in dict.fromkeys(a for a, _ in sorted(by_model, reverse=True)):
         row = [by_model[architecture, d] for d in dict.fromkeys(ends) if (architecture, d) in by_model]
-        cells.append([(describe(run.config), originals, run.reconstructions[-1, 1]) for run in row])
+        cells.append([(called[run.config.name], originals, run.reconstructions[-1, 1]) for run in row])
     width = min(len(row) for row in cells)
     return plotting.comparison([row[:width] for row in cells], f"Test images and their reconstructions – {data}")
 

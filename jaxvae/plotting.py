@@ -28,46 +28,51 @@ class Curve(NamedTuple):
 
     architecture: str
     latent_dim: int
-    parameters: int
     epochs: np.ndarray  # [e], from 1
     train: dict[str, np.ndarray]  # "loss", "reconstruction", "kl" → [e]
     test: dict[str, np.ndarray]
+    band: dict[str, dict[str, np.ndarray]] | None = None  # split → part → the lowest and the highest, [e, 2]
 
 
-def curves(models: Sequence[Curve], data: str) -> Figure:
+def curves(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, str]] = PARTS) -> Figure:
     """Loss, reconstruction and KL against epoch, train above test, all models in one figure."""
     figure = Figure(figsize=(13, 8), dpi=DPI, layout="constrained")
     axes = figure.subplots(2, 3, sharex=True, sharey="col")
     sizes = sorted({model.latent_dim for model in models})
-    colours = _colours(sizes)
+    tints = colours(sizes)
     for row, split in zip(axes, ("train", "test"), strict=True):
-        for ax, (part, title) in zip(row, PARTS, strict=True):
+        for ax, (part, title) in zip(row, parts, strict=True):
             for model in models:
+                if model.band:
+                    ax.fill_between(model.epochs, *model.band[split][part].T, color=tints[model.latent_dim], lw=0,
+                                    alpha=0.12)  # fmt: skip
                 values = getattr(model, split)[part]
                 ax.plot(
-                    model.epochs, values, color=colours[model.latent_dim], ls=LINES[model.architecture], lw=1.6,
+                    model.epochs, values, color=tints[model.latent_dim], ls=LINES[model.architecture], lw=1.6,
                     marker=MARKS[model.architecture] if len(values) == 1 else None, ms=4,
                 )  # fmt: skip
             ax.set_title(f"{split}: {title}", fontsize=11)
             ax.grid(alpha=0.25)
             ax.set_ylabel("nats per image")
+    for ax, (part, _) in zip(axes[0], parts, strict=True):
+        _near(ax, models, part)
     for ax in axes[1]:
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
-    handles = [Line2D([], [], color=colours[d], lw=3, label=f"d = {d}") for d in sizes]
+    handles = [Line2D([], [], color=tints[d], lw=3, label=f"d = {d}") for d in sizes]
     for architecture in dict.fromkeys(model.architecture for model in models):
         handles.append(Line2D([], [], color="0.3", ls=LINES[architecture], lw=1.6, label=architecture))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 10), frameon=False)
     figure.suptitle(f"Losses during training – {data}")
     return figure
 
 
-def by_dimension(models: Sequence[Curve], data: str) -> Figure:
+def by_dimension(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, str]] = PARTS) -> Figure:
     """Final loss, reconstruction and KL against latent size, train and test."""
     figure = Figure(figsize=(13, 4.4), dpi=DPI, layout="constrained")
     sizes = sorted({model.latent_dim for model in models})
     axes = figure.subplots(1, 3)
-    for ax, (part, title) in zip(axes, PARTS, strict=True):
+    for ax, (part, title) in zip(axes, parts, strict=True):
         for architecture in dict.fromkeys(model.architecture for model in models):
             members = sorted((m for m in models if m.architecture == architecture), key=lambda m: m.latent_dim)
             x = [m.latent_dim for m in members]
@@ -75,8 +80,13 @@ def by_dimension(models: Sequence[Curve], data: str) -> Figure:
             ax.plot(x, [m.test[part][-1] for m in members], **style, lw=1.8, label=f"{architecture}, test")
             ax.plot(x, [m.train[part][-1] for m in members], **style, lw=1, ls=":", alpha=0.55, mfc="white",
                     label=f"{architecture}, train")  # fmt: skip
+            if banded := [m for m in members if m.band]:
+                ends = np.array([m.band["test"][part][-1] for m in banded if m.band]).T
+                ax.fill_between([m.latent_dim for m in banded], *ends, color=style["color"], alpha=0.12, lw=0)
         ax.set_xscale("log")
-        ax.set_xticks(sizes, [str(d) for d in sizes])
+        _near(ax, models, part, slice(-1, None))
+        marked = _apart(sizes)
+        ax.set_xticks(marked, [str(d) for d in marked])
         ax.set_xticks([], minor=True)
         ax.set_xlabel("latent dimension d")
         ax.set_ylabel("nats per image")
@@ -105,8 +115,20 @@ def rate_distortion(points: dict[str, list[tuple[int, float, float]]], data: str
             ax.plot(each[:, 0], each[:, 1], color=colour, marker=mark, ls="", ms=3, alpha=0.4,
                     label=f"{architecture}, single seeds")  # fmt: skip
         for d, (rate, distortion) in zip(sizes, means, strict=True):
+            if d not in _apart(sizes):
+                continue
             ax.annotate(f"{d}", (rate, distortion), (5, 5), textcoords="offset points", fontsize=9)
     ax.margins(0.12)
+    elbo_lines(ax)
+    ax.set_xlabel("rate: KL(q(z|x) ‖ p(z)), nats per image")
+    ax.set_ylabel("distortion: −E log p(x|z), nats per image")
+    ax.legend(frameon=False)
+    figure.suptitle(f"Rate and distortion on test images; numbers are latent sizes\n{data}", fontsize=11)
+    return figure
+
+
+def elbo_lines(ax: Axes) -> None:
+    """Lines of equal −ELBO in a plot of rate against distortion, whose limits are kept."""
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     step = max(20, 20 * int((right + high - left - low) / 200))  # of a run that diverges still a few lines
     for loss in range(step * int((left + low) // step + 1), int(right + high), step):
@@ -118,11 +140,6 @@ def rate_distortion(points: dict[str, list[tuple[int, float, float]]], data: str
             )  # fmt: skip
     ax.set_xlim(left, right)
     ax.set_ylim(low, high)
-    ax.set_xlabel("rate: KL(q(z|x) ‖ p(z)), nats per image")
-    ax.set_ylabel("distortion: −E log p(x|z), nats per image")
-    ax.legend(frameon=False)
-    figure.suptitle(f"Rate and distortion on test images; numbers are latent sizes\n{data}", fontsize=11)
-    return figure
 
 
 def confusions(rows: Sequence[Sequence[tuple[str, np.ndarray]]], accuracy: float, data: str) -> Figure:
@@ -243,6 +260,28 @@ def _white(image: np.ndarray) -> int:
     return 255 if image.dtype == np.uint8 else 1
 
 
-def _colours(sizes: Sequence[int]) -> dict[int, str]:
+def _near(ax: Axes, models: Sequence[Curve], part: str, epochs: slice = slice(None)) -> None:
+    """Limits in which lines can be told apart, though a band goes on: how badly a setting fails is not to be seen."""
+    if not (banded := [model.band for model in models if model.band]):
+        return
+    lines = np.concatenate([getattr(model, s)[part][epochs] for model in models for s in ("train", "test")])
+    bands = np.concatenate([band[s][part][epochs].ravel() for band in banded for s in ("train", "test")])
+    reach = 3 * max(np.ptp(lines), 0.05 * np.abs(lines).max())
+    low = max(min(bands.min(), lines.min()), lines.min() - reach)
+    high = min(max(bands.max(), lines.max()), lines.max() + reach)
+    ax.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
+
+
+def _apart(sizes: Sequence[int], most: int = 14) -> list[int]:
+    """Those whose numbers do not overlap on a logarithmic axis."""
+    step = np.log(sizes[-1] / sizes[0]) / most
+    kept = list(sizes[:1])
+    for size in sizes[1:]:
+        if np.log(size / kept[-1]) >= step:
+            kept.append(size)
+    return kept
+
+
+def colours(sizes: Sequence[int]) -> dict[int, str]:
     scale = np.linspace(0.05, 0.88, len(sizes)) if len(sizes) > 1 else [0.3]
     return {d: to_hex(colormaps["plasma"](t)) for d, t in zip(sizes, scale, strict=True)}

@@ -22,13 +22,11 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from jaxvae import columns, explorer, figures, manifest, results
-from jaxvae.checkpoint import Divergence
-from jaxvae.columns import number, read_json
+from jaxvae import explorer, grids, manifest, overview, results
+from jaxvae.columns import number
 from jaxvae.config import InputError, RunConfig, reason
 from jaxvae.data import Dataset
 from jaxvae.manifest import CheckpointError
-from jaxvae.plotting import PARTS
 from jaxvae.trained import Run
 
 PAGE = "report.html"
@@ -74,11 +72,11 @@ def page(folder: Path, runs: Sequence[Run], seen: Dataset | None) -> str:
             f"{folder} holds no finished sweep: it has no {results.SWEEP}; run experiments.sweep first"
         )
     configs, sweep = found
-    first = min((run.config.seed for run in runs), default=0)
-    shown = [run for run in runs if run.config.seed == first]
+    called, first = results.labels(configs), grids.firsts(run.config for run in runs)
+    shown = [run for run in runs if run.config in first]
     models: dict[str, Any] = {"reconstructions": None, "explorer": None}
     if shown and seen is not None:
-        models = {"reconstructions": _reconstructions(shown, seen), "explorer": _explorer(shown, seen)}
+        models = {"reconstructions": _reconstructions(shown, called, seen), "explorer": _explorer(shown, called, seen)}
     loadable = [{"name": run.config.name, "path": os.fspath(run.folder)} for run in runs]
     style, script = _source("report.css"), "\n".join(map(_source, SCRIPTS))
     policy = POLICY.format(style=_hash(style), script=_hash(script))
@@ -90,8 +88,9 @@ def page(folder: Path, runs: Sequence[Run], seen: Dataset | None) -> str:
     try:
         _check_epochs(folder, runs, sweep)
         return environment.get_template("report.html").render(
-            _tables(folder, configs, sweep), **models, policy=policy, style=Markup(style), script=Markup(script),
-            loadable=loadable, first_seed=first, several_seeds=len({run.seed for run in configs}) > 1,
+            overview.told(folder, configs, sweep), **models, policy=policy, style=Markup(style), script=Markup(script),
+            loadable=loadable, first_seeds=sorted({run.seed for run in first}),
+            several_seeds=len({run.seed for run in configs}) > 1, some=_some(configs, runs),
         )  # fmt: skip
     except InputError:
         raise
@@ -99,6 +98,13 @@ def page(folder: Path, runs: Sequence[Run], seen: Dataset | None) -> str:
         raise CheckpointError(
             f"{folder} holds a damaged table ({reason(error)}); give the sweep's command again"
         ) from None
+
+
+def _some(configs: Sequence[RunConfig], runs: Sequence[Run]) -> str:
+    """Which models are in the page, where it is not all."""
+    if len(configs) <= grids.ALL or not runs:
+        return ""
+    return f"{len(runs)} of {len(configs):,} runs stand for all: {grids.STAND_FOR}"
 
 
 def _check_epochs(folder: Path, runs: Sequence[Run], sweep: dict[str, Any]) -> None:
@@ -156,91 +162,17 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-# ── tables ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _tables(folder: Path, configs: Sequence[RunConfig], sweep: dict[str, Any]) -> dict[str, Any]:
-    """What the page says of the sweep as a whole."""
-    claims, digits = (read_json(folder / name) for name in ("claims.json", "digits.json"))
-    histories = results.read_metrics(folder)
-    shown = {run["name"]: run for run in sweep["results"]}
-    caption = results.named(sweep["dataset"]["name"], sweep["dataset"]["train_images"], configs)
-    curves = figures.mean_curves([
-        (run, histories[run.name], shown[run.name]["parameters"]) for run in configs if len(histories[run.name]) > 1
-    ])  # fmt: skip
-    evaluated = columns.evaluated(folder, configs, sweep["dataset"]["fingerprint"])
-    table = columns.columns(configs, shown, digits, evaluated)
-    return {
-        "title": f"{len(configs)} variational auto-encoder{'s' if len(configs) > 1 else ''}",
-        "caption": caption,
-        "sweep": sweep,
-        "training": _training(configs),
-        "precisions": results.precisions(configs),
-        "architectures": {run.model.architecture: results.layers(run) for run in configs},
-        "best": _best(configs, shown),
-        "claims": claims["claims"] if claims else None,
-        "columns": table,
-        "rows": [
-            {"about": results.describe(run), "cells": [column.cells.get(run.name) for column in table]}
-            | {"diverged": Divergence(**mark) if (mark := shown[run.name].get("diverged")) else None}
-            for run in configs
-        ],
-        "curves": [
-            {"architecture": c.architecture, "latentDim": c.latent_dim}
-            | {split: {part: getattr(c, split)[part].tolist() for part, _ in PARTS} for split in ("train", "test")}
-            for c in curves
-        ],
-        "points": [
-            {"name": name, "architecture": row["architecture"], "latentDim": row["latent_dim"]}
-            | {"rate": row["kl"], "distortion": row["reconstruction"]}
-            for name, row in shown.items()
-            if row["epochs"] > 0
-        ],
-    }
-
-
-def _training(configs: Sequence[RunConfig]) -> str:
-    """How the runs were trained; several values where they differ."""
-
-    def each(value) -> str:
-        return ", ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in sorted({*map(value, configs)}))
-
-    def objective(run: RunConfig) -> str:
-        k = run.train.importance_samples
-        return run.train.objective if run.train.objective == "elbo" else f"{run.train.objective} with K = {k}"
-
-    return "; ".join([
-        f"epochs {each(lambda run: run.epochs)}",
-        f"batch {each(lambda run: run.train.batch_size)}",
-        f"Adam, learning rate {each(lambda run: float(run.learning_rate))}",
-        f"β {each(lambda run: float(run.beta))}",
-        f"objective {each(objective)}",
-        f"pixels binarised: {each(lambda run: run.train.binarize)}",
-        f"seed {each(lambda run: run.seed)}",
-    ])  # fmt: skip
-
-
-def _best(configs: Sequence[RunConfig], finals: dict[str, Any]) -> dict[str, str] | None:
-    """The run with the lowest −ELBO on test images, if there are several that were trained."""
-    elbos = {run: finals[run.name]["reconstruction"] + finals[run.name]["kl"] for run in configs if run.epochs}
-    elbos = {run: elbo for run, elbo in elbos.items() if math.isfinite(elbo)}
-    if len(elbos) < 2:
-        return None
-    run = min(elbos, key=lambda run: elbos[run])
-    return {"about": results.describe(run), "elbo": number(elbos[run])}
-
-
 # ── pictures and models ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _reconstructions(runs: Sequence[Run], seen: Dataset) -> dict[str, Any]:
+def _reconstructions(runs: Sequence[Run], called: Mapping[str, str], seen: Dataset) -> dict[str, Any]:
     """Originals and, for each run and split, a picture with a row of reconstructions for each epoch."""
     originals = results.probes(seen)
     return {
         "digits": originals.shape[1],
         "originals": [png(_tiled(images[None])) for images in originals],
         "runs": [
-            {"name": run.config.name, "about": results.describe(run.config), "epochs": run.metrics[-1]["epoch"]}
+            {"name": run.config.name, "about": called[run.config.name], "epochs": run.metrics[-1]["epoch"]}
             | {"pictures": [png(_tiled(run.reconstructions[:, split])) for split in range(2)]}
             | {"losses": [[entry[s] and entry[s]["loss"] for entry in run.metrics] for s in ("train", "test")]}
             for run in runs
@@ -248,13 +180,12 @@ def _reconstructions(runs: Sequence[Run], seen: Dataset) -> dict[str, Any]:
     }
 
 
-def _explorer(runs: Sequence[Run], seen: Dataset) -> dict[str, Any] | None:
+def _explorer(runs: Sequence[Run], called: Mapping[str, str], seen: Dataset) -> dict[str, Any] | None:
     """Test images, and of each run what `jaxvae.explorer.explored` makes; None if no run can be explored."""
     images, labels = seen.test_images[: explorer.POINTS], seen.test_labels[: explorer.POINTS]
     found = [(run, explorer.explored(run, images)) for run in runs]
     explored = [
-        {"name": run.config.name, "about": results.describe(run.config), "latentDim": run.config.model.latent_dim}
-        | told
+        {"name": run.config.name, "about": called[run.config.name], "latentDim": run.config.model.latent_dim} | told
         for run, told in found
         if told
     ]

@@ -1,15 +1,13 @@
-"""A sweep's tables, and what its data and runs are called.
+"""What a sweep's folder tells beside its figures, and what its data and runs are called.
 
-In: the folders of finished runs and the dataset. Out: metrics.csv, claims.json, digits.json, sweep.json.
+In: what came of each run, and the dataset. Out: sweep.json and the tables; captions and labels.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import platform
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,12 @@ import numpy as np
 
 from jaxvae import __version__
 from jaxvae.claims import Claim, Final
-from jaxvae.config import RunConfig
+from jaxvae.config import LEARNING_RATE, RunConfig, shortest
 from jaxvae.data import Dataset
+from jaxvae.grids import Setting, comparable, settings
 from jaxvae.manifest import CheckpointError, write
-from jaxvae.trained import Run
+from jaxvae.metrics import means_csv, metrics_csv, metrics_parquet
+from jaxvae.trained import Outcome
 
 SWEEP = "sweep.json"
 
@@ -45,28 +45,38 @@ def about(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def caption(dataset: Dataset, runs: Collection[RunConfig] = (), *, averaged: bool = False) -> str:
+def caption(dataset: Dataset, runs: Collection[RunConfig] = (), **how: bool) -> str:
     """See `named`."""
-    return named(dataset.name, len(dataset.train_images), runs, averaged=averaged)
+    return named(dataset.name, len(dataset.train_images), runs, **how)
 
 
-def named(name: str, train_images: int, runs: Collection[RunConfig] = (), *, averaged: bool = False) -> str:
+def named(
+    name: str, train_images: int, runs: Collection[RunConfig] = (), *, averaged: bool = False, shared: bool = False
+) -> str:
     """The dataset's name as figures show it; then what of the training is not the default, and over how many seeds
-    a mean was taken."""
+    a mean was taken; `shared`: only what is so in all runs, as labels tell the rest."""
     shown = "embedded digits (not MNIST)" if name == "digits" else name.replace("_", "-").upper()
     parts = [shown] if train_images == 60_000 else [shown, f"first {train_images:,} images"]
-    betas, seeds = {run.beta for run in runs}, {run.seed for run in runs}
-    if betas - {1.0}:
-        parts.append(f"β = {', '.join(f'{beta:g}' for beta in sorted(betas))}")
+    betas, rates = {float(run.beta) for run in runs}, {float(run.learning_rate) for run in runs}
+    if betas - {1.0} and not (shared and len(betas) > 1):
+        parts.append(f"β = {_listed(betas)}")
+    if rates - {LEARNING_RATE} and not (shared and len(rates) > 1):
+        parts.append(f"learning rate {_listed(rates)}")
     if binarized := {run.train.binarize for run in runs} - {"none"}:
         parts.append(f"binarised ({', '.join(binarized)})")
     if objectives := sorted(
         {f"IWAE, K = {run.train.importance_samples}" for run in runs if run.train.objective != "elbo"}
     ):
         parts.append("; ".join(objectives))
-    if averaged and len(seeds) > 1:
+    if averaged and len(seeds := {run.seed for run in runs}) > 1:
         parts.append(f"mean of {len(seeds)} seeds")
     return ", ".join(parts)
+
+
+def _listed(values: Collection[float], most: int = 6) -> str:
+    if len(values) <= most:
+        return ", ".join(map(shortest, sorted(values)))
+    return f"{shortest(min(values))} to {shortest(max(values))} ({len(values)} values)"
 
 
 def probes(dataset: Dataset) -> np.ndarray:
@@ -77,15 +87,38 @@ def probes(dataset: Dataset) -> np.ndarray:
     return np.stack([images[:n] for images in firsts])
 
 
-def describe(config: RunConfig) -> str:
-    seed = f", seed {config.seed}" if config.seed else ""
-    return f"{config.model.architecture}, d = {config.model.latent_dim}{seed}"
+def labels(configs: Sequence[RunConfig]) -> dict[str, str]:
+    """What runs are called in figures and tables, by name: `conv, d = 2, seed 1`, and what else they differ in."""
+
+    def differ(value: Callable[[RunConfig], Any]) -> bool:
+        return len({value(config) for config in configs}) > 1
+
+    told: list[Callable[[RunConfig], str]] = []
+    if differ(lambda config: (config.train.objective, config.train.importance_samples)):
+        told.append(_objective)
+    if differ(lambda config: config.beta):
+        told.append(lambda config: f"β = {shortest(config.beta)}")
+    if differ(lambda config: config.learning_rate):
+        told.append(lambda config: f"lr = {shortest(config.learning_rate)}")
+    found = {}
+    for config in configs:
+        parts = [config.model.architecture, f"d = {config.model.latent_dim}", *(one(config) for one in told)]
+        found[config.name] = ", ".join([*parts, *([f"seed {config.seed}"] if config.seed else [])])
+    return found
+
+
+def _objective(config: RunConfig) -> str:
+    weighted = config.train.objective != "elbo"
+    return f"{config.train.objective.upper()}" + (f", K = {config.train.importance_samples}" if weighted else "")
 
 
 def precisions(runs: Iterable[RunConfig]) -> str:
     """What matrix products read, by architecture."""
-    read = {run.model.architecture: run.model.precision for run in runs}
-    return "matrix products read " + ", ".join(f"{precision} in {a} models" for a, precision in read.items())
+    read: dict[str, list[str]] = {}
+    for run in runs:
+        if run.model.precision not in (own := read.setdefault(run.model.architecture, [])):
+            own.append(run.model.precision)
+    return "matrix products read " + ", ".join(f"{' or '.join(own)} in {a} models" for a, own in read.items())
 
 
 def layers(config: RunConfig) -> str:
@@ -101,65 +134,33 @@ def layers(config: RunConfig) -> str:
 # ── tables ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def metrics_csv(runs: Iterable[Run]) -> str:
-    """Losses of every run, epoch and split, in nats per image; for the epoch that a run diverged in, only that."""
-    lines = ["run,architecture,latent_dim,seed,epoch,split,reconstruction,kl,loss"]
-    for run in runs:
-        config, model = run.config, run.config.model
-        identity = f"{config.name},{model.architecture},{model.latent_dim},{config.seed}"
-        for entry in run.metrics:
-            for split in ("train", "test"):
-                if losses := entry[split]:
-                    values = ",".join(f"{losses[part]:.6f}" for part in ("reconstruction", "kl", "loss"))
-                    lines.append(f"{identity},{entry['epoch']},{split},{values}")
-        if run.diverged:
-            lines.append(f"{identity},{run.diverged.epoch},diverged at step {run.diverged.step},nan,nan,nan")
-    return "\n".join(lines) + "\n"
-
-
-def read_metrics(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The histories in metrics.csv by run: {"epoch", "train", "test"}, epoch 0 first, a split None where it has no row.
-
-    Raises:
-        CheckpointError: it is missing or damaged.
-    """
-    path = folder / "metrics.csv"
-    histories: dict[str, list[dict[str, Any]]] = {}
-    try:
-        for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
-            if (row["split"] or "").startswith("diverged"):
-                continue
-            history, epoch = histories.setdefault(row["run"], []), int(row["epoch"])
-            if epoch == len(history):
-                history.append({"epoch": epoch, "train": None, "test": None})
-            if row["split"] not in ("train", "test") or epoch < 0 or None in row:
-                raise ValueError
-            history[epoch][row["split"]] = {part: float(row[part]) for part in ("reconstruction", "kl", "loss")}
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing; give the sweep's command again") from None
-    except (csv.Error, OSError, ValueError, KeyError, TypeError, IndexError):
-        raise CheckpointError(f"{path} is damaged; give the sweep's command again") from None
-    return histories
-
-
-def divergence(run: Run) -> dict[str, Any]:
+def divergence(outcome: Outcome) -> dict[str, Any]:
     """How tables mark a run that diverged; nothing for any other."""
-    return {"diverged": run.diverged._asdict()} if run.diverged else {}
+    return {"diverged": outcome.diverged._asdict()} if outcome.diverged else {}
 
 
-def final(run: Run) -> Final:
-    model, last = run.config.model, run.metrics[-1]
-    identity = run.config.name, model.architecture, model.latent_dim, run.config.seed, last["epoch"], run.parameters
-    return Final(*identity, **last["test"])
+def final(outcome: Outcome) -> Final:
+    config, model = outcome.config, outcome.config.model
+    identity = config.name, model.architecture, model.latent_dim, config.seed, outcome.epochs, outcome.parameters
+    return Final(*identity, *outcome.losses[-1, 1].tolist())
 
 
-def claims_json(claims: Sequence[Claim], dataset: Dataset, runs: Sequence[Run]) -> str:
-    """Runs that diverged took no part in the claims, which is said where there are some."""
-    left_out = {run.config.name: divergence(run)["diverged"] for run in runs if run.diverged}
+def grouped(outcomes: Sequence[Outcome]) -> list[Setting]:
+    """See `jaxvae.grids.settings`."""
+    diverged = {outcome.config.name for outcome in outcomes if outcome.diverged}
+    return settings([outcome.config for outcome in outcomes], map(final, outcomes), diverged)
+
+
+def claims_json(claims: Sequence[Claim], dataset: Dataset, outcomes: Sequence[Outcome]) -> str:
+    """Runs that diverged took no part in the claims, nor did those that were trained in another way than the original,
+    which is said where there are some."""
+    left_out = {outcome.config.name: divergence(outcome)["diverged"] for outcome in outcomes if outcome.diverged}
     told = [_plain(claim) | {"certain": claim.certain} for claim in claims]
     content = {"dataset": dataset.name, "fingerprint": dataset.fingerprint, "claims": told}
     if left_out:
         content["diverged"] = left_out
+    if chosen := comparable([outcome.config for outcome in outcomes])[1]:
+        content["checked"] = chosen
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -171,25 +172,26 @@ def _plain(value: Any) -> Any:
 
 
 def write_tables(
-    folder: Path, runs: Sequence[Run], claims: Sequence[Claim], digits: dict[str, Any], dataset: Dataset
+    folder: Path, outcomes: Sequence[Outcome], claims: Sequence[Claim], digits: dict[str, Any], dataset: Dataset
 ) -> None:
     """`digits` is the content of digits.json: what a classifier reads in each run's reconstructions, and how well."""
-    write(folder / "metrics.csv", metrics_csv(runs))
-    write(folder / "claims.json", claims_json(claims, dataset, runs))
+    write(folder / "metrics.csv", metrics_csv(outcomes))
+    write(folder / "metrics.parquet", metrics_parquet(outcomes))
+    write(folder / "means.csv", means_csv(grouped(outcomes)))
+    write(folder / "claims.json", claims_json(claims, dataset, outcomes))
     write(folder / "digits.json", json.dumps(digits, ensure_ascii=False) + "\n")
 
 
-def write_sweep(folder: Path, runs: Sequence[Run], about: dict[str, Any], sweep: dict[str, Any]) -> None:
+def write_sweep(folder: Path, outcomes: Sequence[Outcome], about: dict[str, Any], sweep: dict[str, Any]) -> None:
     """sweep.json, if it is not there already with the results of these runs: it says when and where they were trained.
 
     `sweep` is what the caller knows of grid and time.
     """
     results = [
-        final(run)._asdict() | {"seconds": round(sum(e["seconds"] for e in run.metrics), 1)} | divergence(run)
-        for run in runs
+        final(outcome)._asdict() | {"seconds": round(outcome.seconds, 1)} | divergence(outcome) for outcome in outcomes
     ]
     had = read_sweep(folder)
-    if had and had[0] == [run.config for run in runs] and had[1].get("results") == results:
+    if had and had[0] == [outcome.config for outcome in outcomes] and had[1].get("results") == results:
         return
     content = {**sweep, **about, "results": results}
     write(folder / SWEEP, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
-from rich.table import Table
 
 from jaxvae import (
     checkpoint,
@@ -27,6 +27,7 @@ from jaxvae import (
     classifier,
     evaluation,
     figures,
+    grids,
     lock,
     machine,
     mesh,
@@ -34,6 +35,7 @@ from jaxvae import (
     report,
     results,
     resume,
+    summary,
     trained,
 )
 from jaxvae.config import ConfigError, InputError, RunConfig
@@ -222,52 +224,51 @@ class Study:
             StorageError: the disk is full or refuses.
         """
         with lock.held(self.folder), machine.storage(self.folder):
-            loaded = [trained.load(self.folder / run.name) for run in self.runs]
-            digits = self._read_digits(loaded)
-            found = claims.check([results.final(run) for run in loaded if not run.diverged], digits["runs"])
+            outcomes, digits = self._outcomes()
+            names = set(grids.drawn(results.grouped(outcomes)))
+            drawn = [trained.load(self.folder / run.name) for run in self.runs if run.name in names]
+            compared = {run.name for run in grids.comparable(self.runs)[0]}
+            ended = [one for one in outcomes if not one.diverged and one.config.name in compared]
+            found = claims.check(list(map(results.final, ended)), digits["runs"])
             sweep = {"runs": [run.to_json() for run in self.runs], **self.how, "wall_seconds": round(wall_seconds, 1)}
-            results.write_tables(self.folder, loaded, found, digits, self.dataset)
-            results.write_sweep(self.folder, loaded, self.about, sweep)
-            drawn = figures.write_figures(self.folder / "figures", loaded, digits, self.seen)
-            page = report.write(self.folder, loaded, self.seen)
-        self._print_results(loaded, found)
+            results.write_tables(self.folder, outcomes, found, digits, self.dataset)
+            results.write_sweep(self.folder, outcomes, self.about, sweep)
+            pictures = figures.write_figures(self.folder / "figures", outcomes, drawn, digits, self.seen)
+            page = report.write(self.folder, drawn, self.seen)
+        for table in summary.tables(outcomes, found, results.caption(self.dataset, self.runs)):
+            self.console.print(table)
         example = json.dumps(str(self.folder / self.runs[-1].name), ensure_ascii=False)
-        self._say(f"\n{len(drawn)} figures in {self.folder / 'figures'}/, losses in metrics.csv beside it")
+        self._say(f"\n{len(pictures)} figures in {self.folder / 'figures'}/, losses in metrics.csv beside it")
+        if len(drawn) < len(self.runs):
+            self._say(f"pictures and models of {len(drawn)} of {len(self.runs):,} runs: {grids.STAND_FOR}")
         self._say(f"a page to look at, with the models in it: {page}")
         self._say(f"load a model:  import jaxvae; run = jaxvae.load({example})")
 
-    def _read_digits(self, loaded: list[trained.Run]) -> dict[str, Any]:
-        """What a classifier trained on the same images reads in the test split and in its reconstructions."""
+    def _outcomes(self) -> tuple[list[trained.Outcome], dict[str, Any]]:
+        """What came of each run, and what a classifier trained on the same images reads in the test split and in its
+        reconstructions. Of the models no more are held than cores read in."""
         self.console.print("reading the digits in all reconstructions, with a classifier trained on the originals")
         images, labels = self.seen.test_images, self.seen.test_labels
         reader = evaluation.reader(evaluation.as_seen(self.dataset, self.runs[0]))
         own = np.asarray(classifier.read(reader, jnp.asarray(images)))
-        with ThreadPoolExecutor(len(machine.cores())) as pool:
-            found = pool.map(lambda run: evaluation.digits(run, reader, images, labels), loaded)
-            told = {
-                run.config.name: {**digits, **results.divergence(run)}
-                for run, digits in zip(loaded, found, strict=True)
-            }
         how = {"epochs": classifier.EPOCHS, "accuracy": float((own == labels).mean()), "test_images": len(labels)}
-        return {"classifier": how, "runs": told}
+        outcomes, told, waiting = [], {}, deque()
 
-    def _print_results(self, loaded: list[trained.Run], found: list[claims.Claim]) -> None:
-        caption = results.caption(self.dataset, self.runs)
-        table = Table(title=f"Test losses, nats per image – {caption}", title_justify="left")
-        table.add_column("run")
-        for heading in ("parameters", "epochs", "reconstruction", "KL", "loss", "sum over 100"):
-            table.add_column(heading, justify="right")
-        for run, final in zip(loaded, map(results.final, loaded), strict=True):
-            losses = f"{final.reconstruction:.2f}", f"{final.kl:.2f}", f"{final.loss:.2f}", f"{final.batch_sum:,.0f}"
-            ended = f"{final.epochs}, then {run.diverged}" if run.diverged else str(final.epochs)
-            table.add_row(final.name, f"{final.parameters:,}", ended, *losses)
-        self.console.print(table)
-        table = Table(title=f"The original experiment's claims about MNIST, on {caption}", title_justify="left")
-        for heading in ("", "claim", "verdict", "holds in"):
-            table.add_column(heading)
-        for claim in found:
-            table.add_row(str(claim.number), claim.statement, claim.verdict, claim.holds)
-        self.console.print(table)
+        def take() -> None:
+            outcome, read = waiting.popleft()
+            outcomes.append(outcome)
+            told[outcome.config.name] = {**read.result(), **results.divergence(outcome)}
+
+        with ThreadPoolExecutor(cores := len(machine.cores())) as pool:
+            for config in self.runs:
+                run = trained.load(self.folder / config.name)
+                waiting.append((run.outcome, pool.submit(evaluation.digits, run, reader, images, labels)))
+                del run  # else the last one would be held until the next is loaded
+                if len(waiting) > cores:
+                    take()
+            while waiting:
+                take()
+        return outcomes, {"classifier": how, "runs": told}
 
 
 def _plain(losses: Losses | None) -> dict[str, float] | None:

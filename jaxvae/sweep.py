@@ -6,6 +6,7 @@ In: run configurations, a dataset, states to continue from. Out: the final state
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -146,10 +147,11 @@ def check(runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: i
         )
     if wrong := [run for run in runs if not isinstance(run, RunConfig)]:
         raise ConfigError(f"runs must be of type RunConfig, not {shown(wrong[0])}")
-    names = [run.name for run in runs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    names = Counter(run.name for run in runs)
+    if twice := sorted(name for name, count in names.items() if count > 1):
         raise ConfigError(
-            f"two runs are named {twice[0]}: names differ in architecture, latent size, objective and seed only"
+            f"two runs are named {twice[0]}: names tell architecture, latent size, objective, β, learning rate and "
+            "seed apart, nothing else"
         )
     if len(kinds := sorted({run.train.binarize for run in runs})) > 1:
         raise ConfigError(f"runs of one sweep must see the same images, not binarize {' and '.join(kinds)}")

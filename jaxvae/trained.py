@@ -9,7 +9,7 @@ import dataclasses
 import os
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,30 @@ from jaxvae.config import LARGEST, InputError, RunConfig, is_whole, shown
 from jaxvae.distributions import Normal
 from jaxvae.history import Divergence, best
 from jaxvae.machine import as_path
+from jaxvae.objectives import Losses
 
+SPLITS = ("train", "test")
 BATCH = 500
 MOST = 10**7  # images drawn at a time: 29 GiB
+
+
+class Outcome(NamedTuple):
+    """What tables need of a run: those of 10,000 fit into memory where their models do not."""
+
+    config: RunConfig
+    parameters: int
+    losses: np.ndarray  # float64 [epoch, split, part of `Losses`], nats per image; not a number: not measured
+    seconds: float  # of training and testing
+    diverged: Divergence | None = None  # what the epoch after the last one came to, if it was not finite
+
+    @property
+    def epochs(self) -> int:
+        """The last one of which there are losses; 0 is before training."""
+        return len(self.losses) - 1
+
+    def rows(self) -> list[tuple[int, int]]:
+        """Epochs and splits that were measured, in order: all but the train split before training."""
+        return [(epoch, s) for epoch in range(len(self.losses)) for s in range(len(SPLITS)) if epoch or s]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +62,15 @@ class Run:
     @cached_property
     def parameters(self) -> int:
         return model.parameter_count(self.params)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What tables say of it, without the model."""
+        absent = dict.fromkeys(Losses._fields, np.nan)
+        splits = [[entry[split] or absent for split in SPLITS] for entry in self.metrics]
+        losses = np.array([[[told[part] for part in Losses._fields] for told in epoch] for epoch in splits], np.float64)
+        seconds = sum(entry["seconds"] for entry in self.metrics)
+        return Outcome(self.config, self.parameters, losses, seconds, self.diverged)
 
     @property
     def dataset(self) -> str:

@@ -113,7 +113,7 @@ def finished(cache, tmp_path_factory):
 def reported(tmp_path_factory, small):
     """The folder of a small sweep that has everything for a report, and its loaded runs."""
     from jaxvae import trained
-    from tests.reported import MODELS, made
+    from tests.reported import RUNS, made
 
     folder = once(tmp_path_factory, "reported", lambda folder: made(folder, small))
-    return folder, [trained.load(folder / f"{model.architecture}-{model.latent_dim}") for model in MODELS]
+    return folder, [trained.load(folder / run.name) for run in RUNS]

@@ -12,23 +12,24 @@ from jaxvae.study import Study
 # both architectures, both precisions, a latent plane and a space
 MODELS = (ModelConfig("linear", 2), ModelConfig("conv", 3, "bfloat16"))
 EPOCHS = 4
+RUNS = [RunConfig(model, TrainConfig(batch_size=5), EPOCHS, learning_rate=0.005, beta=0.01) for model in MODELS]
+LINEAR, CONV = (run.name for run in RUNS)
 
 
 def made(folder, dataset):
     """Runs in `folder`, its tables, and an evaluation of one run."""
-    runs = [RunConfig(model, TrainConfig(batch_size=5), EPOCHS, learning_rate=0.005, beta=0.01) for model in MODELS]
-    study = Study(folder, runs, dataset)
+    study = Study(folder, RUNS, dataset)
     study.train(quiet=True)
-    loaded = [trained.load(folder / run.name) for run in runs]
+    outcomes = [trained.load(folder / run.name).outcome for run in RUNS]
     n = len(dataset.test_labels)
     confusion = np.diag(np.bincount(dataset.test_labels, minlength=10)).tolist()
     told = {"classes": [], "purity": [], "silhouette": [], "radius": [], "confusion": confusion}
-    digits = {"classifier": {"epochs": 2, "accuracy": 1.0, "test_images": n}, "runs": {run.name: told for run in runs}}
-    found = claims.check([results.final(run) for run in loaded], digits["runs"])
-    results.write_tables(folder, loaded, found, digits, dataset)
-    how = {"runs": [run.to_json() for run in runs], **study.how, "wall_seconds": 61.0}
-    results.write_sweep(folder, loaded, study.about, how)
-    (folder / "evaluation.json").write_text(json.dumps({"evaluations": [evaluation(runs[0], dataset)]}))
+    digits = {"classifier": {"epochs": 2, "accuracy": 1.0, "test_images": n}, "runs": {run.name: told for run in RUNS}}
+    found = claims.check([results.final(outcome) for outcome in outcomes], digits["runs"])
+    results.write_tables(folder, outcomes, found, digits, dataset)
+    how = {"runs": [run.to_json() for run in RUNS], **study.how, "wall_seconds": 61.0}
+    results.write_sweep(folder, outcomes, study.about, how)
+    (folder / "evaluation.json").write_text(json.dumps({"evaluations": [evaluation(RUNS[0], dataset)]}))
 
 
 def evaluation(config, dataset, samples=500, bound=-150.25):

@@ -23,8 +23,8 @@ def test_fields_that_older_files_lack_have_their_defaults():
     assert RunConfig.from_json(older) == RunConfig(ModelConfig("linear", 2), seed=3)
 
 
-def test_names_tell_seeds_apart():
-    assert CONFIG.name == "conv-5-seed7"
+def test_names_tell_runs_of_a_sweep_apart():
+    assert CONFIG.name == "conv-5-beta4-lr0.0002-seed7"
     assert RunConfig(ModelConfig("linear", 2)).name == "linear-2"
     assert PUBLISHED.name == "linear-50-iwae5"
 

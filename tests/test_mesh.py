@@ -152,3 +152,23 @@ def test_devices_send_each_other_nothing_but_the_gradients_of_a_shared_batch(sma
         text = programs.train_epoch(run.model, run.train, lanes, images, on).as_text()
         sent[on] = {name for name in collectives if name in text}
     assert sent == {TWO: set(), SHARED: {"all-reduce("}}
+
+
+def test_a_whole_grid_is_one_program_for_each_architecture(small):
+    """Seeds, latent sizes, β and learning rates are data to it; and its lanes are those of single runs."""
+    grid = [
+        RunConfig(ModelConfig(architecture, d), TrainConfig(20), epochs=1, seed=seed, beta=beta, learning_rate=rate)
+        for architecture in ("linear", "conv")
+        for d, seed, beta, rate in ((2, 0, 1.0, 1e-3), (3, 1, 4.0, 1e-3), (3, 0, 0.5, 1e-2))
+    ]
+    programs.train_epoch.cache_clear()
+    before = programs.evaluate._cache_size()
+    states, _ = trained(grid, small, ONE)
+    assert programs.train_epoch.cache_info().misses == 2
+    assert programs.evaluate._cache_size() - before == 2
+    for run in grid[:3]:
+        solo = sweep([run], small, strategy="loop", on=ONE)[run.name]
+        for a, b in zip(
+            jax.tree.leaves(states[run.name].opt_state.mu), jax.tree.leaves(solo.opt_state.mu), strict=True
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * np.abs(b).max() + 1e-12)

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.browser import AXE, PHONE, Opened, browser, lacking
 from jaxvae import report
-from tests.reported import EPOCHS
+from tests.reported import CONV, EPOCHS, LINEAR
 
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking())
 
@@ -172,7 +172,7 @@ def test_playing_goes_through_the_epochs(chromium, written):
         page.get_by_role("button", name="Play the epochs").wait_for()
 
 
-@pytest.mark.parametrize("name", ["linear-2", "conv-3"])
+@pytest.mark.parametrize("name", [LINEAR, CONV])
 def test_pointer_and_keys_decode_what_python_decodes(name, opened, written):
     page, run = opened.page, written[1][name]
     page.select_option("#model", name)
@@ -204,9 +204,9 @@ def test_arrow_keys_move_along_the_axes(opened):
 
 
 def test_sliders_stand_by_kl_and_each_moves_its_own_dimension(opened, written):
-    page, run = opened.page, written[1]["conv-3"]
+    page, run = opened.page, written[1][CONV]
     assert not page.is_visible("#dimensions")
-    page.select_option("#model", "conv-3")
+    page.select_option("#model", CONV)
     labels = page.eval_on_selector_all("#sliders label", "all => all.map(l => l.firstChild.textContent)")
     kls = [float(re.search(r"KL ([\d.]+)", label)[1]) for label in labels]
     assert kls == sorted(kls, reverse=True)
@@ -239,7 +239,7 @@ def thumbnails(page, row):
     return [np.reshape(found, (28, 28)) for found in page.eval_on_selector_all(f"#{row} canvas", grey)]
 
 
-@pytest.mark.parametrize("name", ["linear-2", "conv-3"])
+@pytest.mark.parametrize("name", [LINEAR, CONV])
 def test_a_chosen_image_has_its_reconstruction_and_its_neighbours(name, opened, written, small):
     page, run = opened.page, written[1][name]
     page.select_option("#model", name)
@@ -260,7 +260,7 @@ def test_a_chosen_image_has_its_reconstruction_and_its_neighbours(name, opened, 
         np.testing.assert_array_equal(picture, small.test_images[near])
 
 
-@pytest.mark.parametrize("name", ["linear-2", "conv-3"])
+@pytest.mark.parametrize("name", [LINEAR, CONV])
 def test_the_ellipse_is_two_standard_deviations_of_the_posterior(name, opened, written, small):
     """Its bounding box on the map, measured in white pixels, against the projected covariance."""
     from jaxvae.explorer import plane
@@ -295,13 +295,13 @@ def test_the_ellipse_is_two_standard_deviations_of_the_posterior(name, opened, w
     middle = [(place[0] + reach) * scale, (reach - place[1]) * scale]
     np.testing.assert_allclose((found.min(0) + found.max(0)) / 2, middle, atol=2)
     tilt = -covariance[0, 1] / np.prod(spread)  # pixels count downwards
-    assert name == "linear-2" or abs(tilt) > 0.15
+    assert name == LINEAR or abs(tilt) > 0.15
     assert np.corrcoef(found.T)[0, 1] == pytest.approx(tilt, abs=0.12)
 
 
 def test_two_chosen_images_are_joined_by_a_walk(opened, written, small):
-    page, run = opened.page, written[1]["conv-3"]
-    page.select_option("#model", "conv-3")
+    page, run = opened.page, written[1][CONV]
+    page.select_option("#model", CONV)
     a = choose(page, 0.15, 0.5)
     b = choose(page, 0.85, 0.5)
     assert a != b
@@ -334,7 +334,7 @@ def test_a_walk_moves_by_itself_where_motion_is_welcome(chromium, written):
 
 
 def test_clicking_a_point_chooses_it_and_hidden_classes_have_none(opened, written, small):
-    page, run = opened.page, written[1]["linear-2"]
+    page, run = opened.page, written[1][LINEAR]
     mean = np.asarray(run.encode(small.test_images).mean, np.float64)
     reach = 1.05 * max(2.5, np.abs(mean).max())
     i = int(np.argmax(np.abs(mean).sum(1)))
@@ -358,7 +358,7 @@ def test_clicking_a_point_chooses_it_and_hidden_classes_have_none(opened, writte
 
 def test_the_decoded_map_is_decoded_at_the_middle_of_its_tiles(opened, written, small):
     """The upper left tile, at 45 % of its brightness and enlarged: its middle, where no line of the grid is."""
-    page, run = opened.page, written[1]["linear-2"]
+    page, run = opened.page, written[1][LINEAR]
     page.get_by_role("button", name="none").click()
     page.wait_for_timeout(800)
     ground = page.eval_on_selector(
@@ -382,7 +382,7 @@ def test_the_decoded_map_is_decoded_at_the_middle_of_its_tiles(opened, written, 
 
 def test_the_map_follows_a_slider_even_if_the_pointer_moves_in_the_same_frame(opened, written):
     page = opened.page
-    page.select_option("#model", "conv-3")
+    page.select_option("#model", CONV)
     page.get_by_role("button", name="none").click()
     page.wait_for_timeout(1500)
     picture = "() => document.getElementById('map').toDataURL()"
@@ -409,16 +409,16 @@ def test_the_map_follows_a_slider_even_if_the_pointer_moves_in_the_same_frame(op
 def test_a_chosen_image_stays_chosen_in_another_model(opened, written, small):
     page = opened.page
     i = choose(page, 0.4, 0.6)
-    page.select_option("#model", "conv-3")
+    page.select_option("#model", CONV)
     assert f"Test image {i}," in page.inner_text("#chosen-title")
     _, code = pixels(page)
-    np.testing.assert_allclose(code, np.asarray(written[1]["conv-3"].encode(small.test_images).mean)[i], atol=2e-3)
+    np.testing.assert_allclose(code, np.asarray(written[1][CONV].encode(small.test_images).mean)[i], atol=2e-3)
 
 
 def test_what_the_reader_does_ends_a_walk(chromium, written):
     with Opened(chromium, written[0]) as opened:
         page = opened.page
-        page.select_option("#model", "conv-3")
+        page.select_option("#model", CONV)
         choose(page, 0.15, 0.5)
         choose(page, 0.85, 0.5)
         page.mouse.move(2, 2)
@@ -487,7 +487,7 @@ def test_print_leaves_out_what_cannot_be_pressed(opened):
 def test_axe_finds_nothing(theme, chromium, written):
     with Opened(chromium, written[0], theme=theme, reduced_motion="reduce", bypass_csp=True) as opened:
         page = opened.page
-        page.select_option("#model", "conv-3")
+        page.select_option("#model", CONV)
         choose(page, 0.15, 0.5)
         choose(page, 0.85, 0.5)
         for summary in page.locator("summary:visible").all():

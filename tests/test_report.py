@@ -16,7 +16,7 @@ from jaxvae import columns, report
 from jaxvae.checkpoint import CheckpointError
 from jaxvae.config import ModelConfig, RunConfig
 from tests.commands import ROOT
-from tests.reported import evaluation
+from tests.reported import CONV, LINEAR, evaluation
 
 SECTIONS = ("trained", "claims", "runs", "losses", "reconstructions", "rate-distortion", "explorer", "load")
 
@@ -109,7 +109,7 @@ def test_runs_that_went_on_after_the_tables_are_refused(reported, small, tmp_pat
     content = json.loads((folder / "sweep.json").read_text())
     content["results"][1]["epochs"] -= 1
     (folder / "sweep.json").write_text(json.dumps(content))
-    with pytest.raises(CheckpointError, match="conv-3 is not as"):
+    with pytest.raises(CheckpointError, match=f"{CONV} is not as"):
         report.page(folder, reported[1], small)
 
 
@@ -126,11 +126,11 @@ def test_of_several_seeds_the_first_that_has_models_is_shown(reported, small, tm
     (folder / "sweep.json").write_text(json.dumps(content))
     rows = (folder / "metrics.csv").read_text().splitlines()
     for seed in (1, 2):
-        changed = [re.sub(r"^([\w-]+),(\w+),(\d+),0,", rf"\1-seed{seed},\2,\3,{seed},", row) for row in rows[1:]]
+        changed = [re.sub(r"^([\w.-]+),(\w+),(\d+),0,", rf"\1-seed{seed},\2,\3,{seed},", row) for row in rows[1:]]
         with (folder / "metrics.csv").open("a") as file:
             file.write("\n".join(changed) + "\n")
     page = report.page(folder, runs, small)
-    assert [run["name"] for run in data_in(page)["explorer"]["runs"]] == ["linear-2-seed1", "conv-3-seed1"]
+    assert [run["name"] for run in data_in(page)["explorer"]["runs"]] == [f"{LINEAR}-seed1", f"{CONV}-seed1"]
     assert "runs of seed 1" in page
     assert len(data_in(page)["curves"]) == 2  # means over three seeds
     assert len(re.findall(r'<tr><th scope="row" data-order', page)) == 6

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxvae import figures, plotting, results
+from jaxvae import figures, metrics, plotting, results
 from jaxvae.claims import check
 from jaxvae.config import ModelConfig, RunConfig
 from jaxvae.history import Divergence
@@ -31,7 +31,7 @@ def trained(seed, diverged=None):
 
 def test_metrics_csv_has_a_row_for_every_run_epoch_and_split():
     runs = [trained(seed) for seed in (0, 4)]
-    rows = list(csv.DictReader(io.StringIO(results.metrics_csv(runs))))
+    rows = list(csv.DictReader(io.StringIO(metrics.metrics_csv([run.outcome for run in runs]))))
     assert len(rows) == 2 * (4 + 3)  # test from epoch 0, train from epoch 1
     assert {row["run"] for row in rows} == {"conv-2", "conv-2-seed4"}
     row = next(r for r in rows if (r["seed"], r["epoch"], r["split"]) == ("4", "3", "test"))
@@ -52,7 +52,10 @@ def test_sweep_json_follows_its_runs_and_keeps_when_they_were_trained(tmp_path):
 
     def told(runs, seconds):
         results.write_sweep(
-            tmp_path, runs, {}, {"runs": [run.config.to_json() for run in runs], "wall_seconds": seconds}
+            tmp_path,
+            [run.outcome for run in runs],
+            {},
+            {"runs": [run.config.to_json() for run in runs], "wall_seconds": seconds},
         )
         return json.loads((tmp_path / results.SWEEP).read_text())
 
@@ -86,7 +89,7 @@ def test_probes_are_the_first_image_of_each_class(small):
 
 def curve(architecture, latent_dim, epochs=4):
     values = {part: np.linspace(100, 50 + latent_dim, epochs) for part, _ in plotting.PARTS}
-    return plotting.Curve(architecture, latent_dim, 1000, np.arange(1, epochs + 1), values, values)
+    return plotting.Curve(architecture, latent_dim, np.arange(1, epochs + 1), values, values)
 
 
 def test_curves_show_every_model_in_every_panel_and_name_them():

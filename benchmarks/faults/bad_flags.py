@@ -8,23 +8,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.faults.ground import RUN, Case, Command, flip
+from benchmarks.faults.ground import NESTED, RUN, Case, Command, flip
 from experiments import evaluate, published, report, sweep
 
 HUGE = str(10**30)
 
 
-def _sweep(what: str, flags: list[str], says: str, make: Callable[[Path], object] = lambda folder: None) -> Case:
-    """`make` puts files where they are in the way; among the flags, those of a quick sweep are the default."""
+def _sweep(
+    what: str,
+    flags: list[str],
+    says: str,
+    make: Callable[[Path], object] = lambda folder: None,
+    *,
+    study: bool = False,
+) -> Case:
+    """`make` puts files where they are in the way; among the flags, those of a quick sweep are the default, without
+    the batch of a `study`, which says that itself."""
 
     def prepare(folder: Path) -> Command:
         make(folder)
-        defaults = {"--dataset": "digits", "--batch-size": "20", "--out": "out"}
+        defaults = {"--dataset": "digits", "--out": "out"} | ({} if study else {"--batch-size": "20"})
         given = {flag.partition("=")[0] for flag in flags}
         quick = [part for pair in defaults.items() if pair[0] not in given for part in pair]
         return Command(sweep.main, [*quick, *flags])
 
     return Case(f"sweep: {what}", prepare, says)
+
+
+def _study(what: str, content: str | bytes | None, says: str, name: str = "study.json") -> Case:
+    """A study's file with this content; None: no such file is made."""
+
+    def make(folder: Path) -> None:
+        if content is not None:
+            (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+    return _sweep(f"a study: {what}", ["--study", name], says, make, study=True)
 
 
 def _evaluate(what: str, flags: list[str], says: str) -> Case:
@@ -74,6 +92,10 @@ NUMBERS = [
     _sweep("a learning rate of minus infinity", ["--learning-rate=-inf"], "learning_rate must be .*, not -inf"),
     _sweep("a learning rate beyond float32", ["--learning-rate", "1e39"], "below 3.4e[+]38, not 1e[+]39"),
     _sweep("a learning rate in words", ["--learning-rate", "fast"], "invalid float value: 'fast'"),
+    _sweep("one of several learning rates is no number", ["--learning-rates", "1e-3", "nan"], "learning_rate must be"),
+    _sweep("no learning rate", ["--learning-rates"], "expected at least one argument"),
+    _sweep("one of several β is negative", ["--betas", "1", "-2"], "beta must be a finite number of at least 0"),
+    _sweep("several β with another objective", ["--objective", "iwae", "--betas", "1", "2"], "beta must be 1 with"),
     _sweep("an infinite β", ["--beta", "inf"], "beta must be a finite number"),
     _sweep("a negative β", ["--beta=-1"], "beta must be a finite number of at least 0"),
     _sweep("no objective of that name", ["--objective", "elbow"], "objective must be one of elbo, iwae, iwae-dreg"),
@@ -93,6 +115,48 @@ NUMBERS = [
     _sweep("a limit in words", ["--limit", "six"], "invalid int value: 'six'"),
     _sweep("an unknown flag that breaks the line", ["--fresch\nerror: all is well"], r"fresch\\nerror: all is well"),
 ]
+SOUND = '[{"model": {"architecture": "linear", "latent_dim": 2}, "train": {"batch_size": 20}}]'
+BINARY = SOUND.replace('_dim": 2', '_dim": 3').replace("20}", '20, "binarize": "static"}')
+STUDIES = [
+    _study("is not there", None, "study.json does not exist"),
+    _study("a folder", None, "sweep cannot be read .Is a directory", "sweep"),
+    _study("with a NUL in its name", None, r"'a\\x00b' is no path", "a\0b"),
+    _study("without a name", None, "'' is no path", ""),
+    _study("empty", "", "study.json is no JSON"),
+    _study("cut short", SOUND[:-1], "study.json is no JSON"),
+    _study("nested too deep", NESTED, "study.json is no JSON .RecursionError"),
+    _study("a number of a thousand digits", f"[{'9' * 5000}]", "study.json is no JSON .ValueError"),
+    _study("not UTF-8", b"[\xff]", "study.json is no JSON .UnicodeDecodeError"),
+    _study("an object", '{"runs": []}', "must hold a list of run configurations, not {'runs'"),
+    _study("an empty list", "[]", "study.json holds no runs"),
+    _study("a word for a run", f"{SOUND[:-1]}, 3]", "run 2 of 2: a run's configuration must be a JSON object, not int"),
+    _study("a run without a model", f"{SOUND[:-1]}, {{}}]", "run 2 of 2: RunConfig lacks the field 'model'"),
+    _study("a field that no run has", SOUND.replace("train", "trian"), "run 1 of 1: RunConfig has no field 'trian'"),
+    _study("a field that no model has", SOUND.replace("latent_", ""), "run 1 of 1: ModelConfig has no field 'dim'"),
+    _study("an impossible value", SOUND.replace("20", "0"), "run 1 of 1: batch_size must be a whole number"),
+    _study("β that is not a number", f'{SOUND[:-2]}, "beta": NaN}}]', "run 1 of 1: beta must be a finite number"),
+    _study("a field twice", SOUND.replace("20", '20, "batch_size": 30'), "ValueError: 'batch_size' is given twice"),
+    _study("a run twice", f"[{SOUND[1:-1]}, {SOUND[1:-1]}]", "runs 1 and 2 are both named linear-2"),
+    _study("different pixels", f"{SOUND[:-1]}, {BINARY[1:]}", "must see the same images"),
+    _study("Python that is none", "runs = [\n", "study.py, line 1, cannot be run .SyntaxError", "study.py"),
+    _study("Python with a NUL", b"runs = []\0", "study.py.* cannot be run", "study.py"),
+    _study("Python that fails", "\n\nruns = [1 / 0]", "study.py, line 3, cannot be run .ZeroDivisionError", "study.py"),
+    _study("Python that leaves", "import sys\nsys.exit(0)", "study.py, line 2, cannot be run .SystemExit", "study.py"),
+    _study("Python without end", "def f(): f()\nf()", "study.py, line 1, cannot be run .RecursionError", "study.py"),
+    _study("Python without runs", "run = []", "study.py does not define `runs`", "study.py"),
+    _study("Python with no runs", "runs = []", "study.py holds no runs", "study.py"),
+    _study("Python whose runs are a word", "runs = 'linear'", "must be a list of RunConfig, not 'linear'", "study.py"),
+    _study("Python whose run is none", "runs = [{}]", "run 1 of 1 must be a RunConfig, not {}", "study.py"),
+    _study("Python with an impossible run",
+           "from jaxvae.config import *\nruns = [RunConfig(ModelConfig('linear', 0))]",
+           "study.py, line 2, cannot be run .ConfigError: latent_dim must be", "study.py"),
+    _sweep("a study and a grid", ["--study", "study.json", "--betas", "2"], "--study and --betas exclude each other",
+           lambda folder: (folder / "study.json").write_text(SOUND), study=True),
+    _sweep("a study and epochs", ["--study", "study.json", "--epochs", "2"], "--study and --epochs exclude each other",
+           lambda folder: (folder / "study.json").write_text(SOUND), study=True),
+    _sweep("two studies, the second is not there", ["--study", "sweep/sweep.json", "--study", "none.json"],
+           "none.json does not exist", study=True),
+]  # fmt: skip
 PLACES = [
     _sweep("no dataset of that name", ["--dataset", "cifar"], "unknown dataset 'cifar': choose one of auto, mnist"),
     _sweep("a dataset out of its folder", ["--dataset", "../../etc"], "unknown dataset '../../etc'"),
@@ -160,4 +224,4 @@ OTHERS = [
     _published("--out is a file", ["--out", "sweep/sweep.json"], "sweep.json/published.json: Not a directory"),
     _published("no such folder of data", ["--data-dir", "nowhere"], "nowhere does not exist"),
 ]
-CASES = [*NUMBERS, *PLACES, *OTHERS]
+CASES = [*NUMBERS, *STUDIES, *PLACES, *OTHERS]

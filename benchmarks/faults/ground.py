@@ -58,13 +58,13 @@ def make_sweep(folder: Path) -> None:
     dataset = known()
     study = Study(folder, [RUN], dataset)
     study.train("loop", quiet=True)
-    loaded = [trained.load(folder / RUN.name)]
+    outcomes = [trained.load(folder / RUN.name).outcome]
     confusion = np.diag(np.bincount(dataset.test_labels, minlength=10)).tolist()
     told = {"classes": [], "purity": [], "silhouette": [], "radius": [], "confusion": confusion}
     read = {"classifier": {"epochs": 2, "accuracy": 1.0, "test_images": 25}, "runs": {RUN.name: told}}
-    found = claims.check([results.final(run) for run in loaded], read["runs"])
-    results.write_tables(folder, loaded, found, read, dataset)
-    results.write_sweep(folder, loaded, study.about, {"runs": [RUN.to_json()], **study.how, "wall_seconds": 1.0})
+    found = claims.check([results.final(outcome) for outcome in outcomes], read["runs"])
+    results.write_tables(folder, outcomes, found, read, dataset)
+    results.write_sweep(folder, outcomes, study.about, {"runs": [RUN.to_json()], **study.how, "wall_seconds": 1.0})
     (folder / RUN.name / "evaluation.json").write_text(json.dumps(evaluation(dataset.fingerprint)))
 
 

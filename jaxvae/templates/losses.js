@@ -4,7 +4,7 @@ const DASHES = { linear: "5 3" };
 
 function losses(svg) {
   const sizes = [...new Set(data.curves.map((curve) => curve.latentDim))].sort((a, b) => a - b);
-  const last = Math.max(...data.curves.map((curve) => curve.test.loss.length));
+  const last = Math.max(...data.curves.map((curve) => Object.values(curve.test)[0].length));
   const legend = byId("losses-legend").tBodies[0];
   const models = data.curves.map((curve) => {
     const style = { class: "curve", "stroke-dasharray": DASHES[curve.architecture] ?? "none" };
@@ -23,10 +23,11 @@ function losses(svg) {
   let plot = null;
 
   const values = ({ curve }) => curve[chosen("split")][chosen("part")];
+  const band = ({ curve }) => curve.band?.[chosen("split")][chosen("part")] ?? []; // the lowest and the highest of each epoch
 
   function draw() {
     const log = chosen("scale") === "log";
-    const range = around(models.flatMap(values), log) ?? (log ? [1, 10] : [0, 1]);
+    const range = around(models.flatMap((model) => [...values(model), ...band(model).flat()]), log) ?? (log ? [1, 10] : [0, 1]);
     const part = document.querySelector("input[name=part]:checked + span").textContent;
     const x = last > 1 ? [1, last] : [0.5, 1.5];
     plot = axes(
@@ -34,6 +35,11 @@ function losses(svg) {
       { range: x, title: "epoch", ticks: ticks({ range: x }, svg.clientWidth < 500 ? 5 : Math.min(last, 15)).filter(Number.isInteger) },
       { range, log, title: `${chosen("split")} ${part}, nats per image` },
     );
+    for (const model of models) {
+      const kept = band(model).flatMap(([low, high], i) => (low === null || (log && low <= 0) ? [] : [[plot.x(i + 1), plot.y(low), plot.y(high)]]));
+      const outline = [...kept.map(([x, low]) => [x, low]), ...kept.map(([x, , high]) => [x, high]).reverse()];
+      if (kept.length > 1) svg.append(model.tint(element("svg:path", { class: "band", d: `M${outline.join("L")}Z` })));
+    }
     for (const model of models) {
       const points = values(model).flatMap((value, i) => (value === null || (log && value <= 0) ? [] : [[plot.x(i + 1), plot.y(value)]]));
       if (points.length) model.path = model.tint(element("svg:path", { ...model.style, d: `M${points.join("L")}${points.length > 1 ? "" : "h.1"}` }));

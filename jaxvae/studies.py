@@ -1,0 +1,92 @@
+"""A study's runs from a file, for what no grid of options can say.
+
+In: a JSON list of run configurations, or a Python file that defines `runs`. Out: the runs, or what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from pathlib import Path
+from typing import Any
+
+from jaxvae.config import ConfigError, InputError, RunConfig, reason, shown
+from jaxvae.machine import as_path
+
+
+def read_runs(path: str | Path) -> list[RunConfig]:
+    """The runs of a study.
+
+    A file whose name ends in `.py` is run, and its `runs` taken; any other is JSON, whose objects may leave out what
+    has a default: `[{"model": {"architecture": "linear", "latent_dim": 2}, "beta": 4}]`.
+
+    Raises:
+        InputError: the file cannot be read, or is no such list; a run is none, or has the name of another.
+    """
+    path = as_path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; --study takes a JSON or Python file") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    runs = _from_python(path, content) if path.suffix == ".py" else _from_json(path, content)
+    if not runs:
+        raise InputError(f"{path} holds no runs: its list is empty")
+    places: dict[str, int] = {}
+    for i, run in enumerate(runs, 1):
+        if (first := places.setdefault(run.name, i)) != i:
+            raise InputError(
+                f"{path}: runs {first} and {i} are both named {run.name}: names differ in architecture, latent size, "
+                "objective, β, learning rate and seed only"
+            )
+    return runs
+
+
+def _from_json(path: Path, content: bytes) -> list[RunConfig]:
+    try:
+        entries = json.loads(content, object_pairs_hook=_object)
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"{path} is no JSON ({reason(error)})") from None
+    if not isinstance(entries, list):
+        raise InputError(f"{path} must hold a list of run configurations, not {shown(entries)}")
+    return [_run(path, i, len(entries), entry) for i, entry in enumerate(entries, 1)]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{shown(twice[0])} is given twice")
+    return dict(pairs)
+
+
+def _run(path: Path, i: int, of: int, entry: Any) -> RunConfig:
+    try:
+        return RunConfig.from_json(entry)
+    except ConfigError as error:
+        raise InputError(f"{path}, run {i} of {of}: {error}") from None
+
+
+def _from_python(path: Path, content: bytes) -> list[RunConfig]:
+    scope: dict[str, Any] = {"__name__": "study", "__file__": str(path)}
+    try:
+        exec(compile(content, str(path), "exec"), scope)
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{path}{_line(error, str(path))} cannot be run ({reason(error)})") from None
+    if "runs" not in scope:
+        raise InputError(f"{path} does not define `runs`, a list of RunConfig")
+    runs = scope["runs"]
+    if not isinstance(runs, list | tuple):
+        raise InputError(f"{path}: `runs` must be a list of RunConfig, not {shown(runs)}")
+    for i, run in enumerate(runs, 1):
+        if not isinstance(run, RunConfig):
+            raise InputError(f"{path}, run {i} of {len(runs)} must be a RunConfig, not {shown(run)}")
+    return [*runs]
+
+
+def _line(error: BaseException, name: str) -> str:
+    """Where in the file an error came up, the innermost place."""
+    if isinstance(error, SyntaxError) and error.filename == name and error.lineno:
+        return f", line {error.lineno},"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
+    return f", line {lines[-1]}," if lines else ""
