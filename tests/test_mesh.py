@@ -1,6 +1,9 @@
 """Lanes shared among devices along one axis, a run's batch along the other."""
 
+from collections import Counter
+
 import jax
+import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -161,11 +164,15 @@ def test_a_whole_grid_is_one_program_for_each_architecture(small):
         for architecture in ("linear", "conv")
         for d, seed, beta, rate in ((2, 0, 1.0, 1e-3), (3, 1, 4.0, 1e-3), (3, 0, 0.5, 1e-2))
     ]
-    programs.train_epoch.cache_clear()
-    before = programs.evaluate._cache_size()
-    states, _ = trained(grid, small, ONE)
-    assert programs.train_epoch.cache_info().misses == 2
-    assert programs.evaluate._cache_size() - before == 2
+    compiled = Counter()
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, duration, **of: compiled.update([of.get("fun_name")] if "backend_compile" in event else [])
+    )
+    try:
+        states, _ = trained(grid, small, ONE)
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert [compiled[f"jit({name})"] for name in ("_train_epoch", "evaluate")] == [2, 2]
     for run in grid[:3]:
         solo = sweep([run], small, strategy="loop", on=ONE)[run.name]
         for a, b in zip(
