@@ -32,7 +32,10 @@ def final_losses(folder: Path) -> dict[tuple[str, int, int], float]:
     with open(folder / "metrics.csv", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
     rows.sort(key=lambda row: int(row["epoch"]))
-    return {(row["architecture"], int(row["latent_dim"]), int(row["seed"])): float(row["loss"]) for row in rows}
+    found = {(row["architecture"], int(row["latent_dim"]), int(row["seed"])): float(row["loss"]) for row in rows}
+    if len(found) < len({row["run"] for row in rows}):
+        sys.exit(f"{folder} has several β or learning rates; this compares sweeps that have one of each")
+    return found
 
 
 def compare(first: Path, second: Path) -> dict[tuple[str, int], Paired]:

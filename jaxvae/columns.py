@@ -124,7 +124,7 @@ def over_seeds(table: Sequence[Column], settings: Sequence[Setting]) -> list[Col
 def _over_seeds(column: Column, settings: Sequence[Setting]) -> Column:
     cells = {}
     for setting in settings:
-        values = [column.cells[final.name][0] for final in setting.finite if final.name in column.cells]
+        values = [float(column.cells[final.name][0]) for final in setting.finite if final.name in column.cells]
         if values:
             centre, interval = mean(values, 9)
             spread = (interval[1] - interval[0]) / 2 if interval else 0

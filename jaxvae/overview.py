@@ -29,11 +29,13 @@ def settings(configs: Sequence[RunConfig], sweep: dict[str, Any]) -> list[Settin
 
 
 def drawn(folder: Path, configs: Sequence[RunConfig], sweep: dict[str, Any]) -> list[RunConfig]:
-    """The runs whose models the page has.
+    """The runs whose models the page has, if they have checkpoints.
 
     Raises:
         CheckpointError: the results in sweep.json are damaged.
     """
+    if len(configs) <= grids.ALL:
+        return [*configs]
     try:
         names = set(grids.drawn(settings(configs, sweep)))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -28,7 +28,7 @@ def of_runs(outcomes: Sequence[Outcome], caption: str) -> Table:
     table = Table(title=f"Test losses, nats per image – {caption}", title_justify="left")
     table.add_column("run")
     for heading in ("parameters", "epochs", "reconstruction", "KL", "loss", "sum over 100"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=heading == "epochs")
     for outcome, last in zip(outcomes, map(final, outcomes), strict=True):
         losses = f"{last.reconstruction:.2f}", f"{last.kl:.2f}", f"{last.loss:.2f}", f"{last.batch_sum:,.0f}"
         ended = f"{last.epochs}, then {outcome.diverged}" if outcome.diverged else str(last.epochs)

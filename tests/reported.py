@@ -32,6 +32,17 @@ def made(folder, dataset):
     (folder / "evaluation.json").write_text(json.dumps({"evaluations": [evaluation(RUNS[0], dataset)]}))
 
 
+def large(folder, dataset, outcomes):
+    """Tables of a grid as if it had been trained; without checkpoints."""
+    names = [outcome.config.name for outcome in outcomes]
+    told = {"classes": [], "purity": [], "silhouette": [], "radius": [], "confusion": np.eye(10, dtype=int).tolist()}
+    digits = {"classifier": {"epochs": 2, "accuracy": 1.0, "test_images": 10}, "runs": dict.fromkeys(names, told)}
+    results.write_tables(folder, outcomes, claims.check([]), digits, dataset)
+    runs = [outcome.config.to_json() for outcome in outcomes]
+    how = {"strategy": "vmap", "workers": 1, "epochs_trained_before": 0, "epochs_trained": 9, "wall_seconds": 9.0}
+    results.write_sweep(folder, outcomes, results.about(dataset), {"runs": runs, **how})
+
+
 def evaluation(config, dataset, samples=500, bound=-150.25):
     """What experiments.evaluate writes of a run, as far as a report reads it."""
     shared = {"split": "test", "images": 25, "binarization": "none", "dataset": dataset.name,

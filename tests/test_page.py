@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.browser import AXE, PHONE, Opened, browser, lacking
 from jaxvae import report
-from tests.reported import CONV, EPOCHS, LINEAR
+from tests.reported import CONV, EPOCHS, LINEAR, large
+from tests.test_grids import grid, random_outcomes
 
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking())
 
@@ -66,6 +67,21 @@ def test_every_section_is_there_and_nothing_is_asked_of_anyone(opened):
     assert all(height > 80 for _, height in found)
     links = page.eval_on_selector_all("nav a", "all => all.map(a => a.getAttribute('href').slice(1))")
     assert links == [name for name, _ in found]
+
+
+def test_a_grids_bands_hold_its_lines(chromium, small, tmp_path):
+    large(tmp_path, small, random_outcomes(grid((2, 5), (1.0, 4.0), (1e-3,), range(16))))
+    with Opened(chromium, report.write(tmp_path, [], None)) as opened:
+        page = opened.page
+        for part in ("negative_elbo", "kl"):
+            page.check(f"input[name=part][value={part}]", force=True)
+            boxes = "all => all.map(p => { const b = p.getBBox(); return [b.y, b.y + b.height]; })"
+            bands, lines = (page.eval_on_selector_all(f"#losses-plot path.{kind}", boxes) for kind in ("band", "curve"))
+            assert len(bands) == len(lines) == 2
+            for (top, bottom), (highest, lowest) in zip(bands, lines, strict=True):
+                assert top - 0.1 <= highest <= lowest <= bottom + 0.1
+        assert page.locator("table.sortable tbody tr").count() == 4
+        assert not opened.errors
 
 
 def test_a_page_without_models_works_too(chromium, written, tmp_path):

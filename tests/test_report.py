@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from experiments.report import main
-from jaxvae import columns, report
+from jaxvae import columns, report, results
 from jaxvae.checkpoint import CheckpointError
 from jaxvae.config import ModelConfig, RunConfig
 from tests.commands import ROOT
-from tests.reported import CONV, LINEAR, evaluation
+from tests.reported import CONV, LINEAR, evaluation, large
+from tests.test_grids import grid, random_outcomes
 
 SECTIONS = ("trained", "claims", "runs", "losses", "reconstructions", "rate-distortion", "explorer", "load")
 
@@ -134,6 +135,30 @@ def test_of_several_seeds_the_first_that_has_models_is_shown(reported, small, tm
     assert "runs of seed 1" in page
     assert len(data_in(page)["curves"]) == 2  # means over three seeds
     assert len(re.findall(r'<tr><th scope="row" data-order', page)) == 6
+
+
+def test_above_sixty_runs_the_table_has_a_row_a_setting_and_curves_have_bands(small, tmp_path):
+    outcomes = random_outcomes(grid((2, 5), (1.0, 4.0), (1e-3,), range(16)), lost=0.1)
+    large(tmp_path, small, outcomes)
+    found = results.grouped(outcomes)
+    page = report.page(tmp_path, [], None)
+    rows = re.findall(r'<tr><th scope="row" data-order="\d+">(.*?)</th>(.*?)</tr>', page, re.DOTALL)
+    assert [row.split("<")[0] for row, _ in rows] == [
+        "linear, d = 2, β = 1", "linear, d = 2, β = 4", "linear, d = 5, β = 1", "linear, d = 5, β = 4",
+    ]  # fmt: skip
+    for (row, cells), setting in zip(rows, found, strict=True):
+        assert (f"{len(setting.diverged)} of 16 diverged" in row) == bool(setting.diverged)
+        mean = setting.mean("reconstruction", 9)
+        assert f"{mean.mean:.2f} ± {mean.interval[1] - mean.mean:.2f}" in cells
+    told = data_in(page)
+    assert [(curve["latentDim"], [*curve["test"]]) for curve in told["curves"]] == [
+        (d, ["negative_elbo", "reconstruction", "kl"]) for d in (2, 5)
+    ]
+    for curve in told["curves"]:
+        for low_high, value in zip(curve["band"]["test"]["kl"], curve["test"]["kl"], strict=True):
+            assert low_high[0] <= value <= low_high[1]
+    assert len(told["points"]) == 2
+    assert "64: 4 settings, 1 architecture, 2 latent sizes, 2 values of β, 1 learning rate, 16 seeds" in page
 
 
 @pytest.mark.parametrize("change", [{"epochs": 4}, {"seed": 1}, {"beta": 2.0}])

@@ -130,7 +130,7 @@ DATASETS = [
     _call("sweep: arrays for a dataset", lambda: sweep([RUN], (BYTES,)), "a dataset must be a jaxvae.data.Dataset"),  # type: ignore[arg-type]
     _study("no runs", [], "a study needs a list of at least one RunConfig"),
     _study("a name for a run", ["linear-2"], "a study needs a list of at least one RunConfig"),
-    _study("two runs of one name", [RUN, replace(RUN, beta=2.0)], "two runs are named linear-2"),
+    _study("two runs of one name", [RUN, replace(RUN, epochs=2)], "two runs are named linear-2"),
     _study("runs that see different images", [RUN, replace(RUN, seed=1, train=replace(TRAIN, binarize="static"))],
            "must see the same images, not binarize none and static"),
     _study("half a worker", [RUN], "workers must be a whole number of at least 1, not 1.5", "loop", 1.5),

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import shutil
@@ -107,8 +108,9 @@ def test_runs_that_diverged_are_no_conflict_with_themselves(diverged, small):
     folder, study, _ = diverged
     found = resume.found(folder, study.runs, study.about, print)
     assert found[BAD.name].diverged == Divergence(1, 2)
-    with pytest.raises(InputError, match=r"learning_rate 1e\+30 there, 0.001 now"):
-        resume.found(folder, [run(seed=9)], study.about, print)
+    other = dataclasses.replace(BAD, train=TrainConfig(batch_size=30))
+    with pytest.raises(InputError, match=r"batch_size 20 there, 30 now"):
+        resume.found(folder, [other], study.about, print)
 
 
 def test_the_last_finite_checkpoint_is_kept_and_goes_along_when_the_others_go_on(diverged, small, tmp_path):
