@@ -5,10 +5,10 @@ In: what each epoch reports. Out: text.
 
 from __future__ import annotations
 
+import math
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -16,9 +16,14 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from jaxvae.config import RunConfig
 from jaxvae.workers import Epoch
 
+MANY = 40  # runs; of more, not each is shown
+SECONDS = 5  # from one to the next that is
+
 
 class Display:
     """Shows epochs, losses, images per second and the time left; use it as a context.
+
+    Of many runs not each: a bar an architecture on a terminal, elsewhere the latest epoch now and then.
 
     Args:
         runs: all runs of the sweep.
@@ -27,13 +32,18 @@ class Display:
     """
 
     def __init__(self, console: Console, runs: Sequence[RunConfig], done: Mapping[str, int], images: int):
-        self.console, self.images = console, images
-        self.runs = {run.name: run for run in runs}
+        self.console, self.images, self.many = console, images, len(runs) > MANY
         self.epochs = {run.name: done.get(run.name, 0) for run in runs}
-        self.seconds: dict[str, list[float]] = defaultdict(list)  # by architecture
-        self.ends = {run.name: run.epochs for run in runs}
-        self.started = time.perf_counter()
-        self.width = max(map(len, self.runs), default=0)
+        self.total = sum(run.epochs for run in runs)
+        self.behind = sum(self.epochs.values())
+        self.ahead: Counter[str] = Counter()  # epochs, by architecture
+        self.each: Counter[str] = Counter()  # of them, with those behind
+        for run in runs:
+            self.ahead[run.model.architecture] += run.epochs - self.epochs[run.name]
+            self.each[run.model.architecture] += run.epochs
+        self.seconds: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])  # by architecture: how many, their sum
+        self.started, self.said = time.perf_counter(), -math.inf
+        self.width = max(map(len, self.epochs), default=0)
         self.live = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=16),
             TextColumn("{task.fields[text]}"), console=console,
@@ -44,7 +54,7 @@ class Display:
         if self.live:
             self.live.start()
             self.overall = self.live.add_task(
-                "all runs", total=self.total, completed=sum(self.epochs.values()), text="starting: compiling"
+                "all runs", total=self.total, completed=self.behind, text="starting: compiling"
             )
         return self
 
@@ -52,54 +62,64 @@ class Display:
         if self.live:
             self.live.stop()
 
-    @property
-    def total(self) -> int:
-        return sum(self.ends.values())
-
     def epoch(self, report: Epoch) -> None:
-        name = report.run.name
-        self.epochs[name] = report.epoch
-        if report.diverged is not None:
-            self.ends[name] = report.epoch
-        rate = ""
+        run, architecture = report.run, report.run.model.architecture
+        came = report.epoch - self.epochs[run.name]
+        lost = run.epochs - report.epoch if report.diverged is not None else 0
+        self.epochs[run.name] = report.epoch
+        self.behind += came
+        self.total -= lost
+        self.each[architecture] -= lost
+        self.ahead[architecture] -= came + lost
         if report.train is not None:
-            self.seconds[report.run.model.architecture].append(report.seconds)
-            rate = f"{self.images / report.seconds:,.0f} images/s"
-        test = report.test
+            self.seconds[architecture][0] += 1
+            self.seconds[architecture][1] += report.seconds
+        text = self._text(report)
+        if self.live is None:
+            now, last = time.perf_counter(), self.behind == self.total
+            if not self.many or last or report.diverged is not None or now - self.said >= SECONDS:
+                self.said = now
+                head = f"[{self.behind:3d}/{self.total}] {run.name:{self.width}}  epoch {report.epoch:2d}/{run.epochs}"
+                line = f"{head}  {text}  {self._left()}".rstrip()
+                self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            return
+        name = architecture if self.many else run.name
+        if name not in self.bars:
+            width = 0 if self.many else self.width
+            total = self.each[architecture] if self.many else run.epochs
+            self.bars[name] = self.live.add_task(f"{name:{width}}", total=total, text="")
+        bar = self.bars[name]
+        if self.many:
+            completed = self.each[architecture] - self.ahead[architecture]
+            self.live.update(bar, total=self.each[architecture], completed=completed, text=f"{run.name}  {text}")
+        else:
+            self.live.update(bar, completed=report.epoch, text=f"{report.epoch}/{run.epochs}  {text}")
+        told = f"{self.behind}/{self.total} epochs  {self._left()}"
+        self.live.update(self.overall, completed=self.behind, total=self.total, text=told)
+
+    def _text(self, report: Epoch) -> str:
+        """Losses, and images a second: of all runs that share the program, if it is vmapped."""
+        run, test = report.run, report.test
+        if report.diverged is not None:
+            return f"diverged at step {report.diverged:,}: loss or state not finite; keeps epoch {report.epoch - 1}"
         # of other objectives the loss is no sum of the two
-        parts = ("= ", " +", "") if report.run.train.objective == "elbo" and report.run.beta == 1 else ("(", ",", ")")
+        parts = ("= ", " +", "") if run.train.objective == "elbo" and run.beta == 1 else ("(", ",", ")")
         before, between, after = parts
         losses = f"test {test.loss:6.2f} {before}{test.reconstruction:6.2f}{between} {test.kl:5.2f} KL{after} nats"
-        if report.train is not None:
-            losses = f"train {report.train.loss:6.2f}  {losses}"
-        if report.diverged is not None:
-            losses = f"diverged at step {report.diverged:,}: loss or state not finite; keeps epoch {report.epoch - 1}"
-        behind = sum(self.epochs.values())
-        if self.live is None:
-            head = f"[{behind:3d}/{self.total}] {name:{self.width}}  epoch {report.epoch:2d}/{report.run.epochs}"
-            self.console.print(
-                f"{head}  {losses}  {rate}  {self._left()}".rstrip(), highlight=False, markup=False, soft_wrap=True
-            )
-            return
-        if name not in self.bars:
-            self.bars[name] = self.live.add_task(f"{name:{self.width}}", total=report.run.epochs, text="")
-        text = f"{report.epoch}/{report.run.epochs}  {losses}  {rate}"
-        self.live.update(self.bars[name], completed=report.epoch, text=text)
-        self.live.update(
-            self.overall, completed=behind, total=self.total, text=f"{behind}/{self.total} epochs  {self._left()}"
-        )
+        if report.train is None:
+            return losses
+        rate = self.images * max(1, len({*report.together})) / report.seconds
+        return f"train {report.train.loss:6.2f}  {losses}  {rate:,.0f} images/s"
 
     def _left(self) -> str:
         """The time that the epochs ahead will take if they go on, and side by side, as those behind."""
-        known = [second for seconds in self.seconds.values() for second in seconds]
-        if not known:
+        count, behind = (sum(column) for column in zip(*self.seconds.values(), strict=True)) if self.seconds else (0, 0)
+        if not count:
             return ""
-        ahead = sum(
-            (self.ends[name] - self.epochs[name]) * fmean(self.seconds.get(run.model.architecture) or known)
-            for name, run in self.runs.items()
-        )
+        pace = {name: seconds / n for name, (n, seconds) in self.seconds.items()}
+        ahead = sum(epochs * pace.get(name, behind / count) for name, epochs in self.ahead.items())
         elapsed = time.perf_counter() - self.started
-        minutes, seconds = divmod(round(elapsed * ahead / sum(known)), 60)
+        minutes, seconds = divmod(round(elapsed * ahead / behind), 60)
         return f"{minutes}:{seconds:02d} left"
 
 

@@ -45,6 +45,33 @@ def test_the_time_left_is_that_of_the_epochs_behind(console, monkeypatch):
         assert display._left() == "0:30 left"
 
 
+def test_of_many_runs_now_and_then_one_is_shown(console, monkeypatch):
+    """A thousand runs, two epochs each, a tenth of a second apart: 200 s."""
+    runs = [RunConfig(ModelConfig("linear", 2), epochs=2, seed=seed) for seed in range(1000)]
+    clock = [0.0]
+    monkeypatch.setattr("jaxvae.progress.time.perf_counter", lambda: clock[0])
+    told = epoch(runs[0], 1)
+    with Display(console, runs, {}, images=6000) as display:
+        for number in (1, 2):
+            for run in runs:
+                clock[0] += 0.1
+                display.epoch(told._replace(run=run, epoch=number))
+        assert (display.behind, display.total, +display.ahead) == (2000, 2000, {})
+    lines = console.file.getvalue().splitlines()
+    if console.is_terminal:
+        assert len(display.bars) == 1
+    else:
+        assert 200 / 5 <= len(lines) <= 200 / 5 + 2
+        assert lines[-1].startswith("[2000/2000] linear-2-seed999")
+
+
+def test_the_rate_of_a_group_is_that_of_all_its_runs():
+    out = io.StringIO()
+    with Display(Console(file=out, width=200), RUNS, {}, images=6000) as display:
+        display.epoch(epoch(RUNS[0], 1)._replace(together=("linear-2", "linear-50", "linear-50", "linear-50")))
+    assert "6,000 images/s" in out.getvalue()
+
+
 def test_a_loss_that_is_no_sum_is_not_shown_as_one():
     weighted = RunConfig(ModelConfig("linear", 2), TrainConfig(objective="iwae", importance_samples=5), epochs=4)
     out = io.StringIO()
