@@ -235,7 +235,8 @@ def run(options: argparse.Namespace, runs: list[RunConfig], asked: hosts.Hosts |
     from jaxvae.resume import settle_precision
     from jaxvae.study import Study
 
-    on = mesh.arranged(options.mesh or "auto") if options.mesh or peers.several() else None
+    layout = "auto" if options.mesh is None and peers.several() else options.mesh
+    on = None if layout is None else mesh.arranged(layout)
 
     dataset = data.load(options.dataset, options.data_dir, limit=options.limit)
     if dataset.note:

@@ -115,6 +115,26 @@ NUMBERS = [
     _sweep("a limit in words", ["--limit", "six"], "invalid int value: 'six'"),
     _sweep("an unknown flag that breaks the line", ["--fresch\nerror: all is well"], r"fresch\\nerror: all is well"),
 ]
+DEVICES = [
+    _sweep("a mesh in words", ["--mesh", "all"], "mesh must be auto or such as runs=8"),
+    _sweep("an empty mesh", ["--mesh", ""], "mesh must be auto or such as runs=8"),
+    _sweep("a mesh of no device", ["--mesh", "runs=0"], "mesh must be auto or such as runs=8"),
+    _sweep("an axis that no mesh has", ["--mesh", "lanes=1"], "mesh must be auto or such as runs=8"),
+    _sweep("an axis twice", ["--mesh", "runs=1,runs=1"], "mesh must be auto or such as runs=8"),
+    _sweep("a mesh in Arabic digits", ["--mesh", "runs=٣"], "mesh must be auto or such as runs=8"),
+    _sweep("a mesh larger than the machine", ["--mesh", "runs=99999"], "needs 99999 devices, and there "),
+    _sweep("a mesh beyond reason", ["--mesh", f"runs={HUGE}"], "mesh must be auto or such as runs=8"),
+    _sweep("workers on a mesh", ["--mesh", "runs=1", "--workers", "2"], "workers must be 1 on a mesh"),
+    _sweep("other processes without a word", ["--processes", "2"], "--processes is for .* add --distributed"),
+    _sweep("a coordinator without a word", ["--coordinator", "a:1"], "--coordinator is for .* add --distributed"),
+    _sweep("a coordinator without a port", ["--distributed", "--coordinator", "a"], "coordinator must be HOST:PORT"),
+    _sweep("a port in words", ["--distributed", "--coordinator", "a:http"], "coordinator must be HOST:PORT"),
+    _sweep("no process", ["--distributed", "--processes", "0"], "process None of 0 cannot be"),
+    _sweep("a process below zero", ["--distributed", "--processes", "2", "--process=-1"], "process -1 of 2 cannot"),
+    _sweep("one process too many", ["--distributed", "--processes", "2", "--process", "2"], "process 2 of 2 cannot"),
+    _sweep("a process in words", ["--distributed", "--process", "last"], "invalid int value: 'last'"),
+    _sweep("no patience", ["--distributed", "--peer-timeout", "0"], "--peer-timeout must be at least 1 second"),
+]
 SOUND = '[{"model": {"architecture": "linear", "latent_dim": 2}, "train": {"batch_size": 20}}]'
 BINARY = SOUND.replace('_dim": 2', '_dim": 3').replace("20}", '20, "binarize": "static"}')
 STUDIES = [
@@ -224,4 +244,4 @@ OTHERS = [
     _published("--out is a file", ["--out", "sweep/sweep.json"], "sweep.json/published.json: Not a directory"),
     _published("no such folder of data", ["--data-dir", "nowhere"], "nowhere does not exist"),
 ]
-CASES = [*NUMBERS, *STUDIES, *PLACES, *OTHERS]
+CASES = [*NUMBERS, *DEVICES, *STUDIES, *PLACES, *OTHERS]
