@@ -26,7 +26,7 @@ from jaxvae.history import Progress
 ROOT = Path(__file__).parents[2]
 # operations that a run of the sweep below has at each moment, or seconds for which it trains: the range of draws
 RANGES = {"checkpoint": 60, "metrics": 8, "tables": 8, "figures": 12, "data": 2, "epoch": 1.5}
-TABLES = ("metrics.csv", "claims.json", "digits.json")
+TABLES = ("metrics.csv", "metrics.parquet", "means.csv", "claims.json", "digits.json")
 
 
 class Kind(NamedTuple):
