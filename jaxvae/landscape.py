@@ -51,7 +51,7 @@ def rate_distortion(lines: Mapping[tuple[str, int], Sequence[tuple[float, float,
         for i in sorted({0, len(line) - 1}) if told else ():
             ax.annotate(f"β = {shortest(float(betas[i]))}", (rates[i], distortions[i]), (5, 5), fontsize=7,
                         textcoords="offset points", color=tints[d])  # fmt: skip
-    ax.margins(0.12)
+    ax.margins(0.25, 0.12)  # room for the names of the lines of one ELBO
     elbo_lines(ax)
     ax.set_xlabel("rate: KL(q(z|x) ‖ p(z)), nats per image")
     ax.set_ylabel("distortion: −E log p(x|z), nats per image")
