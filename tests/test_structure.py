@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"config": [], "machine": ["config"], "interrupts": [], "lock": ["config"]},
     {"data": ["digits", "published"], "published": ["data"], "digits": [], "distributions": [], "precision": [],
-     "records": [], "codes": [], "manifest": [], "studies": []},
+     "records": [], "codes": [], "manifest": []},
     {"conv": [], "dense": [], "networks": ["conv", "dense"], "model": ["networks"], "importance": [], "annealing": []},
     {"objectives": []},
     {"engine": [], "programs": ["engine"], "workers": ["engine", "programs"], "groups": ["engine", "workers"],
@@ -64,7 +64,6 @@ def test_rooms_that_need_no_jax_have_none():
         "digits",
         "claims",
         "grids",
-        "studies",
         "plotting",
         "landscape",
         "motion",

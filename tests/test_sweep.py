@@ -124,7 +124,7 @@ def test_a_finished_run_is_returned_as_it_is(small):
     ("runs", "strategy", "says"),
     [
         ([config()], "pmap", "strategy"),
-        ([config(), config(beta=2.0)], "auto", "two runs are named linear-2"),
+        ([config(), config(epochs=3)], "auto", "two runs are named linear-2"),
         ([RunConfig(ModelConfig("linear", 2), TrainConfig(61))], "auto", "batch_size 61"),
     ],
 )
