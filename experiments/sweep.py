@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments import hosts
 from experiments.command import Parser, add_debug, guarded, leave, start_jax
+from experiments.study_file import read_runs
 from jaxvae.config import (
     ARCHITECTURES,
     LEARNING_RATE,
@@ -34,7 +35,6 @@ from jaxvae.config import (
     shown,
 )
 from jaxvae.machine import as_path
-from jaxvae.studies import read_runs
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -165,7 +165,7 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
     study = parser.add_argument_group("study: runs from a file, instead of grid and training")
     study.add_argument(
         "--study", metavar="FILE",
-        help="a Python file that defines runs, a list of jaxvae.config.RunConfig; or a JSON list of such "
+        help="a Python file, which is run and defines runs, a list of jaxvae.config.RunConfig; or a JSON list of their "
         'configurations: [{"model": {"architecture": "linear", "latent_dim": 2}, "beta": 4}]',
     )  # fmt: skip
 

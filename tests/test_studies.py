@@ -6,9 +6,9 @@ from itertools import product
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from experiments.study_file import read_runs
 from experiments.sweep import asked_for, parser
 from jaxvae.config import ModelConfig, RunConfig, TrainConfig
-from jaxvae.studies import read_runs
 from tests.commands import ROOT
 
 PLACES = st.tuples(st.sampled_from(["linear", "conv"]), st.integers(1, 60), st.floats(0, 1e3), st.integers(0, 9))

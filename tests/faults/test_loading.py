@@ -61,6 +61,8 @@ def test_a_checkpoint_of_a_later_format_says_so(tmp_path):
 
 FORBIDDEN = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "yaml", "runpy"}
 
+RUN_ON_PURPOSE = {"study_file.py": {"compile", "exec"}}  # a Python study, which the user names to have it run
+
 
 @pytest.mark.parametrize("path", sorted([*ROOT.glob("jaxvae/*.py"), *ROOT.glob("experiments/*.py")]), ids=str)
 def test_no_loader_can_run_what_it_reads(path):
@@ -70,7 +72,8 @@ def test_no_loader_can_run_what_it_reads(path):
             assert not {name.split(".")[0] for name in names} & FORBIDDEN
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            assert called not in {"eval", "exec", "compile", "__import__", "importlib.import_module"}
+            runs_code = {"eval", "exec", "compile", "__import__", "importlib.import_module"}
+            assert called not in runs_code - RUN_ON_PURPOSE.get(path.name, set())
             if called == "np.load":
                 assert any(word.arg == "allow_pickle" and not word.value.value for word in node.keywords)  # type: ignore[attr-defined]
 

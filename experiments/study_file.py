@@ -1,6 +1,9 @@
 """A study's runs from a file, for what no grid of options can say.
 
 In: a JSON list of run configurations, or a Python file that defines `runs`. Out: the runs, or what is wrong.
+
+A Python study is a program, which whoever gives the command runs as any other script. It is the one file that is run:
+the library runs nothing that it reads.
 """
 
 from __future__ import annotations
