@@ -17,6 +17,7 @@ from jaxvae.history import Past, Progress, metrics_lines
 from jaxvae.manifest import CheckpointError
 from jaxvae.precision import automatic
 
+NAMED = 5  # runs in a message
 ANEW = "use --fresh to start anew, or another --out"
 
 
@@ -147,8 +148,9 @@ def _check_results(folder: Path, runs: Sequence[RunConfig], about: Mapping[str, 
         return bool(_conflicts(_in_precision(run, new.model.precision), told, new, about))
 
     if names := [run.name for run in there if lost(run)]:
+        told = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if names[NAMED:] else "")
         raise CheckpointError(
-            f"{folder} holds results that this sweep lacks or would change ({', '.join(names)}); "
+            f"{folder} holds results that this sweep lacks or would change ({told}); "
             "use another --out, or --fresh to start anew"
         )
 
