@@ -14,6 +14,8 @@ from typing import NamedTuple
 from experiments.supervised import supervised
 from jaxvae.config import ConfigError, InputError, shown
 
+REFUSED_SECONDS = 5  # that bad input waits for the others, which mostly refuse it as well
+
 
 class Hosts(NamedTuple):
     """Who takes part; what is None is found out from the scheduler's environment."""
@@ -87,10 +89,10 @@ def beside_others(hosts: Hosts, work: Callable[[], int], again: str) -> int:
 
     def worked() -> int:
         code = work()
-        if code in (0, 2):  # else some may never come to their end
+        if code in (0, 2):  # else the others are on their way out, too
             from jaxvae import peers
 
-            peers.leave()
+            peers.leave(None if code == 0 else REFUSED_SECONDS)
         return code
 
     def explained(native: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -58,10 +59,19 @@ def connect(coordinator: str | None, processes: int | None, index: int | None, t
         ) from None
 
 
-def leave() -> None:
-    """Ends the connection when all have come to their end; the first process, which holds it, last."""
-    with contextlib.suppress(Exception):  # another may be gone already
-        jax.distributed.shutdown()
+def leave(seconds: float | None = None) -> None:
+    """Ends the connection when all have come to their end, but waits for them no longer than this.
+
+    The first process holds the connection: the others would be aborted if it went before them.
+    """
+
+    def shut() -> None:
+        with contextlib.suppress(Exception):  # another may be gone already
+            jax.distributed.shutdown()
+
+    shutting = threading.Thread(target=shut, daemon=True)
+    shutting.start()
+    shutting.join(seconds)
 
 
 def several() -> bool:

@@ -102,7 +102,7 @@ class Study:
                 the folder is no longer there. What was finished is kept.
         """
         check(self.runs, self.dataset, strategy, workers, on)
-        self._agree()
+        self._agree(on)
         with contextlib.ExitStack() as held, machine.storage(self.folder):
             peers.from_first(lambda: self._prepare(held, fresh, vmaps(strategy, on)))
             if not peers.first():
@@ -112,10 +112,12 @@ class Study:
             peers.wait()
             self._train(strategy, workers, on, quiet)
 
-    def _agree(self) -> None:
-        """Of several processes, all train the same runs on the same data."""
+    def _agree(self, on: Mesh | None) -> None:
+        """Of several processes, all train the same runs on the same data and mesh."""
         text = json.dumps([run.to_json() for run in self.runs])
-        ours = {"runs": hashlib.sha256(text.encode()).hexdigest(), "data": self.dataset.fingerprint}
+        layout = mesh.described(on) if on else ""
+        runs = hashlib.sha256(text.encode()).hexdigest()
+        ours = {"runs": runs, "data": self.dataset.fingerprint, "mesh": layout}
         theirs = peers.from_first(lambda: ours)
         if differing := [what for what in ours if ours[what] != theirs[what]]:
             raise InputError(

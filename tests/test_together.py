@@ -169,6 +169,18 @@ def test_one_command_on_two_hosts_writes_one_sweep_equal_to_one_hosts(cache, tmp
     assert all("batch_size 20 there, 30 now" in err and len(err.splitlines()) == 1 for *_, err in said)
 
 
+def test_a_process_with_another_command_says_so_and_all_end(cache, tmp_path):
+    where, arguments = address(), [*GRID, "--mesh", "auto", "--distributed", "--peer-timeout", 30, "--quiet"]
+    processes = [
+        *started("experiments.sweep", [*arguments, "--out", tmp_path / "out"], cache, 2, 1, where, [0]),
+        *started("experiments.sweep", [*arguments, "--epochs", 4, "--out", tmp_path / "out"], cache, 2, 1, where, [1]),
+    ]
+    (first, _, lost), (second, _, err) = ended(processes, 60)
+    assert (first, second) == (1, 2)
+    assert err == "error: this process was given other runs than the first; give all the same command\n"
+    assert lost.startswith("error: another process of this sweep was lost")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
