@@ -148,9 +148,9 @@ def _check_results(folder: Path, runs: Sequence[RunConfig], about: Mapping[str, 
         return bool(_conflicts(_in_precision(run, new.model.precision), told, new, about))
 
     if names := [run.name for run in there if lost(run)]:
-        told = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if names[NAMED:] else "")
+        some = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if names[NAMED:] else "")
         raise CheckpointError(
-            f"{folder} holds results that this sweep lacks or would change ({told}); "
+            f"{folder} holds results that this sweep lacks or would change ({some}); "
             "use another --out, or --fresh to start anew"
         )
 
