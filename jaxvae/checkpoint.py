@@ -19,6 +19,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from jaxvae.objectives import Losses
 
 FORMAT = 2  # 1: config.json without a checksum, keys as typed arrays, no word of divergence, one checkpoint
 METRICS = "metrics.jsonl"
+_ONE_AT_A_TIME = threading.Lock()
 FILES = ("config.json", "history.json", "reconstructions.npy")  # beside the state, in each checkpoint
 
 
@@ -110,18 +112,25 @@ def _write_parts(part: Path, folder: Path, progress: Progress) -> None:
 
 @contextlib.contextmanager
 def _checkpointer():
-    """Of several processes, each saves and restores its own runs and waits for nobody.
-
-    Orbax has plain arrays written by the first process alone, so in here it takes each for the first.
-    """
+    """Of several processes, each saves and restores its own runs and waits for nobody."""
     alone = ocp.options.MultiprocessingOptions(0, active_processes={0}, barrier_sync_key_prefix="alone")
     handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
-    before, ocp.multihost.process_index = ocp.multihost.process_index, lambda: 0
-    try:
-        with ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-            yield checkpointer
-    finally:
-        ocp.multihost.process_index = before
+    with _as_first_process(), ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+        yield checkpointer
+
+
+@contextlib.contextmanager
+def _as_first_process():
+    """Orbax has plain arrays written by the first process alone, so in here it takes each for the first."""
+    if jax.process_index() == 0:
+        yield
+        return
+    with _ONE_AT_A_TIME:
+        before, ocp.multihost.process_index = ocp.multihost.process_index, lambda: 0
+        try:
+            yield
+        finally:
+            ocp.multihost.process_index = before
 
 
 def _remove(checkpoint: Path) -> None:

@@ -131,11 +131,13 @@ def _shown_epochs(last: int) -> list[int]:
 
 
 def _confusions(found: Sequence[Setting], digits: dict[str, Any]) -> tuple[list[list[tuple[str, np.ndarray]]], float]:
-    """A row an architecture: (title, shares of the digits' images over all seeds); the classifier's accuracy."""
+    """A row an architecture: (title, shares of the digits' images over all seeds that were read), and how many of the
+    originals the classifier reads rightly."""
     rows: dict[str, dict[int, np.ndarray]] = {}
     for setting in found:
         architecture, d = setting.model
-        counts = [np.asarray(digits["runs"][final.name]["confusion"], float) for final in setting.finals]
+        told = [digits["runs"][final.name] for final in setting.finals if final.name in digits["runs"]]
+        counts = [np.asarray(one["confusion"], float) for one in told]
         rows.setdefault(architecture, {})[d] = np.sum(counts, axis=0)
     shares = [
         [(f"{a}, d = {d}", n / np.maximum(n.sum(1, keepdims=True), 1)) for d, n in sorted(row.items())]

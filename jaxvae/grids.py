@@ -17,6 +17,7 @@ from jaxvae.config import LEARNING_RATE, RunConfig
 
 ALL = 60  # runs that are shown one by one; of more, some stand for the rest
 MOST = 20  # of those
+READ = 5  # seeds of a setting in whose reconstructions digits are read, where there are too many runs to read all
 
 STAND_FOR = f"the first seed of each model's setting with the lowest mean −ELBO, of {MOST} models at most"
 
@@ -109,6 +110,22 @@ def drawn(found: Sequence[Setting]) -> list[str]:
     kept = some([setting.model for setting in found])
     chosen = [setting for setting in best(found) if setting.model in kept]
     return [min(setting.finals, key=lambda final: final.seed).name for setting in chosen]
+
+
+def read(found: Sequence[Setting]) -> list[str]:
+    """Names of the runs in whose reconstructions digits are read, which takes seconds for each (2 with MNIST's 10,000
+    test images, on two cores).
+
+    All of them, up to `ALL`; of more the first `READ` seeds of the settings that are drawn, and of the two-dimensional
+    ones that the original's statements are checked on.
+    """
+    if not large(found):
+        return [final.name for setting in found for final in setting.finals]
+    kept = some([setting.model for setting in found])
+    checked = {run for run in comparable([setting.config for setting in found])[0] if run.model.latent_dim == 2}
+    shown = [setting for setting in best(found) if setting.model in kept]
+    chosen = [setting for setting in found if setting in shown or setting.config in checked]
+    return [final.name for setting in chosen for final in sorted(setting.finals, key=lambda final: final.seed)[:READ]]
 
 
 def some(models: Collection[Model]) -> set[Model]:

@@ -9,8 +9,7 @@ import contextlib
 import hashlib
 import itertools
 import json
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -226,9 +225,11 @@ class Study:
             StorageError: the disk is full or refuses.
         """
         with lock.held(self.folder), machine.storage(self.folder):
-            outcomes, digits = self._outcomes()
-            names = set(grids.drawn(results.grouped(outcomes)))
-            drawn = [trained.load(self.folder / run.name) for run in self.runs if run.name in names]
+            outcomes, held = self._outcomes()
+            settings = results.grouped(outcomes)
+            digits = self._read_digits(outcomes, grids.read(settings), held)
+            names = set(grids.drawn(settings))
+            drawn = [held.get(run.name) or self._load(run) for run in self.runs if run.name in names]
             compared = {run.name for run in grids.comparable(self.runs)[0]}
             ended = [one for one in outcomes if not one.diverged and one.config.name in compared]
             found = claims.check(list(map(results.final, ended)), digits["runs"])
@@ -246,31 +247,39 @@ class Study:
         self._say(f"a page to look at, with the models in it: {page}")
         self._say(f"load a model:  import jaxvae; run = jaxvae.load({example})")
 
-    def _outcomes(self) -> tuple[list[trained.Outcome], dict[str, Any]]:
-        """What came of each run, and what a classifier trained on the same images reads in the test split and in its
-        reconstructions. Of the models no more are held than cores read in."""
-        self.console.print("reading the digits in all reconstructions, with a classifier trained on the originals")
+    def _load(self, config: RunConfig) -> trained.Run:
+        return trained.load(self.folder / config.name)
+
+    def _outcomes(self) -> tuple[list[trained.Outcome], dict[str, trained.Run]]:
+        """What came of each run; and the runs by name, if they are few enough to be held."""
+        outcomes, held = [], {}
+        for config in self.runs:
+            run = self._load(config)
+            outcomes.append(run.outcome)
+            if len(self.runs) <= grids.ALL:
+                held[config.name] = run
+        return outcomes, held
+
+    def _read_digits(
+        self, outcomes: list[trained.Outcome], names: Collection[str], held: dict[str, trained.Run]
+    ) -> dict[str, Any]:
+        """What a classifier trained on the same images reads in the test split, and in the reconstructions of some
+        runs. Of the models no more are loaded at a time than cores read in."""
+        where = "all reconstructions" if len(names) == len(outcomes) else f"reconstructions of {len(names)} runs"
+        self.console.print(f"reading the digits in {where}, with a classifier trained on the originals")
         images, labels = self.seen.test_images, self.seen.test_labels
         reader = evaluation.reader(evaluation.as_seen(self.dataset, self.runs[0]))
         own = np.asarray(classifier.read(reader, jnp.asarray(images)))
         how = {"epochs": classifier.EPOCHS, "accuracy": float((own == labels).mean()), "test_images": len(labels)}
-        outcomes, told, waiting = [], {}, deque()
 
-        def take() -> None:
-            outcome, read = waiting.popleft()
-            outcomes.append(outcome)
-            told[outcome.config.name] = {**read.result(), **results.divergence(outcome)}
+        def told(outcome: trained.Outcome) -> dict[str, Any]:
+            run = held.get(outcome.config.name) or self._load(outcome.config)
+            return {**evaluation.digits(run, reader, images, labels), **results.divergence(outcome)}
 
-        with ThreadPoolExecutor(cores := len(machine.cores())) as pool:
-            for config in self.runs:
-                run = trained.load(self.folder / config.name)
-                waiting.append((run.outcome, pool.submit(evaluation.digits, run, reader, images, labels)))
-                del run  # else the last one would be held until the next is loaded
-                if len(waiting) > cores:
-                    take()
-            while waiting:
-                take()
-        return outcomes, {"classifier": how, "runs": told}
+        chosen = [outcome for outcome in outcomes if outcome.config.name in set(names)]
+        with ThreadPoolExecutor(len(machine.cores())) as pool:
+            found = dict(zip((outcome.config.name for outcome in chosen), pool.map(told, chosen), strict=True))
+        return {"classifier": how, "runs": found}
 
 
 def _plain(losses: Losses | None) -> dict[str, float] | None:

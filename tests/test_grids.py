@@ -146,6 +146,19 @@ def test_up_to_sixty_runs_all_are_drawn_and_of_more_the_best_of_each_model():
     assert {"linear-1", "linear-40"} <= set(names)
 
 
+def test_of_many_runs_digits_are_read_in_some_seeds_of_what_is_drawn_and_of_what_claims_need():
+    few, many = (results.grouped(random_outcomes(grid((2,), (1.0,), (1e-3,), range(n)))) for n in (60, 61))
+    assert len(grids.read(few)) == 60
+    assert grids.read(many) == ["linear-2", *(f"linear-2-seed{seed}" for seed in range(1, grids.READ))]
+    configs = grid((2, 5), (1.0, 4.0), (1e-3,), range(20))
+    betas = results.grouped([outcome(config, 100 - config.beta) for config in configs])
+    names = set(grids.read(betas))
+    assert names >= set(grids.drawn(betas))
+    settings = {name.partition("-seed")[0] for name in names}
+    assert settings == {"linear-2", "linear-2-beta4", "linear-5-beta4"}  # β = 4 is best; with β = 1 claims are checked
+    assert len(names) == 3 * grids.READ
+
+
 # ── the original's statements ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -277,9 +290,13 @@ def test_of_many_models_no_more_are_held_than_cores_read_in(tmp_path, small, mon
     monkeypatch.setattr(evaluation, "reader", lambda dataset: None)
     monkeypatch.setattr(evaluation, "digits", lambda run, *_: {"name": run.config.name})
     monkeypatch.setattr(classifier, "read", lambda reader, images: small.test_labels)
-    outcomes, digits = study.Study(tmp_path, configs, small)._outcomes()
+    large = study.Study(tmp_path, configs, small)
+    outcomes, kept = large._outcomes()
     assert [one.config for one in outcomes] == configs
-    assert all(told["name"] == name for name, told in digits["runs"].items())
+    assert not kept
+    chosen = [config.name for config in configs[::2]]
+    digits = large._read_digits(outcomes, chosen, kept)
+    assert digits["runs"] == {name: {"name": name} for name in chosen}
     assert most <= 2 * len(machine.cores()) + 2
 
 
