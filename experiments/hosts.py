@@ -80,11 +80,12 @@ def join(hosts: Hosts) -> None:
     peers.connect(hosts.coordinator, hosts.processes, hosts.process, hosts.timeout)
 
 
-def beside_others(hosts: Hosts, work: Callable[[], int], again: str) -> int:
+def beside_others(hosts: Hosts, work: Callable[[], int], again: str, *, debug: bool = False) -> int:
     """The exit code of `work`, done in a process of its own, which joins the others.
 
     Args:
         again: how to go on when another is lost.
+        debug: show what JAX's runtime says of its end.
     """
 
     def worked() -> int:
@@ -102,6 +103,8 @@ def beside_others(hosts: Hosts, work: Callable[[], int], again: str) -> int:
                 f"not all processes came within {hosts.timeout} s (coordinator {where}); give the command on each "
                 "host, and look whether that address can be reached from there"
             )
-        return f"another process of this sweep was lost; {again}"
+        if "distributed service detected fatal errors" in native:
+            return f"another process of this sweep was lost; {again}"
+        return ""
 
-    return supervised(worked, explained)
+    return supervised(worked, explained, debug=debug)

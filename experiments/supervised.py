@@ -17,16 +17,18 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from jaxvae import interrupts
+from jaxvae.config import reason
 
 
-def supervised(work: Callable[[], int], explain: Callable[[str], str]) -> int:
+def supervised(work: Callable[[], int], explain: Callable[[str], str], *, debug: bool = False) -> int:
     """The exit code of `work`, done in a process of its own; 1 if that was ended by a signal nobody sent through us.
 
     To be called before JAX is imported, by a process of one thread.
 
     Args:
         work: returns its exit code and says itself what went wrong.
-        explain: the line for a process that aborted, from its native output.
+        explain: the line for a process that was ended, from its native output; none where that does not say it.
+        debug: show that output, too.
     """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -45,10 +47,10 @@ def supervised(work: Callable[[], int], explain: Callable[[str], str]) -> int:
             return 128 - code
         native.seek(0)
         told = native.read().decode(errors="replace")
-    line = f"the process that computed was ended by {signal.Signals(-code).name}"
+    line = explain(told) or f"the process that computed was ended by {signal.Signals(-code).name}"
     if code == -signal.SIGKILL:
         line += ", perhaps because the machine ran out of memory"
-    print(f"error: {explain(told) if code == -signal.SIGABRT else line}", file=sys.stderr)
+    print(f"{told if debug else ''}error: {line}", file=sys.stderr)
     return 1
 
 
@@ -60,10 +62,12 @@ def _work(work: Callable[[], int], native: int, parent: int) -> NoReturn:
         os.dup2(native, number)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     code = 1
-    with contextlib.suppress(BaseException):
+    try:
         code = work()
         sys.stdout.flush()
-        sys.stderr.flush()
+    except BaseException as error:  # such as a pipe that nobody reads any more
+        with contextlib.suppress(OSError):
+            print(f"error: stopped by {reason(error)}", file=sys.stderr)
     os._exit(code)
 
 

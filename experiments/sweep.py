@@ -72,6 +72,9 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
+SHARED = ("dataset", "limit", "mesh", "strategy", "workers", "precision", "study", "fresh")  # by several processes
+
+
 def parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m experiments.sweep",
@@ -222,7 +225,9 @@ def main(arguments: list[str] | None = None) -> int:
         asked = hosts.asked(options)
         if asked is None:
             return run(options, asked_for(options))
-        return hosts.beside_others(asked, lambda: whole(lambda: run(options, asked_for(options), asked)), again)
+        return hosts.beside_others(
+            asked, lambda: whole(lambda: run(options, asked_for(options), asked)), again, debug=options.debug
+        )
 
     return whole(begin)
 
@@ -235,10 +240,10 @@ def run(options: argparse.Namespace, runs: list[RunConfig], asked: hosts.Hosts |
     from jaxvae.resume import settle_precision
     from jaxvae.study import Study
 
+    peers.agree("options", {name: getattr(options, name) for name in SHARED})
     layout = "auto" if options.mesh is None and peers.several() else options.mesh
     on = None if layout is None else mesh.arranged(layout)
-
-    dataset = data.load(options.dataset, options.data_dir, limit=options.limit)
+    dataset = peers.all_or_none("data", lambda: data.load(options.dataset, options.data_dir, limit=options.limit))
     if dataset.note:
         print(f"\n*** NOT MNIST: training on the embedded digits. {dataset.note}\n", file=sys.stderr, flush=True)
     limited = f"-first{options.limit}" if options.limit else ""
@@ -249,7 +254,7 @@ def run(options: argparse.Namespace, runs: list[RunConfig], asked: hosts.Hosts |
     started = time.perf_counter()
     count = workers(options.workers, len(runs), on)
     study.train(options.strategy, count, on=on, fresh=options.fresh, quiet=options.quiet)
-    peers.from_first(lambda: study.write(wall_seconds=time.perf_counter() - started))
+    peers.from_first("results", lambda: study.write(wall_seconds=time.perf_counter() - started))
     return 0
 
 

@@ -29,6 +29,9 @@ class Group:
     idle: frozenset[str] = frozenset()  # diverged: with their last finite state they keep the program the same
     states: dict[str, TrainState] = dataclasses.field(default_factory=dict)  # as the last epoch left them
 
+    def __post_init__(self):
+        self.begun = self.epoch
+
     @property
     def done(self) -> bool:
         return self.epoch >= self.runs[0].epochs or self.idle.issuperset(run.name for run in self.runs)
@@ -41,7 +44,10 @@ class Group:
         return Work(self.runs, self._state, self.epoch + 1, self.lanes, self.idle)
 
     def _state(self, name: str) -> TrainState:
-        return self.states[name] if name in self.states else self.before(name)
+        if name not in self.states:
+            assert self.epoch == self.begun or name in self.idle, f"the state of {name} was not kept"
+            self.states[name] = self.before(name)
+        return self.states[name]
 
     def advance(self, reports: Sequence[Epoch]) -> None:
         diverged = {report.run.name for report in reports if report.diverged is not None}
@@ -61,7 +67,9 @@ class Group:
     def _part(self, runs: tuple[RunConfig, ...], lanes: int) -> Group:
         names = {run.name for run in runs}
         states = {name: state for name, state in self.states.items() if name in names}
-        return Group(runs, self.before, self.epoch, lanes, self.idle & names, states)
+        part = Group(runs, self.before, self.epoch, lanes, self.idle & names, states)
+        part.begun = self.begun
+        return part
 
 
 def grouped(

@@ -47,6 +47,14 @@ def held(folder: Path):
         os.close(file)
 
 
+def content(folder: Path) -> str:
+    """What the lock file says of its holder; nothing if there is none."""
+    try:
+        return (folder / NAME).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
 def _locked(path: Path) -> int:
     """The descriptor of the lock file at `path`, locked."""
     while True:

@@ -10,21 +10,20 @@ import contextlib
 import json
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
 from jaxvae.config import InputError, reason
 from jaxvae.machine import FaultError
 
-PATIENCE_MS = (
-    7 * 24 * 3600 * 1000
-)  # for others that work; one that is lost is found out much sooner, by JAX's heartbeats
-_asked = 0  # questions so far, the same in all processes as they ask the same ones
+TURN_MS = 500
+SIGNS = ("Gloo", "NCCL", "UNAVAILABLE", "Socket closed", "CoordinationService", "heartbeat")  # that a process is lost
+_times: Counter[str] = Counter()  # by name, how often a question was asked: as often in all processes
 
 
 class PeerError(FaultError):
@@ -83,50 +82,94 @@ def first() -> bool:
     return jax.process_index() == 0
 
 
-def from_first(work: Callable[[], Any]) -> Any:
+def everyones(name: str, value: Any) -> list[Any]:
+    """What each process gives here, in their order, in all of them. It goes as JSON.
+
+    Args:
+        name: of the question, the same in all processes.
+
+    Raises:
+        PeerError: another process was lost meanwhile.
+    """
+    if not several():
+        return [value]
+    _give(key := _question(name), value)
+    return [_asked(f"{key}/{index}") for index in range(jax.process_count())]
+
+
+def from_first(name: str, work: Callable[[], Any]) -> Any:
     """What `work` returns in the first process, in all of them; only the first does it. It goes as JSON.
 
     Raises:
         InputError: the first process could not; all say so with its words.
+        FaultError: likewise; or it was lost meanwhile.
+    """
+    if not several():
+        return work()
+    key = _question(name)
+    if not first():
+        told = _asked(f"{key}/0")
+        if "error" in told:
+            raise _as_error(told)
+        return told["value"]
+    try:
+        value = work()
+    except BaseException as error:
+        _give(key, _told(error))
+        raise
+    _give(key, {"value": value})
+    return value
+
+
+def all_or_none(name: str, work: Callable[[], Any]) -> Any:
+    """What `work`, which each process does, returns in this one; if it fails in any of them, all raise.
+
+    Raises:
+        InputError: of this process, else of the first one that had any.
         FaultError: likewise.
     """
     if not several():
         return work()
-    key, client = _question(), multihost.get_jax_distributed_client()
-    if not first():
-        told = json.loads(client.blocking_key_value_get(key, PATIENCE_MS))
-        if "error" in told:
-            raise {"input": InputError, "fault": FaultError}[told["kind"]](told["error"])
-        return told["value"]
     try:
-        value = work()
-        client.key_value_set(key, json.dumps({"value": value}))
-        return value
-    except BaseException as error:
-        kind = "input" if isinstance(error, InputError) else "fault"
-        client.key_value_set(key, json.dumps({"error": str(error) or type(error).__name__, "kind": kind}))
-        raise
+        value, own = work(), None
+    except Exception as error:
+        value, own = None, error
+    told = everyones(name, own and _told(own))
+    if own:
+        raise own
+    if others := [one for one in told if one]:
+        raise _as_error(others[0])
+    return value
 
 
-def wait() -> None:
+def agree(name: str, given: dict[str, Any]) -> None:
+    """All processes were given the same.
+
+    Raises:
+        InputError: they were not; says which and in what.
+    """
+    first_given, *others = everyones(name, given)
+    for index, theirs in enumerate(others, 1):
+        if differing := [what for what, value in first_given.items() if theirs[what] != value]:
+            raise InputError(
+                f"process {index} was given other {' and '.join(differing)} than the first; give all the same command"
+            )
+
+
+def wait(name: str) -> None:
     """Until all processes have come here."""
-    if several():
-        multihost.get_jax_distributed_client().wait_at_barrier(_question(), PATIENCE_MS)
+    everyones(name, None)
+
+
+def smallest(name: str, number: int) -> int:
+    """Of the numbers that the processes have."""
+    return min(everyones(name, number))
 
 
 def gathered(tree: Any) -> Any:
-    """Host arrays of all processes, stacked along a new first axis."""
-    if not several():
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[None], tree)
-    return multihost_utils.process_allgather(tree)
-
-
-def smallest(number: int) -> int:
-    """Of the numbers that the processes have."""
-    if not several():
-        return number
-    low, high = divmod(number, 2**31)  # JAX's integers have 32 bits
-    return min(int(a) * 2**31 + int(b) for a, b in gathered(np.array([low, high], np.int32)))
+    """Host arrays of all processes, stacked along a new first axis; sent as devices send theirs."""
+    with watched():
+        return multihost_utils.process_allgather(tree)
 
 
 @contextlib.contextmanager
@@ -135,12 +178,41 @@ def watched():
     try:
         yield
     except (RuntimeError, ValueError) as error:  # JAX raises both
-        if several() and any(sign in str(error) for sign in ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED")):
+        if several() and any(sign in str(error) for sign in SIGNS):
             raise PeerError("another process of this sweep was lost") from error
         raise
 
 
-def _question() -> str:
-    global _asked
-    _asked += 1
-    return f"jaxvae/{_asked}"
+def _question(name: str) -> str:
+    """A key for it, and for the time that it is asked."""
+    _times[name] += 1
+    return f"jaxvae/{name}/{_times[name]}"
+
+
+def _give(key: str, value: Any) -> None:
+    with watched():
+        client = multihost.get_jax_distributed_client()
+        client.key_value_set(f"{key}/{jax.process_index()}", json.dumps(value))
+
+
+def _asked(key: str) -> Any:
+    """What a process gives there, in short turns, between which a signal to stop is heard."""
+    client = multihost.get_jax_distributed_client()
+    with watched():
+        while True:
+            try:
+                return json.loads(client.blocking_key_value_get(key, TURN_MS))
+            except jax.errors.JaxRuntimeError as error:
+                if "DEADLINE_EXCEEDED" not in str(error):
+                    raise
+
+
+def _told(error: BaseException) -> dict[str, str]:
+    if isinstance(error, OSError):
+        return {"error": f"{error.filename or 'the system'}: {error.strerror or error}", "kind": "input"}
+    kind = "input" if isinstance(error, InputError) else "fault"
+    return {"error": str(error) if isinstance(error, InputError | FaultError) else reason(error), "kind": kind}
+
+
+def _as_error(told: dict[str, str]) -> InputError | FaultError:
+    return {"input": InputError, "fault": FaultError}[told["kind"]](told["error"])

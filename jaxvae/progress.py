@@ -49,6 +49,7 @@ class Display:
             TextColumn("{task.fields[text]}"), console=console,
         ) if console.is_terminal else None  # fmt: skip
         self.bars: dict[str, TaskID] = {}
+        self.group: tuple[tuple[str, ...], int] = (), 0  # the last one that was reported, and how many runs it has
 
     def __enter__(self) -> Display:
         if self.live:
@@ -108,7 +109,9 @@ class Display:
         losses = f"test {test.loss:6.2f} {before}{test.reconstruction:6.2f}{between} {test.kl:5.2f} KL{after} nats"
         if report.train is None:
             return losses
-        rate = self.images * max(1, len({*report.together})) / report.seconds
+        if report.together is not self.group[0]:
+            self.group = report.together, len({*report.together})
+        rate = self.images * max(1, self.group[1]) / report.seconds
         return f"train {report.train.loss:6.2f}  {losses}  {rate:,.0f} images/s"
 
     def _left(self) -> str:

@@ -26,7 +26,7 @@ def settle_precision(runs: Sequence[RunConfig], folder: Path | None) -> list[Run
 
     Of several processes, the first one's machine decides.
     """
-    kept = peers.from_first(lambda: _precisions(runs, folder))
+    kept = peers.from_first("precision", lambda: _precisions(runs, folder))
     return [_in_precision(run, kept.get(run.name, kept[run.model.architecture])) for run in runs]
 
 
@@ -60,7 +60,12 @@ def found(
             of a run that has some, or links that lead out of it.
     """
     _check_links(folder, runs)
-    progress = {run.name: own for run in runs if (own := _newest_sound(folder / run.name, run, about, say))}
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}  # one of equal lists, which may be as long as there are runs
+    progress = {
+        run.name: own._replace(together=known.setdefault(own.together, own.together))
+        for run in runs
+        if (own := _newest_sound(folder / run.name, run, about, say))
+    }
     _check_results(folder, runs, about)
     return progress
 

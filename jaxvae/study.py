@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from jaxvae import (
 )
 from jaxvae.config import ConfigError, InputError, RunConfig
 from jaxvae.data import Dataset, binarized, checked
-from jaxvae.history import Divergence, Past, Progress
+from jaxvae.history import Begun, Divergence, Past, Progress
 from jaxvae.machine import as_path
 from jaxvae.objectives import Losses
 from jaxvae.progress import Display
@@ -100,55 +100,67 @@ class Study:
             FaultError: a worker process was ended from outside, another process of several was lost, the disk is full,
                 the folder is no longer there. What was finished is kept.
         """
-        check(self.runs, self.dataset, strategy, workers, on)
-        self._agree(on)
+        if peers.several() and on is None:
+            on = mesh.arranged("auto")
+        peers.all_or_none("check", lambda: check(self.runs, self.dataset, strategy, workers, on))
+        self._agree(strategy, on)
         with contextlib.ExitStack() as held, machine.storage(self.folder):
-            peers.from_first(lambda: self._prepare(held, fresh, vmaps(strategy, on)))
-            if not peers.first():
-                if not (self.folder / lock.NAME).exists():
-                    raise InputError(f"{self.folder} is not the first process's; choose an --out that all hosts share")
-                self._find(vmaps(strategy, on), lambda line: None)
-            peers.wait()
+            self._begin(peers.from_first("folder", lambda: self._prepare(held, fresh, vmaps(strategy, on))))
             self._train(strategy, workers, on, quiet)
+            peers.wait("trained")  # before anybody reads what all have saved, or lets go of the lock
 
-    def _agree(self, on: Mesh | None) -> None:
-        """Of several processes, all train the same runs on the same data and mesh."""
+    def _agree(self, strategy: str, on: Mesh | None) -> None:
+        """Of several processes, all train the same runs on the same data, in the same programs."""
         text = json.dumps([run.to_json() for run in self.runs])
-        layout = mesh.described(on) if on else ""
-        runs = hashlib.sha256(text.encode()).hexdigest()
-        ours = {"runs": runs, "data": self.dataset.fingerprint, "mesh": layout}
-        theirs = peers.from_first(lambda: ours)
-        if differing := [what for what in ours if ours[what] != theirs[what]]:
-            raise InputError(
-                f"this process was given other {' and '.join(differing)} than the first; give all the same command"
-            )
+        peers.agree("study", {
+            "runs": hashlib.sha256(text.encode()).hexdigest(),
+            "data": self.dataset.fingerprint,
+            "meshes": on and [mesh.described(on), *(device.id for device in on.devices.flat)],
+            "strategies": vmaps(strategy, on),
+            "versions": self.about["versions"],
+        })  # fmt: skip
 
-    def _prepare(self, held: contextlib.ExitStack, fresh: bool, vmapped: bool) -> None:
-        """The folder says what is going to be trained, and agrees with what has been."""
+    def _prepare(self, held: contextlib.ExitStack, fresh: bool, vmapped: bool) -> dict[str, Any]:
+        """The folder says what is going to be trained, and agrees with what has been; what `_begin` needs of it."""
         if fresh and self.folder.exists():
             self._move_aside()
         held.enter_context(lock.held(self.folder))
-        self._find(vmapped, self._say)
-        for name, past in self.past.items():
+        found = resume.found(self.folder, self.runs, self.about, self._say)
+        if vmapped:
+            found = resume.with_companions(self.folder, self.runs, found)
+        for name, past in found.items():
             checkpoint.settle(self.folder / name, past)
         for run in self.runs:
-            past = self.past.get(run.name)
-            if not (past and _finished(run, past)) or checkpoint.read_config(self.folder / run.name)[0] != run:
+            past = found.get(run.name)
+            ended = past and (past.epoch == run.epochs or past.diverged)
+            if not ended or checkpoint.read_config(self.folder / run.name)[0] != run:
                 checkpoint.write_config(self.folder / run.name, run, self.about)
+        groups = dict.fromkeys(past.together for past in found.values())
+        places = {together: i for i, together in enumerate(groups)}
+        runs = {name: [past.epoch, bool(past.diverged), places[past.together]] for name, past in found.items()}
+        return {"lock": lock.content(self.folder), "runs": runs, "groups": [*groups]}
 
-    def _find(self, vmapped: bool, say: Callable[[str], None]) -> None:
-        self.past = resume.found(self.folder, self.runs, self.about, say)
-        if vmapped:
-            self.past = resume.with_companions(self.folder, self.runs, self.past)
+    def _begin(self, told: dict[str, Any]) -> None:
+        """What the first process has found in the folder, which all must see."""
+
+        def see() -> None:
+            if lock.content(self.folder) != told["lock"]:
+                raise InputError(f"{self.folder} is not the first process's; choose an --out that all hosts share")
+
+        peers.all_or_none("shared", see)
+        groups = [tuple(names) for names in told["groups"]]
+        self.begun = {name: Begun(epoch, diverged, groups[i]) for name, (epoch, diverged, i) in told["runs"].items()}
 
     def _train(self, strategy: str, workers: int, on: Mesh | None, quiet: bool) -> None:
-        done = {name: past.epoch for name, past in self.past.items()}
-        self.pictures: dict[str, np.ndarray] = {}  # of the runs under way, their reconstructions so far
+        done = {name: begun.epoch for name, begun in self.begun.items()}
+        self.under_way: dict[
+            str, tuple[Past, np.ndarray]
+        ] = {}  # of the runs that are trained now, with reconstructions
         behind = sum(done.values())
         self.how: dict[str, Any] = {"strategy": strategy, "workers": workers}
         self.how |= {"mesh": mesh.described(on), "processes": jax.process_count()} if on else {}
         self.how |= {"epochs_trained_before": behind, "epochs_trained": 0}
-        stopped = {name for name, past in self.past.items() if past.diverged}
+        stopped = {name for name, begun in self.begun.items() if begun.diverged}
         if not quiet:
             self._print_head(workers, on, behind, bool(done))
         console, left = Console(quiet=True) if quiet else self.console, [r for r in self.runs if r.name not in stopped]
@@ -167,7 +179,7 @@ class Study:
                 on=on,
                 epochs=done,
                 state=lambda name: checkpoint.read(self.folder / name, done[name]).state,
-                together={name: past.together for name, past in self.past.items()},
+                together={name: begun.together for name, begun in self.begun.items()},
                 diverged=stopped,
                 on_epoch=on_epoch,
                 probes=self.probes.reshape(-1, 28, 28),
@@ -187,19 +199,19 @@ class Study:
     def _keep(self, report: Epoch) -> None:
         """Makes the epoch permanent: once this returns, an interrupted study goes on from here.
 
-        Of an epoch that is not finite only that is kept, in the checkpoint before it. Of a run that another process
-        holds, that one keeps all.
+        Of an epoch that is not finite only that is kept, in the checkpoint before it. Of several processes one keeps.
         """
-        if report.state is None:
+        if not report.keeps or report.state is None:
             return
         run, folder = report.run, self.folder / report.run.name
-        past, earlier = self.past.get(run.name), self.pictures.pop(run.name, None)
+        past, earlier = self.under_way.pop(run.name, (None, None))
+        if past is None and run.name in self.begun:
+            kept = checkpoint.read(folder, self.begun[run.name].epoch)
+            past, earlier = kept.past, kept.reconstructions
         mark = None if report.diverged is None else Divergence(report.epoch, report.diverged)
         if mark and past:
             progress = checkpoint.read(folder, past.epoch)._replace(diverged=mark)
         else:
-            if past and earlier is None:
-                earlier = checkpoint.read(folder, past.epoch).reconstructions
             pictures = np.reshape(report.reconstructions, self.probes.shape)[None]  # type: ignore[arg-type]
             entry = {
                 "epoch": report.epoch,
@@ -211,9 +223,8 @@ class Study:
             images = pictures if earlier is None else np.concatenate([earlier, pictures])
             progress = Progress(report.state, history, images, mark, report.together)
         checkpoint.save(folder, progress)
-        self.past[run.name] = progress.past
-        if not _finished(run, progress.past):
-            self.pictures[run.name] = progress.reconstructions
+        if progress.epoch < run.epochs and not mark:
+            self.under_way[run.name] = progress.past, progress.reconstructions
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -284,7 +295,3 @@ class Study:
 
 def _plain(losses: Losses | None) -> dict[str, float] | None:
     return None if losses is None else {name: float(value) for name, value in losses._asdict().items()}
-
-
-def _finished(run: RunConfig, past: Past) -> bool:
-    return past.epoch == run.epochs or past.diverged is not None

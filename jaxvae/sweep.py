@@ -239,6 +239,9 @@ def _next(
     before it as each place has on average: put off any longer, it would still be trained when all else has ended.
     """
 
+    if places == 1:  # also in each of several processes, whose clocks differ and who must choose alike
+        return own if own in waiting else waiting[0]
+
     def left(group: Group) -> float:
         run = group.runs[0]
         return (run.epochs - group.epoch) * group.working * pace.get(run.model.architecture, 1.0)

@@ -9,6 +9,7 @@ small, the losses and whether they are finite, all of them come to know.
 from __future__ import annotations
 
 import dataclasses
+import platform
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -32,9 +33,7 @@ class Work(NamedTuple):
     runs: tuple[RunConfig, ...]
     state: Callable[[str], TrainState]  # by name, as the epoch before left it; for epoch 0 none is asked for
     epoch: int  # 0 makes fresh parameters and evaluates them; any other trains first
-    lanes: (
-        int | None
-    )  # of the vmapped program, at least one for each run: the rest idly repeat the last; None: unvmapped
+    lanes: int | None  # of the vmapped program, at least one for each run, the rest are idle; None: not vmapped
     idle: frozenset[str] = frozenset()  # names of runs that only keep the program the same: nothing is reported of them
 
 
@@ -50,6 +49,7 @@ class Epoch(NamedTuple):
     seconds: float  # for training and evaluation, shared by the runs of a vmapped group
     diverged: int | None = None  # the optimiser step, from 1, whose loss or result is not finite, if there is one
     together: tuple[str, ...] = ()  # the run in each lane of the program, itself among them; an idle lane repeats one
+    keeps: bool = True  # whether it is for this process to keep it: of several that hold the state one does
 
 
 class TooMany(NamedTuple):
@@ -77,7 +77,9 @@ class DeviceWorker:
     """
 
     def __init__(self, on: Mesh, dataset: Dataset, probes: np.ndarray | None, memory: int | None = None):
-        self.mesh, self._memory = on, memory or peers.smallest(_free_memory(on))
+        self.mesh, self._shared = on, len({device.process_index for device in on.devices.flat}) > 1
+        self._memory = memory or _free_memory(on, self._shared)
+        self._fits: dict[Any, int] = {}  # by program, lanes that all processes have room for
         arrays = dataset.train_images, dataset.test_images, probes
         everywhere = mesh.everywhere(on)
         self._train_images, self._test_images, self._probes = jax.tree.map(lambda a: _put(a, everywhere), arrays)
@@ -87,11 +89,12 @@ class DeviceWorker:
         self._results: tuple[Any, ...] | None = None
         config, model = work.runs[0].train, _model(work)
         self._lanes = work.lanes and -(-work.lanes // self._rows) * self._rows
-        if self._too_many(programs.bytes_expected(model, config)):
+        if self._too_many((model, config), programs.bytes_expected(model, config)):
             return
         images = len(self._train_images)
         program = programs.train_epoch(model, config, self._lanes, images, self.mesh)
-        if self._too_many(programs.bytes_needed(program) * self._rows / (self._lanes or 1)):
+        each = programs.bytes_needed(program) * self._rows / (self._lanes or 1)
+        if self._too_many((model, config, self._lanes), each):
             return
         with peers.watched():
             state, hypers = self._on_devices(model)
@@ -118,8 +121,8 @@ class DeviceWorker:
         with peers.watched():
             results, work = jax.block_until_ready(self._results), self._work
             seconds = time.perf_counter() - self._started
-            own = _own_lanes(results) if self._lanes else {0: jax.tree.map(np.asarray, results)}
-            numbers = _known(own, self._lanes or 1)
+            own, kept = ({0: jax.tree.map(np.asarray, results)}, {0}) if not self._lanes else _own_lanes(results)
+            numbers = _known(own, self._lanes or 1, self._shared)
         steps = engine.steps_per_epoch(work.runs[0].train, len(self._train_images))
         together = tuple(run.name for run in self._in_lanes()) if self._lanes else ()
         reports = []
@@ -134,7 +137,8 @@ class DeviceWorker:
             told: Numbers = jax.tree.map(lambda leaf, lane=lane: leaf[lane], numbers)
             diverged = _diverged(told, work.epoch, steps)
             train = told.train if work.epoch else None
-            reports.append(Epoch(run, work.epoch, state, train, told.test, pictures, seconds, diverged, together))
+            what = run, work.epoch, state, train, told.test, pictures, seconds, diverged, together, lane in kept
+            reports.append(Epoch(*what))
         return reports
 
     def close(self) -> None:
@@ -145,12 +149,14 @@ class DeviceWorker:
         """Devices along the runs."""
         return self.mesh.shape[mesh.RUNS]
 
-    def _too_many(self, bytes_each: int | float) -> bool:
+    def _too_many(self, program: Any, bytes_each: int | float) -> bool:
         """Whether a device has no room for its lanes; one lane is tried in any case."""
         if self._lanes is None or self._lanes == self._rows:
             return False
-        each = max(1, int(self._memory / bytes_each))
-        self._fit = each * self._rows
+        if program not in self._fits:
+            fit = max(1, int(self._memory / bytes_each)) * self._rows
+            self._fits[program] = peers.smallest("fit", fit) if self._shared else fit
+        self._fit = self._fits[program]
         return self._fit < self._lanes
 
     def _in_lanes(self) -> list[RunConfig]:
@@ -169,10 +175,11 @@ class DeviceWorker:
         sharding = mesh.stacked(self.mesh)
         here = _lanes_here(sharding, lanes)
         states = {lane: self._state(runs[lane]) for lane in here if lane < len(work.runs)}
-        if len(states) < len(here):  # an idle lane's run may be held by another process; any state will do
+        if len(states) < len(here):  # the last run's may be in another process; for an idle lane any will do
             spare = next(iter(states.values()), None) or self._keyless(self._fresh(runs[-1]))
             states = {lane: states.get(lane, spare) for lane in here}
-        states = {lane: resize_latent(state, model.latent_dim) for lane, state in states.items()}
+        # on the host, one after the other: no device has room for the lanes of all
+        states = {lane: on_host(resize_latent(state, model.latent_dim)) for lane, state in states.items()}
 
         def stack(shape, of: Callable[[int], Any]):
             return jax.make_array_from_callback(
@@ -192,7 +199,7 @@ class DeviceWorker:
 
     @staticmethod
     def _keyless(state: TrainState) -> TrainState:
-        return state._replace(key=jax.random.key_data(state.key))
+        return on_host(state._replace(key=jax.random.key_data(state.key)))
 
     def _fresh(self, run: RunConfig) -> TrainState:
         state = programs.init(run.model, np.uint32(run.seed), run.train)
@@ -234,23 +241,23 @@ def _lanes_here(sharding: NamedSharding, lanes: int) -> list[int]:
     return sorted({lane for index in parts for lane in range(lanes)[_first(index)]})
 
 
-def _own_lanes(results: Any) -> dict[int, Any]:
-    """By lane, what this process holds; of several processes that have the same lane, one does."""
+def _own_lanes(results: Any) -> tuple[dict[int, Any], set[int]]:
+    """By lane, what this process holds; and the lanes that are its to keep, where several hold the same."""
 
     def rows(leaf: jax.Array) -> dict[int, np.ndarray]:
-        shards = [shard for shard in leaf.addressable_shards if shard.replica_id == 0]
-        starts = [shard.index[0].start or 0 for shard in shards]
-        held = [np.asarray(shard.data) for shard in shards]
-        return {
-            start + i: np.asarray(row) for start, part in zip(starts, held, strict=True) for i, row in enumerate(part)
-        }
+        parts = {shard.index[0].start or 0: shard.data for shard in leaf.addressable_shards}
+        held = {start: np.asarray(part) for start, part in parts.items()}
+        return {start + i: np.asarray(row) for start, part in held.items() for i, row in enumerate(part)}
 
     leaves, structure = jax.tree.flatten(results)
     by_lane = [rows(leaf) for leaf in leaves]
-    return {lane: jax.tree.unflatten(structure, [leaf[lane] for leaf in by_lane]) for lane in by_lane[0]}
+    own = {lane: jax.tree.unflatten(structure, [leaf[lane] for leaf in by_lane]) for lane in by_lane[0]}
+    first = [shard for shard in leaves[0].addressable_shards if shard.replica_id == 0]
+    kept = {(shard.index[0].start or 0) + i for shard in first for i in range(len(shard.data))}
+    return own, kept
 
 
-def _known(own: Mapping[int, Any], lanes: int) -> Numbers:
+def _known(own: Mapping[int, Any], lanes: int, shared: bool) -> Numbers:
     """The numbers of all lanes, [lanes] each, whichever process holds them."""
     table = _nothing(lanes)
     held = np.zeros(lanes, np.int32)
@@ -259,6 +266,8 @@ def _known(own: Mapping[int, Any], lanes: int) -> Numbers:
         for column, value in zip(jax.tree.leaves(table), jax.tree.leaves(numbers), strict=True):
             column[lane] = value
         held[lane] = 1
+    if not shared:
+        return table
     everyones, holders = peers.gathered((table, held))
     return jax.tree.map(lambda column: column[holders.argmax(0), np.arange(lanes)], everyones)
 
@@ -277,10 +286,12 @@ def _diverged(told: Numbers, epoch: int, steps: int) -> int | None:
     return min((epoch - 1) * steps + int(told.sound) + 1, epoch * steps) if epoch else 0
 
 
-def _free_memory(on: Mesh) -> int:
-    """Bytes for each device of this process."""
+def _free_memory(on: Mesh, shared: bool) -> int:
+    """Bytes for each device of this process; on CPU the host's, which it may share with other processes."""
     own = [device for device in on.devices.flat if device.process_index == jax.process_index()]
     told = [device.memory_stats() for device in own]
+    here = platform.node()
+    beside = peers.everyones("host", here).count(here) if shared else 1
     if not all(told):  # none on CPU
-        return machine.free_memory() // len(own)
+        return machine.free_memory() // (len(own) * beside)
     return min(device["bytes_limit"] - device["bytes_in_use"] for device in told)

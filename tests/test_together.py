@@ -63,7 +63,7 @@ def study(folder, epochs, layout, cache, processes, devices, *saves):
 def whole(cache, tmp_path_factory):
     """A study that two processes of two devices each trained, undisturbed."""
     folder = tmp_path_factory.mktemp("whole") / "sweep"
-    assert [r[:2] for r in study(folder, 3, "auto", cache, 2, 2)] == [(0, "15\n")] * 2
+    assert [r[:2] for r in study(folder, 3, "auto", cache, 2, 2)] == [(0, "15 15\n")] * 2
     return folder
 
 
@@ -82,18 +82,33 @@ def same_numbers(folder, other):
 
 def test_devices_make_no_difference_whichever_processes_have_them(whole, cache, tmp_path):
     """The same mesh in one process, to the same bits; another mesh in three, to rounding."""
-    assert study(tmp_path / "one", 3, "auto", cache, 1, 4)[0][:2] == (0, "15\n")
+    assert study(tmp_path / "one", 3, "auto", cache, 1, 4)[0][:2] == (0, "15 15\n")
     assert difference(whole, tmp_path / "one") is None
     codes = [code for code, *_ in study(tmp_path / "three", 3, "runs=3,data=2", cache, 3, 2)]
     assert codes == [0, 0, 0]
     same_numbers(whole, tmp_path / "three")
 
 
+def test_a_batch_that_processes_share_is_that_of_one_processs_devices(cache, tmp_path):
+    """Each run's batch is halved between two processes; begun anew, or where one process had come to."""
+    assert study(tmp_path / "one", 3, "data=2", cache, 1, 2)[0][:2] == (0, "15 15\n")
+    assert study(tmp_path / "more", 1, "data=2", cache, 1, 2)[0][0] == 0
+    assert [r[:2] for r in study(tmp_path / "two", 3, "data=2", cache, 2, 1)] == [(0, "15 15\n")] * 2
+    assert [r[:2] for r in study(tmp_path / "more", 3, "data=2", cache, 2, 1)] == [(0, "10 15\n")] * 2
+    for folder in ("two", "more"):
+        assert difference(tmp_path / "one", tmp_path / folder) is None
+
+
+def test_nobody_goes_on_before_the_last_has_saved(cache, tmp_path):
+    """Else the first would write tables of the epoch before."""
+    assert [r[:2] for r in study(tmp_path / "sweep", 1, "auto", cache, 2, 2, 2, 3.0)] == [(0, "5 5\n")] * 2
+
+
 def test_what_was_saved_by_some_goes_on_with_any_number(cache, whole, tmp_path):
     folder = tmp_path / "sweep"
     assert study(folder, 1, "auto", cache, 1, 8)[0][0] == 0
-    assert [r[:2] for r in study(folder, 2, "auto", cache, 2, 1)] == [(0, "5\n")] * 2
-    assert study(folder, 3, "auto", cache, 1, 1)[0][:2] == (0, "5\n")
+    assert [r[:2] for r in study(folder, 2, "auto", cache, 2, 1)] == [(0, "5 10\n")] * 2
+    assert study(folder, 3, "auto", cache, 1, 1)[0][:2] == (0, "5 15\n")
     same_numbers(whole, folder)
     assert jaxvae.load(folder / "linear-3-seed1").sample(jax.random.key(0), 2).shape == (2, 28, 28)
 
@@ -101,7 +116,7 @@ def test_what_was_saved_by_some_goes_on_with_any_number(cache, whole, tmp_path):
 def test_a_killed_process_ends_all_with_a_line_and_together_they_go_on_to_the_same_bits(whole, cache, tmp_path):
     folder = tmp_path / "sweep"
     begun = time.perf_counter()
-    (code, _, err), (killed, _, told) = study(folder, 3, "auto", cache, 2, 2, 2)  # after epoch 1
+    (code, _, err), (killed, _, told) = study(folder, 3, "auto", cache, 2, 2, 3)  # before it saves epoch 2
     assert (code, killed) == (1, 1)
     for said, of in ((err, "another process"), (told, "the process that computed was ended by SIGKILL")):
         assert said.startswith(f"error: {of}")
@@ -175,10 +190,28 @@ def test_a_process_with_another_command_says_so_and_all_end(cache, tmp_path):
         *started("experiments.sweep", [*arguments, "--out", tmp_path / "out"], cache, 2, 1, where, [0]),
         *started("experiments.sweep", [*arguments, "--epochs", 4, "--out", tmp_path / "out"], cache, 2, 1, where, [1]),
     ]
-    (first, _, lost), (second, _, err) = ended(processes, 60)
-    assert (first, second) == (1, 2)
-    assert err == "error: this process was given other runs than the first; give all the same command\n"
-    assert lost.startswith("error: another process of this sweep was lost")
+    said = ended(processes, 60)
+    line = "error: process 1 was given other runs than the first; give all the same command\n"
+    assert [(code, err) for code, _, err in said] == [(2, line)] * 2
+
+
+@pytest.mark.parametrize(
+    ("shared", "other", "says"),
+    [
+        ([], ["--limit", 180], "process 1 was given other limit than the first"),
+        (["--dataset", "mnist"], ["--data-dir", "nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_what_one_process_cannot_do_all_say(shared, other, says, cache, tmp_path):
+    where = address()
+    arguments = [*GRID, *shared, "--distributed", "--peer-timeout", 30, "--quiet", "--out", tmp_path / "out"]
+    processes = [
+        *started("experiments.sweep", arguments, cache, 2, 1, where, [0]),
+        *started("experiments.sweep", [*arguments, *other], cache, 2, 1, where, [1]),
+    ]
+    said = ended(processes, 60)
+    assert [code for code, *_ in said] == [2, 2], said
+    assert all(says in err and len(err.splitlines()) == 1 for *_, err in said), said
 
 
 @pytest.mark.parametrize(

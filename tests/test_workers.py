@@ -110,7 +110,7 @@ def test_a_group_too_large_for_the_memory_is_trained_in_waves_that_share_a_progr
     begin, train_epoch = DeviceWorker.begin, programs.train_epoch
     monkeypatch.setattr(DeviceWorker, "begin", lambda self, work: (seen.append(len(work.runs)), begin(self, work)))
     monkeypatch.setattr(programs, "train_epoch", lambda *a: (lanes.append(a[2]), train_epoch(*a))[1])
-    monkeypatch.setattr(workers, "_free_memory", lambda on: int(3.5 * expected))
+    monkeypatch.setattr(workers, "_free_memory", lambda *_: int(3.5 * expected))
     parts = sweep(runs, small, strategy="vmap", on=ONE)
     assert seen == [5, 3, 3, 3, 2, 2, 2]
     assert set(lanes) == {3}
@@ -123,13 +123,13 @@ def test_a_group_too_large_for_the_memory_is_trained_in_waves_that_share_a_progr
 def test_an_estimate_of_memory_that_was_too_low_is_mended_by_what_the_program_needs(small, monkeypatch):
     monkeypatch.setattr(programs, "bytes_expected", lambda model, train: 1)
     program = programs.train_epoch(RUNS[2].model, RUNS[0].train, 4, len(small.train_images), ONE)
-    monkeypatch.setattr(workers, "_free_memory", lambda on: int(0.6 * programs.bytes_needed(program)))
+    monkeypatch.setattr(workers, "_free_memory", lambda *_: int(0.6 * programs.bytes_needed(program)))
     sizes, begin = [], DeviceWorker.begin
     monkeypatch.setattr(DeviceWorker, "begin", lambda self, work: (sizes.append(len(work.runs)), begin(self, work)))
     sweep(RUNS, small, strategy="vmap", on=ONE)
     assert sizes[0] == 4
     assert set(sizes[1:]) == {2}
-    monkeypatch.setattr(workers, "_free_memory", lambda on: 1)
+    monkeypatch.setattr(workers, "_free_memory", lambda *_: 1)
     sizes.clear()
     sweep(RUNS[:2], small, strategy="vmap", on=ONE)
     assert sizes[-1] == 1  # a run by itself is tried in any case

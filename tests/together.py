@@ -1,11 +1,16 @@
-"""A process of several that train one small study; JAX's variables say which. Prints how many epochs it was given.
+"""A process of several that train one small study; JAX's variables say which.
 
-python -m tests.together FOLDER EPOCHS MESH [SAVES]    with SAVES, the last process is killed when it has saved so many
+    python -m tests.together FOLDER EPOCHS MESH [SAVE [SECONDS]]
+
+Prints how many epochs were trained, and how many the folder has then. Before its save of that number the last process
+is killed; or, with SECONDS, it waits.
 """
 
+import itertools
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from experiments.command import guarded
@@ -14,35 +19,36 @@ from experiments.supervised import supervised
 TIMEOUT = 10
 
 
-def work(folder: str, epochs: str, layout: str, saves: str = "") -> int:
+def work(folder: str, epochs: str, layout: str, number: str = "", seconds: str = "") -> int:
     import jax
 
     from jaxvae import peers
 
-    number = {name: int(os.environ[f"JAX_{name}"]) for name in ("NUM_PROCESSES", "PROCESS_ID")}
-    peers.connect(os.environ["JAX_COORDINATOR_ADDRESS"], *number.values(), TIMEOUT)
+    processes, process = (int(os.environ[f"JAX_{name}"]) for name in ("NUM_PROCESSES", "PROCESS_ID"))
+    peers.connect(os.environ["JAX_COORDINATOR_ADDRESS"], processes, process, TIMEOUT)
 
     from benchmarks.faults.blobs import small
     from jaxvae import checkpoint, mesh
     from jaxvae.config import ModelConfig, RunConfig, TrainConfig
     from jaxvae.study import Study
 
-    left, save = [int(saves or -1)], checkpoint.save
+    save, saves = checkpoint.save, itertools.count(1)
 
-    def saved(*what):
+    def disturbed(*what):
+        if number and next(saves) == int(number) and jax.process_index() == jax.process_count() - 1:
+            if not seconds:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(float(seconds))
         save(*what)
-        left[0] -= 1
-        if left[0] == 0 and jax.process_index() == jax.process_count() - 1:
-            os.kill(os.getpid(), signal.SIGKILL)
 
-    checkpoint.save = saved
+    checkpoint.save = disturbed
     runs = [
         RunConfig(ModelConfig("linear", d, hidden=(8,)), TrainConfig(20), epochs=int(epochs), seed=seed)
         for d, seed in ((2, 1), (3, 1), (3, 2), (2, 2), (2, 3))
     ]
     study = Study(Path(folder), runs, small())
     study.train(on=mesh.arranged(layout), quiet=True)
-    print(study.how["epochs_trained"])
+    print(study.how["epochs_trained"], sum(max(checkpoint.epochs(study.folder / run.name)) for run in runs))
     peers.leave()
     return 0
 
@@ -50,4 +56,9 @@ def work(folder: str, epochs: str, layout: str, saves: str = "") -> int:
 if __name__ == "__main__":
     arguments = sys.argv[1:]
     lost = "another process was lost; go on with all"
-    sys.exit(supervised(lambda: guarded(lambda: work(*arguments), "stopped", "go on with all"), lambda native: lost))
+    sys.exit(
+        supervised(
+            lambda: guarded(lambda: work(*arguments), "stopped", "go on with all"),
+            lambda native: lost if "distributed service" in native else "",
+        )
+    )
