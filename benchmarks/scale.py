@@ -18,7 +18,7 @@ from jaxvae.config import ARCHITECTURES
 
 LATENT_DIMS = (2, 3, 5, 10, 50)
 BATCH, TRAIN_IMAGES, TEST_IMAGES = 100, 60_000, 10_000
-NUMBERS = 9 * 4  # bytes of a run's losses and flags that all processes come to know after each epoch
+NUMBERS = 33  # bytes of a lane's losses and flags, which each process sends to all after each epoch
 PARAMETERS = {
     "linear": {2: 404_244, 3: 405_014, 5: 406_554, 10: 410_404, 50: 441_204},
     "conv": {2: 228_677, 3: 234_823, 5: 247_115, 10: 277_845, 50: 523_685},
@@ -35,7 +35,8 @@ class Rates(NamedTuple):
     link: float  # bytes a second between a process and its devices, each way: assumed
     disk: float  # bytes a second onto the disk that all share: assumed
     save_seconds: float  # of a process for a checkpoint: measured
-    table_seconds: float  # of the first process for a run's tables: measured
+    table_seconds: float  # of the first process to load a run for its tables: measured
+    closing_seconds: float  # of the first process for tables, figures, page, and digits read in fifty runs: measured
 
 
 class Cost(NamedTuple):
@@ -85,7 +86,7 @@ def cost(runs: int, epochs: int, devices: int, processes: int, rates: Rates) -> 
         sending=saves * state / processes / rates.link,
         saving=saves * rates.save_seconds / processes,
         writing=saves * state / rates.disk,
-        tables=runs * rates.table_seconds,
+        tables=runs * rates.table_seconds + rates.closing_seconds,
     )
 
 
@@ -111,11 +112,11 @@ def as_tables(options: argparse.Namespace, rates: Rates) -> str:
             lanes.append([f"{half:,} {architecture} on {devices}", f"{min(fit, -(-half // devices)):,}", str(groups)])
     memory = machine.table(["runs on devices", "lanes a device", "waves"], lanes)
     state = mean_over_models(state_bytes)
-    saves = options.runs * (options.epochs + 1)
+    saves, most = options.runs * (options.epochs + 1), max(options.processes)
     rest = "\n".join([
         f"checkpoints written: {saves:,}, {saves * state / 1e9:,.0f} GB",
         f"checkpoints kept: {KEPT * options.runs:,}, {KEPT * options.runs * state / 1e9:,.0f} GB",
-        f"losses that all processes come to know: {saves * NUMBERS / 1e6:.1f} MB in all",
+        f"losses that each of {most} processes receives after an epoch: {options.runs * NUMBERS * most / 1e6:.1f} MB",
         f"data on each device: {(TRAIN_IMAGES + TEST_IMAGES) * 784 / 1e6:.0f} MB",
     ])  # fmt: skip
     return f"{times}\n\n{memory}\n\n{rest}"
@@ -130,10 +131,12 @@ def run(options: argparse.Namespace) -> None:
     if len(options.devices) != len(options.processes):
         raise machine.InputError("--devices and --processes must be as many numbers: each pair is a row")
     given = (options.tflops, options.memory_gb, options.link_gb, options.disk_gb, options.save_ms, options.table_ms)
+    given += (options.closing_s,)
     if not all(0 < value < 1e12 for value in given):
         raise machine.InputError("rates must be positive numbers")
-    tflops, memory, link, disk, save, table = given
-    print(as_tables(options, Rates(tflops * 1e12, memory * 1e9, link * 1e9, disk * 1e9, save / 1e3, table / 1e3)))
+    tflops, memory, link, disk, save, table, closing = given
+    rates = Rates(tflops * 1e12, memory * 1e9, link * 1e9, disk * 1e9, save / 1e3, table / 1e3, closing)
+    print(as_tables(options, rates))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -153,7 +156,8 @@ def parser() -> argparse.ArgumentParser:
     number("--link-gb", 20, "a second between a process and its devices, assumed")
     number("--disk-gb", 2, "a second onto the shared disk, assumed")
     number("--save-ms", 38, "for a checkpoint, measured")
-    number("--table-ms", 100, "for a run's tables, measured")
+    number("--table-ms", 31, "to load a run for its tables, measured")
+    number("--closing-s", 110, "for all tables, figures and the page, and to read digits in fifty runs, measured")
     return parser
 
 

@@ -8,7 +8,7 @@ from benchmarks.scale import Rates, cost
 from jaxvae import model, programs
 from jaxvae.config import ModelConfig, TrainConfig
 
-FREE = Rates(flops=1e30, memory=1e30, link=1e30, disk=1e30, save_seconds=0.0, table_seconds=0.0)
+FREE = Rates(flops=1e30, memory=1e30, link=1e30, disk=1e30, save_seconds=0.0, table_seconds=0.0, closing_seconds=0.0)
 
 
 def test_a_study_takes_as_long_as_what_it_waits_for():
@@ -18,7 +18,7 @@ def test_a_study_takes_as_long_as_what_it_waits_for():
     assert cost(10, 3, 1, 1, computing).total == pytest.approx(flops / 1e12)
     assert cost(10, 3, 8, 1, computing).total == pytest.approx(flops / 8e12)
     assert cost(10, 3, 8, 2, FREE._replace(save_seconds=0.5)).total == pytest.approx(10 * 4 * 0.5 / 2)
-    assert cost(10, 3, 8, 8, FREE._replace(table_seconds=2.0)).total == pytest.approx(20)
+    assert cost(10, 3, 8, 8, FREE._replace(table_seconds=2.0, closing_seconds=7.0)).total == pytest.approx(27)
     both = cost(10, 3, 8, 2, computing._replace(save_seconds=0.5, table_seconds=2.0))
     assert both.total == pytest.approx(max(flops / 8e12, 10) + 20)
     assert cost(10, 3, 1, 1, FREE._replace(disk=1e3)).bound == "writing"

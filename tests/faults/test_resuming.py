@@ -114,7 +114,9 @@ def test_without_a_checkpoint_before_it_a_lane_stays_where_it_is(wholes, tmp_pat
     name, companion = RUNS[0].name, RUNS[2].name
     shutil.rmtree(folder / name / "checkpoints" / "2")
     shutil.rmtree(folder / companion / "checkpoints" / "3")
-    progress = {run.name: checkpoint.read(folder / run.name, checkpoint.epochs(folder / run.name)[-1]) for run in RUNS}
+    progress = {
+        run.name: checkpoint.read(folder / run.name, checkpoint.epochs(folder / run.name)[-1]).past for run in RUNS
+    }
     assert progress[name].together == tuple(run.name for run in RUNS)
     found = resume.with_companions(folder, RUNS, progress)
     assert [found[run.name].epoch for run in RUNS] == [3, 2, 2, 2]
