@@ -156,7 +156,7 @@ def parser() -> argparse.ArgumentParser:
     number("--link-gb", 20, "a second between a process and its devices, assumed")
     number("--disk-gb", 2, "a second onto the shared disk, assumed")
     number("--save-ms", 38, "for a checkpoint, measured")
-    number("--table-ms", 31, "to load a run for its tables, measured")
+    number("--table-ms", 82, "to load a run for its tables, measured")
     number("--closing-s", 110, "for all tables, figures and the page, and to read digits in fifty runs, measured")
     return parser
 
