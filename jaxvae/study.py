@@ -153,9 +153,8 @@ class Study:
 
     def _train(self, strategy: str, workers: int, on: Mesh | None, quiet: bool) -> None:
         done = {name: begun.epoch for name, begun in self.begun.items()}
-        self.under_way: dict[
-            str, tuple[Past, np.ndarray]
-        ] = {}  # of the runs that are trained now, with reconstructions
+        # of the runs that are trained now, what is behind them, and their reconstructions
+        self.under_way: dict[str, tuple[Past, np.ndarray]] = {}
         behind = sum(done.values())
         self.how: dict[str, Any] = {"strategy": strategy, "workers": workers}
         self.how |= {"mesh": mesh.described(on), "processes": jax.process_count()} if on else {}
