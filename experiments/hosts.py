@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "several hosts: give the same command on each",
         "The first process writes tables and figures, each its own runs' checkpoints; --out must be a folder that all "
-        "share.\nUnder Slurm, Open MPI and Kubernetes --distributed is enough; docs/scale.md has examples.",
+        "share.\nUnder Slurm and Open MPI 4 --distributed is enough; docs/scale.md has examples, also for Kubernetes.",
     )
     group.add_argument("--distributed", action="store_true", help="train together with the other processes")
     group.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0 (default: $JAX_COORDINATOR_ADDRESS)")
