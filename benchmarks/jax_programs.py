@@ -13,10 +13,10 @@ import numpy as np
 from benchmarks import stock_flax
 from benchmarks.contenders import Contender
 from benchmarks.workers import Gemm, Program, Settings, Task
-from jaxvae import engine
 from jaxvae.config import Hypers, ModelConfig, TrainConfig
-from jaxvae.model import resize_latent
-from jaxvae.precision import matmul, read
+from jaxvae.models.model import resize_latent
+from jaxvae.nn.precision import matmul, read
+from jaxvae.training import engine
 
 
 def build(task: Task, settings: Settings) -> Program:

@@ -44,7 +44,8 @@ def prepared(architecture: str, lanes: int, on: Any, options: argparse.Namespace
     """The compiled program, and a function that runs an epoch of it."""
     import jax
 
-    from jaxvae import mesh, programs
+    from jaxvae.training import compiled as programs
+    from jaxvae.training import mesh
 
     model, train = ModelConfig(architecture, LATENT_DIM, options.precision), TrainConfig(BATCH)
     started = time.perf_counter()
@@ -71,7 +72,7 @@ def prepared(architecture: str, lanes: int, on: Any, options: argparse.Namespace
 
 def measured(options: argparse.Namespace) -> tuple[list[Timed], str]:
     """A figure for each architecture and number of lanes; the devices in words."""
-    from jaxvae import mesh
+    from jaxvae.training import mesh
 
     on = mesh.arranged(options.mesh)
     rows = on.shape[mesh.RUNS]

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxvae.config import InputError
-from jaxvae.machine import cores
+from jaxvae.errors import InputError
+from jaxvae.system.machine import cores
 
 PACKAGES = ("jaxvae", "jax", "jaxlib", "flax", "optax", "torch", "numpy")
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")  # those that the speed of products depends on

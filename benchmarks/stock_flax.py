@@ -11,14 +11,14 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Key, UInt8
 
-from jaxvae.distributions import Normal, bernoulli_log_prob, kl_to_standard_normal, sample
-from jaxvae.engine import pixels
+from jaxvae.models.distributions import Normal, bernoulli_log_prob, kl_to_standard_normal, sample
+from jaxvae.training.engine import pixels
 
 ADAM = optax.adam(1e-3)
 
 
 class StockConvVAE(nn.Module):
-    """1×28×28 – 32×14×14 – 64×7×7 – 128×4×4 – d and back, as in jaxvae/networks.py."""
+    """1×28×28 – 32×14×14 – 64×7×7 – 128×4×4 – d and back, as in jaxvae/models/networks.py."""
 
     latent_dim: int
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks import machine, pytorch
 from benchmarks.watched import Watched, watch
-from jaxvae.config import InputError
+from jaxvae.errors import InputError
 
 Losses = dict[tuple[str, int], float]  # test loss after the last epoch, by architecture and latent size
 

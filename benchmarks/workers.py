@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.contenders import Contender
 from benchmarks.products import Product
-from jaxvae.config import InputError
+from jaxvae.errors import InputError
 
 PATIENCE_SECONDS = 5.0  # for a process to end by itself
 KINDS = {"jax": "benchmarks.jax_programs", "pytorch": "benchmarks.pytorch_programs"}

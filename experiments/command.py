@@ -10,9 +10,8 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from jaxvae import interrupts
-from jaxvae.config import InputError, printable, reason
-from jaxvae.machine import FaultError, own_cache_dir
+from jaxvae.errors import FaultError, InputError, printable, reason
+from jaxvae.system import interrupts, own_cache_dir
 
 
 class Parser(argparse.ArgumentParser):

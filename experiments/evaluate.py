@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.command import Parser, add_debug, guarded, leave, start_jax
-from jaxvae.config import InputError, reason
-from jaxvae.machine import as_path, cores
-from jaxvae.records import METRICS
+from jaxvae.errors import InputError, reason
+from jaxvae.evaluation import METRICS
+from jaxvae.system import as_path, cores
 
 OUTPUT = "evaluation.json"
 HEAD = """\
@@ -113,7 +113,7 @@ def _to_write(table: str | None) -> Path | None:
 
 
 def _read(folders: list[Path]) -> list[dict[str, Any]]:
-    from jaxvae import records
+    from jaxvae.evaluation import records
 
     contents = []
     for folder in folders:
@@ -135,7 +135,7 @@ def _read(folders: list[Path]) -> list[dict[str, Any]]:
 
 
 def _show(contents: list[dict[str, Any]], console: Any) -> None:
-    from jaxvae import records
+    from jaxvae.evaluation import records
 
     console.print(records.table([records.from_json(record) for content in contents for record in content["records"]]))
     console.print("KL per latent dimension, nats, largest first:")
@@ -162,7 +162,7 @@ def _keep_other(path: Path, content: dict[str, Any]) -> None:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    from jaxvae.manifest import write
+    from jaxvae.runs import write
 
     write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
@@ -170,17 +170,18 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 def _computed(folders: list[Path], options: argparse.Namespace, console: Any) -> list[dict[str, Any]]:
     from rich.console import Console
 
-    from jaxvae import data, trained
+    from jaxvae import data
     from jaxvae.evaluation import Evaluation, Plan, data_of
-    from jaxvae.progress import Stages
     from jaxvae.results import about
+    from jaxvae.runs import load
+    from jaxvae.study import Stages
 
     plan = Plan(
         tuple(options.samples), options.split, options.images, options.repeats,
         options.ais, options.ais_steps, options.ais_chains, not options.no_codes, options.seed,
     )  # fmt: skip
     plan.check()
-    runs = [trained.load(folder) for folder in folders]
+    runs = [load(folder) for folder in folders]
     datasets = {name: data.load(name, options.data_dir) for name in {run.dataset for run in runs}}
     parts = [data_of(run, datasets[run.dataset]) for run in runs]
     kinds = [(run.config.train.binarize, part.fingerprint) for run, part in zip(runs, parts, strict=True)]

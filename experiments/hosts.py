@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from experiments.supervised import supervised
-from jaxvae.config import ConfigError, InputError, shown
+from jaxvae.errors import ConfigError, InputError, shown
 
 REFUSED_SECONDS = 5  # that bad input waits for the others, which mostly refuse it as well
 
@@ -75,7 +75,7 @@ def _number(variable: str) -> int | None:
 
 def join(hosts: Hosts) -> None:
     """To be called before JAX has looked for devices; see `jaxvae.peers.connect`."""
-    from jaxvae import peers
+    from jaxvae.training import distributed as peers
 
     peers.connect(hosts.coordinator, hosts.processes, hosts.process, hosts.timeout)
 
@@ -91,7 +91,7 @@ def beside_others(hosts: Hosts, work: Callable[[], int], again: str, *, debug: b
     def worked() -> int:
         code = work()
         if code in (0, 2):  # else the others are on their way out, too
-            from jaxvae import peers
+            from jaxvae.training import distributed as peers
 
             peers.leave(None if code == 0 else REFUSED_SECONDS)
         return code

@@ -36,8 +36,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.command import Parser, add_debug, guarded, leave, start_jax
-from jaxvae.config import InputError, ModelConfig, RunConfig, TrainConfig, shown
-from jaxvae.machine import as_path, cores
+from jaxvae.config import ModelConfig, RunConfig, TrainConfig
+from jaxvae.errors import InputError, shown
+from jaxvae.system import as_path, cores
 
 OUTPUT = "published.json"
 SHARE = re.compile(r"[0-9.]{1,20}(/[0-9]{1,20}|e-?[0-9])?")  # a longer exponent would fill the memory with digits
@@ -137,9 +138,10 @@ def run(options: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from jaxvae import checkpoint, data, manifest, trained
+    from jaxvae import data
     from jaxvae.evaluation import Evaluation, Plan
-    from jaxvae.progress import Stages
+    from jaxvae.runs import checkpoint, load, manifest
+    from jaxvae.study import Stages
 
     mnist = data.load("mnist", options.data_dir)
     entries = _read(folder)
@@ -161,7 +163,7 @@ def run(options: argparse.Namespace) -> int:
     with Stages(Console(quiet=True) if options.quiet else console) as stages:
         evaluation = Evaluation(Plan(samples=(1, 50, 5000), codes=False), stages.advance)
         for row in done:
-            found = trained.load(folder / ROWS[row].run.name)
+            found = load(folder / ROWS[row].run.name)
             if (entries.get(row) or {}).get("epochs") == found.metrics[-1]["epoch"]:
                 continue  # evaluated before
             stages.begin(row)
@@ -175,7 +177,7 @@ def run(options: argparse.Namespace) -> int:
 def _train(lengths: dict[str, int], mnist: Any, folder: Path, quiet: bool) -> None:
     """Rows that see the same images are trained side by side."""
     from jaxvae.study import Study
-    from jaxvae.sweep import automatic_workers
+    from jaxvae.training import automatic_workers
 
     together: dict[tuple[int, str], list[RunConfig]] = {}
     for row, length in lengths.items():
@@ -217,7 +219,7 @@ def _evaluated(row: str, run: Any, report: Any) -> dict[str, Any]:
 def _table(entries: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    from jaxvae.records import from_json
+    from jaxvae.evaluation import from_json
 
     title = "Negative log-likelihood of 10,000 binarised MNIST test images, nats; ± standard error over images"
     table = Table(

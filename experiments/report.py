@@ -9,8 +9,8 @@ writes it at its end; this writes it anew, with what experiments.evaluate has fo
 import argparse
 
 from experiments.command import Parser, add_debug, guarded, leave, start_jax
-from jaxvae.config import InputError
-from jaxvae.machine import as_path
+from jaxvae.errors import InputError
+from jaxvae.system import as_path
 
 EXAMPLES = """\
 examples:
@@ -49,11 +49,14 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"{folder} is no folder; give the folder of a finished sweep, such as results/mnist")
     start_jax()
 
-    from jaxvae import checkpoint, data, evaluation, overview, report, results, trained
+    from jaxvae import data, evaluation, results
+    from jaxvae.page import report
+    from jaxvae.page import sections as overview
+    from jaxvae.runs import checkpoint, load
 
     configs, sweep = results.read_sweep(folder) or ([], {})
     drawn = overview.drawn(folder, configs, sweep) if configs else []
-    runs = [trained.load(folder / run.name) for run in drawn if checkpoint.epochs(folder / run.name)]
+    runs = [load(folder / run.name) for run in drawn if checkpoint.epochs(folder / run.name)]
     page = folder / report.PAGE
     missing = len(drawn) - len(runs)
     if missing and page.exists() and 'id="explorer"' in page.read_text(encoding="utf-8", errors="replace"):

@@ -13,8 +13,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from jaxvae.config import ConfigError, InputError, RunConfig, reason, shown
-from jaxvae.machine import as_path
+from jaxvae.config import RunConfig
+from jaxvae.errors import ConfigError, InputError, reason, shown
+from jaxvae.system import as_path
 
 
 def read_runs(path: str | Path) -> list[RunConfig]:

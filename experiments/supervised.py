@@ -16,8 +16,8 @@ import threading
 from collections.abc import Callable
 from typing import NoReturn
 
-from jaxvae import interrupts
-from jaxvae.config import reason
+from jaxvae.errors import reason
+from jaxvae.system import interrupts
 
 
 def supervised(work: Callable[[], int], explain: Callable[[str], str], *, debug: bool = False) -> int:

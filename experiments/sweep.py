@@ -24,17 +24,9 @@ from typing import TYPE_CHECKING, Any
 from experiments import hosts
 from experiments.command import Parser, add_debug, guarded, leave, start_jax
 from experiments.study_file import read_runs
-from jaxvae.config import (
-    ARCHITECTURES,
-    LEARNING_RATE,
-    PRECISIONS,
-    ConfigError,
-    ModelConfig,
-    RunConfig,
-    TrainConfig,
-    shown,
-)
-from jaxvae.machine import as_path
+from jaxvae.config import ARCHITECTURES, LEARNING_RATE, PRECISIONS, ModelConfig, RunConfig, TrainConfig
+from jaxvae.errors import ConfigError, shown
+from jaxvae.system import as_path
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -204,7 +196,7 @@ def workers(asked: str, runs: int, on: Mesh | None = None) -> int:
     Raises:
         ConfigError: it is neither `auto` nor a whole number.
     """
-    from jaxvae.sweep import automatic_workers
+    from jaxvae.training import automatic_workers
 
     if asked == "auto":
         return automatic_workers(runs, on)
@@ -236,9 +228,10 @@ def run(options: argparse.Namespace, runs: list[RunConfig], asked: hosts.Hosts |
     folder = None if options.out is None else as_path(options.out)
     start_jax((lambda: hosts.join(asked)) if asked else None)
 
-    from jaxvae import data, mesh, peers
-    from jaxvae.resume import settle_precision
-    from jaxvae.study import Study
+    from jaxvae import data
+    from jaxvae.study import Study, settle_precision
+    from jaxvae.training import distributed as peers
+    from jaxvae.training import mesh
 
     peers.agree("options", {name: getattr(options, name) for name in SHARED})
     layout = "auto" if options.mesh is None and peers.several() else options.mesh

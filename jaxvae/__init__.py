@@ -9,8 +9,8 @@ q = run.encode(images)
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jaxvae.trained import Run as Run
-    from jaxvae.trained import load as load
+    from jaxvae.runs import Run as Run
+    from jaxvae.runs import load as load
 
 __version__ = "0.1.0"
 __all__ = ["Run", "load"]
@@ -19,7 +19,7 @@ __all__ = ["Run", "load"]
 def __getattr__(name: str):
     # JAX is imported when it is first needed: a command line's --help does not
     if name in __all__:
-        from jaxvae import trained
+        from jaxvae import runs
 
-        return getattr(trained, name)
+        return getattr(runs, name)
     raise AttributeError(f"module 'jaxvae' has no attribute {name!r}")

@@ -9,6 +9,8 @@ import dataclasses
 import itertools
 from typing import Any, NamedTuple
 
+from jaxvae.errors import ConfigError, shown
+
 ARCHITECTURES = ("linear", "conv")
 PRECISIONS = ("float32", "bfloat16")
 ACTIVATIONS = ("relu", "tanh")
@@ -20,36 +22,6 @@ LEARNING_RATE = 1e-3  # Adam's, where nothing else is asked for
 LARGEST = 3.4e38  # of float32, in which all scalars are computed
 WIDEST = 2**16  # no layer, and no mean over codes, is as wide: 28×28 images have no use for it
 LONGEST = 2**31  # steps and epochs are counted in int32
-
-
-def printable(text: str) -> str:
-    """One line, whatever names it quotes: what would break it or steer a terminal is escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def reason(error: BaseException) -> str:
-    """Kind and first line of an error that somebody else raised."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-class InputError(ValueError):
-    """Something given from outside cannot be used; the message is one line that says what, where and what to do."""
-
-    def __init__(self, message: str):
-        super().__init__(printable(message))
-
-
-class ConfigError(InputError):
-    """A configuration that no run can have."""
-
-
-def shown(value: Any) -> str:
-    """A value that was given, as a message quotes it: on one line and not too long."""
-    try:
-        text = " ".join(repr(value).split())
-    except ValueError:  # Python does not write out whole numbers of thousands of digits
-        text = f"a number of {value.bit_length():,} bits"
-    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:

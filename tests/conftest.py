@@ -13,8 +13,8 @@ import jax
 import pytest
 
 from benchmarks.faults.blobs import blobs, small
-from jaxvae.data import FILES, Dataset
-from tests.commands import LINEAR, QUICK, run
+from jaxvae.data.dataset import FILES, Dataset
+from tests.command_line import LINEAR, QUICK, run
 
 # small programs, compiled once and run for a moment; the commands under test compile as a user's do
 jax.config.update("jax_disable_most_optimizations", True)
@@ -67,7 +67,8 @@ def cache(tmp_path_factory):
 
     The processes that run tests share it, and with it compiled programs.
     """
-    from jaxvae import data, digits
+    from jaxvae import data
+    from jaxvae.data import digits
 
     folder = shared(tmp_path_factory) / "cache"
     before = os.environ.get("JAXVAE_CACHE_DIR")
@@ -112,7 +113,7 @@ def finished(cache, tmp_path_factory):
 @pytest.fixture(scope="session")
 def reported(tmp_path_factory, small):
     """The folder of a small sweep that has everything for a report, and its loaded runs."""
-    from jaxvae import trained
+    from jaxvae.runs import run as trained
     from tests.reported import RUNS, made
 
     folder = once(tmp_path_factory, "reported", lambda folder: made(folder, small))

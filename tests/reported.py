@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 
-from jaxvae import claims, results, trained
+from jaxvae import results
 from jaxvae.config import ModelConfig, RunConfig, TrainConfig
-from jaxvae.records import Record
-from jaxvae.study import Study
+from jaxvae.evaluation.records import Record
+from jaxvae.results import claims
+from jaxvae.runs import run as trained
+from jaxvae.study.study import Study
 
 # both architectures, both precisions, a latent plane and a space
 MODELS = (ModelConfig("linear", 2), ModelConfig("conv", 3, "bfloat16"))

@@ -18,10 +18,11 @@ from benchmarks.products import Product
 from benchmarks.speeds import Timed
 from benchmarks.watched import Watched
 from benchmarks.workers import Gemm, Settings, Unavailable, Workers
-from jaxvae import engine, model
 from jaxvae.config import Hypers, ModelConfig, TrainConfig
-from jaxvae.distributions import Normal, sample
-from jaxvae.objectives import negative_elbo
+from jaxvae.models import model
+from jaxvae.models.distributions import Normal, sample
+from jaxvae.objectives.base import negative_elbo
+from jaxvae.training import engine
 
 ROOT = Path(__file__).parent.parent
 HEAD = "run,architecture,latent_dim,seed,epoch,split,reconstruction,kl,loss\n"

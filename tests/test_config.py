@@ -3,7 +3,8 @@ import json
 import pytest
 
 from jaxvae import config
-from jaxvae.config import ConfigError, ModelConfig, RunConfig, TrainConfig, differences
+from jaxvae.config import ModelConfig, RunConfig, TrainConfig, differences
+from jaxvae.errors import ConfigError
 
 PUBLISHED = RunConfig(
     ModelConfig("linear", 50, hidden=(200, 100), activation="tanh"),

@@ -22,15 +22,16 @@ TIMEOUT = 10
 def work(folder: str, epochs: str, layout: str, number: str = "", seconds: str = "") -> int:
     import jax
 
-    from jaxvae import peers
+    from jaxvae.training import distributed as peers
 
     processes, process = (int(os.environ[f"JAX_{name}"]) for name in ("NUM_PROCESSES", "PROCESS_ID"))
     peers.connect(os.environ["JAX_COORDINATOR_ADDRESS"], processes, process, TIMEOUT)
 
     from benchmarks.faults.blobs import small
-    from jaxvae import checkpoint, mesh
     from jaxvae.config import ModelConfig, RunConfig, TrainConfig
-    from jaxvae.study import Study
+    from jaxvae.runs import checkpoint
+    from jaxvae.study.study import Study
+    from jaxvae.training import mesh
 
     save, saves = checkpoint.save, itertools.count(1)
 

@@ -19,10 +19,11 @@ import numpy as np
 
 import jaxvae
 from benchmarks.faults.ground import MODEL, NESTED, RUN, Case, bomb, changed, flip, idx, known, with_value
-from jaxvae import data, manifest
-from jaxvae.data import FILES
-from jaxvae.published import LARGEST, read_idx
-from jaxvae.study import Study
+from jaxvae import data
+from jaxvae.data.dataset import FILES
+from jaxvae.data.published import LARGEST, read_idx
+from jaxvae.runs import manifest
+from jaxvae.study.study import Study
 
 FRUGAL = 2 * LARGEST  # bytes that no file may make its reader take
 

@@ -18,9 +18,9 @@ import jaxvae
 from benchmarks.faults.ground import RUN, Case, known
 from jaxvae import data
 from jaxvae.config import ModelConfig, RunConfig, TrainConfig
-from jaxvae.evaluation import Plan
-from jaxvae.study import Study
-from jaxvae.sweep import sweep
+from jaxvae.evaluation.evaluation import Plan
+from jaxvae.study.study import Study
+from jaxvae.training.sweep import sweep
 
 MODEL, TRAIN = RUN.model, RUN.train
 IMAGE = np.zeros((1, 28, 28))

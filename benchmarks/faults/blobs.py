@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxvae.data import Dataset
+from jaxvae.data.dataset import Dataset
 
 
 def blobs(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

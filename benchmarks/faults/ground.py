@@ -14,11 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.faults.blobs import blobs
-from jaxvae import claims, data, digits, manifest, results, trained
+from jaxvae import data, results
 from jaxvae.config import ModelConfig, RunConfig, TrainConfig
-from jaxvae.data import Dataset
-from jaxvae.records import Record
-from jaxvae.study import Study
+from jaxvae.data import digits
+from jaxvae.data.dataset import Dataset
+from jaxvae.evaluation.records import Record
+from jaxvae.results import claims
+from jaxvae.runs import manifest
+from jaxvae.runs import run as trained
+from jaxvae.study.study import Study
 
 RUN = RunConfig(ModelConfig("linear", 2, hidden=(2,)), TrainConfig(batch_size=20), epochs=1)
 MODEL = f"sweep/{RUN.name}"

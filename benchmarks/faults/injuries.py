@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.faults.tally import Tally
-from jaxvae import resume, trained
 from jaxvae.config import ModelConfig, RunConfig, TrainConfig
-from jaxvae.data import Dataset
-from jaxvae.manifest import CheckpointError
-from jaxvae.study import Study
+from jaxvae.data.dataset import Dataset
+from jaxvae.errors import CheckpointError
+from jaxvae.runs import run as trained
+from jaxvae.study import resume
+from jaxvae.study.study import Study
 
 EPOCHS = 3
 

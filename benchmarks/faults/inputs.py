@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from benchmarks.faults import bad_files, bad_flags, bad_tables, bad_values, ground
 from benchmarks.faults.ground import Case, Command
 from benchmarks.faults.tally import Tally
-from jaxvae.config import InputError, shown
+from jaxvae.errors import InputError, shown
 
 CASES: list[Case] = [*bad_flags.CASES, *bad_files.CASES, *bad_tables.CASES, *bad_values.CASES]
 

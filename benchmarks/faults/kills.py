@@ -20,8 +20,9 @@ import numpy as np
 
 from benchmarks.faults.tally import Tally
 from benchmarks.faults.victim import MOMENTS
-from jaxvae import checkpoint, machine
-from jaxvae.history import Progress
+from jaxvae.runs import checkpoint
+from jaxvae.runs.history import Progress
+from jaxvae.system import machine
 
 ROOT = Path(__file__).parents[2]
 # operations that a run of the sweep below has at each moment, or seconds for which it trains: the range of draws

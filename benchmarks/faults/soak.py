@@ -19,10 +19,10 @@ import numpy as np
 import psutil
 
 from benchmarks.faults.tally import Tally
-from jaxvae import trained
 from jaxvae.config import ModelConfig, RunConfig, TrainConfig
-from jaxvae.data import Dataset
-from jaxvae.study import Study
+from jaxvae.data.dataset import Dataset
+from jaxvae.runs import run as trained
+from jaxvae.study.study import Study
 
 WARM = 10  # runs after which nothing should grow any more
 GROWTH = 0.05  # of memory, that is still taken for noise

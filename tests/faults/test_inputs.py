@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.faults import inputs
 from experiments import command, evaluate, published, report, sweep
-from jaxvae.config import InputError, printable
+from jaxvae.errors import InputError, printable
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,11 @@ import pytest
 import jaxvae
 from benchmarks.faults import injuries, soak
 from benchmarks.faults.tally import Tally
-from jaxvae import checkpoint, manifest
 from jaxvae.config import ModelConfig, RunConfig, TrainConfig
-from jaxvae.manifest import CheckpointError
-from jaxvae.study import Study
-from tests.commands import ROOT
+from jaxvae.errors import CheckpointError
+from jaxvae.runs import checkpoint, manifest
+from jaxvae.study.study import Study
+from tests.command_line import ROOT
 
 CHECKPOINTS = ROOT / "tests" / "checkpoints"
 CONFIG = RunConfig(ModelConfig("linear", 2, hidden=(2,)), TrainConfig(20), epochs=2)
@@ -64,7 +64,7 @@ FORBIDDEN = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "j
 RUN_ON_PURPOSE = {"study_file.py": {"compile", "exec"}}  # a Python study, which the user names to have it run
 
 
-@pytest.mark.parametrize("path", sorted([*ROOT.glob("jaxvae/*.py"), *ROOT.glob("experiments/*.py")]), ids=str)
+@pytest.mark.parametrize("path", sorted([*ROOT.glob("jaxvae/**/*.py"), *ROOT.glob("experiments/*.py")]), ids=str)
 def test_no_loader_can_run_what_it_reads(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import | ast.ImportFrom):

@@ -13,12 +13,16 @@ import numpy as np
 import pytest
 
 import jaxvae
-from jaxvae import checkpoint, mesh, report, resume
-from jaxvae.config import ConfigError, InputError, ModelConfig, RunConfig, TrainConfig
-from jaxvae.data import Dataset
-from jaxvae.history import Divergence
-from jaxvae.study import Study
-from jaxvae.sweep import sweep
+from jaxvae.config import ModelConfig, RunConfig, TrainConfig
+from jaxvae.data.dataset import Dataset
+from jaxvae.errors import ConfigError, InputError
+from jaxvae.page import report
+from jaxvae.runs import checkpoint
+from jaxvae.runs.history import Divergence
+from jaxvae.study import resume
+from jaxvae.study.study import Study
+from jaxvae.training import mesh
+from jaxvae.training.sweep import sweep
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -55,7 +59,7 @@ def test_a_run_that_diverges_stops_alone_and_leaves_the_others_their_bits(strate
 
 def test_the_step_is_that_of_the_first_loss_that_is_not_finite(small):
     """Played back a step at a time with the engine's own step."""
-    from jaxvae import engine
+    from jaxvae.training import engine
 
     config, found = run(seed=3, learning_rate=4e17), []
     sweep([config], small, on_epoch=lambda report: found.append(report.diverged))

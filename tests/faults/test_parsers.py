@@ -14,20 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from jaxvae import checkpoint, columns, manifest, metrics, records, results
-from jaxvae.config import (
-    ACTIVATIONS,
-    BINARIZATIONS,
-    PRECISIONS,
-    SCHEDULES,
-    ConfigError,
-    InputError,
-    ModelConfig,
-    RunConfig,
-)
-from jaxvae.data import DataError
-from jaxvae.manifest import CheckpointError
-from jaxvae.published import LARGEST, read_idx
+from jaxvae import results
+from jaxvae.config import ACTIVATIONS, BINARIZATIONS, PRECISIONS, SCHEDULES, ModelConfig, RunConfig
+from jaxvae.data.published import LARGEST, read_idx
+from jaxvae.errors import CheckpointError, ConfigError, DataError, InputError
+from jaxvae.evaluation import records
+from jaxvae.page import run_table as columns
+from jaxvae.results import metrics
+from jaxvae.runs import checkpoint, manifest
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
 fuzz = settings(

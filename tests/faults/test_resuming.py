@@ -8,9 +8,11 @@ import pytest
 
 from benchmarks.faults import kills
 from benchmarks.faults.kills import difference
-from jaxvae import checkpoint, groups, resume
 from jaxvae.config import ModelConfig, RunConfig, TrainConfig
-from jaxvae.study import Study
+from jaxvae.runs import checkpoint
+from jaxvae.study import resume
+from jaxvae.study.study import Study
+from jaxvae.training import groups
 
 # vmapped, they are four lanes on the two devices that tests have
 RUNS = [

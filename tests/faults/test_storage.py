@@ -18,13 +18,13 @@ from PIL import Image
 import jaxvae
 from benchmarks.faults.kills import difference
 from experiments.sweep import main
-from jaxvae import checkpoint, lock, progress
-from jaxvae.config import InputError, ModelConfig, RunConfig, TrainConfig
-from jaxvae.lock import LockedError
-from jaxvae.machine import StorageError
-from jaxvae.manifest import CheckpointError
-from jaxvae.study import Study
-from tests.commands import ROOT
+from jaxvae.config import ModelConfig, RunConfig, TrainConfig
+from jaxvae.errors import CheckpointError, InputError, LockedError, StorageError
+from jaxvae.runs import checkpoint
+from jaxvae.study import progress
+from jaxvae.study.study import Study
+from jaxvae.system import lock
+from tests.command_line import ROOT
 
 RUNS = [RunConfig(ModelConfig("linear", d, hidden=(8,)), TrainConfig(20), epochs=3) for d in (2, 3)]
 

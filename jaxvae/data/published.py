@@ -1,0 +1,229 @@
+"""Published datasets: found on disk or fetched through tensorflow-datasets, without TensorFlow.
+
+In: a dataset's name and perhaps a folder. Out: a `Dataset` in the order of the IDX files, kept in the cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import logging
+import math
+import os
+import re
+import socket
+import struct
+import threading
+import urllib.parse
+import urllib.request
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxvae.data.cache import cached, keep
+from jaxvae.data.dataset import FILES, Dataset, checked
+from jaxvae.errors import AbsentError, DataError
+from jaxvae.system import as_path, cache_dir, expanded, writable
+
+PREFLIGHT_SECONDS = 4.0
+LARGEST = 2**26  # bytes that an IDX file may claim to hold; MNIST's training images are 47 million
+
+
+def find(name: str, folder: Path | None) -> Dataset:
+    """The dataset from `folder`, or else from the cache, tensorflow-datasets' own folder or the network.
+
+    Raises:
+        AbsentError: it is nowhere to be had.
+        DataError: it is there and cannot be used.
+    """
+    if folder is not None:
+        return _from_folder(name, folder)
+    if found := cached(name, origin=None):
+        return found
+    from tensorflow_datasets.core.constants import DATA_DIR
+
+    own = expanded(os.environ.get("TFDS_DATA_DIR") or DATA_DIR)
+    if _prepared_version(name, own):
+        return _from_folder(name, own)
+    return keep(_read_idx_files(name, _downloaded(name)), origin="download")
+
+
+def _from_folder(name: str, folder: Path) -> Dataset:
+    place = folder / name
+    try:
+        present = sorted(entry.name for entry in place.iterdir())
+    except FileNotFoundError:
+        if not folder.exists():
+            raise DataError(f"{folder} does not exist; check --data-dir or $JAXVAE_DATA_DIR") from None
+        raise AbsentError(
+            f"{place} does not exist; put the four {name} .gz files there, or choose another --data-dir"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{place} cannot be read ({error.strerror}); check the folder given as --data-dir") from None
+    version = _prepared_version(name, folder)
+    if version is None and not any(file in present for file in FILES.values()):
+        raise AbsentError(
+            f"{place} holds neither {FILES['train_images']} and its three companions "
+            "nor a copy that tensorflow-datasets prepared as array_record"
+        )
+    sources = sorted(version.iterdir()) if version else [place / file for file in FILES.values()]
+    if missing := [path.name for path in sources if not path.is_file()]:
+        raise DataError(f"{place} lacks {missing[0]}; all four files are needed: {', '.join(FILES.values())}")
+    stats = [(str(path.resolve()), path.stat()) for path in sources]
+    origin = "\n".join(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
+    if found := cached(name, origin):
+        return found
+    return keep(_read_prepared(name, folder) if version else _read_idx_files(name, _verified(name, place)), origin)
+
+
+def _prepared_version(name: str, folder: Path) -> Path | None:
+    """The newest version of the dataset that tensorflow-datasets prepared in a format readable without TensorFlow."""
+    folders = {path.parent for path in folder.glob(f"{name}/*/*.array_record*")}
+    versions = {path for path in folders if re.fullmatch(r"\d+\.\d+\.\d+", path.name)}
+    return max(versions, key=lambda path: [int(part) for part in path.name.split(".")], default=None)
+
+
+def _verified(name: str, place: Path) -> dict[str, Path]:
+    """The four files in `place`, their checksums compared with those tensorflow-datasets publishes."""
+    return {key: _fetch(name, file, manual_dir=place) for key, file in FILES.items()}
+
+
+def _downloaded(name: str) -> dict[str, Path]:
+    import tensorflow_datasets as tfds
+
+    url = next(iter(tfds.builder_cls(name).url_infos or {}))
+    if (why := unreachable(url)) is not None:
+        raise AbsentError(
+            f"no {name} on this disk, and {urllib.parse.urlsplit(url).hostname} cannot be reached ({why}); "
+            f"put the four .gz files into a folder {name}/ and give its parent as --data-dir"
+        )
+    return {key: _fetch(name, file, manual_dir=None) for key, file in FILES.items()}
+
+
+def _fetch(name: str, file: str, manual_dir: Path | None) -> Path:
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+
+    tfds.disable_progress_bar()
+    infos = tfds.builder_cls(name).url_infos or {}
+    manager = tfds.download.DownloadManager(
+        download_dir=writable(cache_dir() / "downloads"),
+        manual_dir=manual_dir,
+        url_infos=infos,
+        force_checksums_validation=True,
+    )
+    where = manual_dir / file if manual_dir else file
+    try:
+        return Path(manager.download(next(url for url in infos if url.endswith("/" + file))))
+    except NonMatchingChecksumError:
+        raise DataError(f"{where} is damaged: its SHA-256 is not the published one; get the file again") from None
+    except Exception as error:  # requests and tensorflow-datasets raise many kinds while downloading
+        if isinstance(error, OSError) and error.strerror:  # the disk's; the network's have none
+            raise DataError(f"{where} cannot be read or written ({error.strerror})") from None
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise AbsentError(f"{name} could not be downloaded ({first})") from None
+
+
+def unreachable(url: str) -> str | None:
+    """Why nothing answers at `url` (or at the proxy that leads to it), or None; takes under five seconds."""
+    target = urllib.parse.urlsplit(url)
+    proxy = urllib.request.getproxies().get(target.scheme)
+    if proxy and not urllib.request.proxy_bypass(target.hostname or ""):
+        target = urllib.parse.urlsplit(proxy)
+    address = (target.hostname or "", target.port or (443 if target.scheme == "https" else 80))
+    outcome = ["no answer within four seconds"]
+
+    def connect():
+        try:
+            socket.create_connection(address, timeout=PREFLIGHT_SECONDS).close()
+            outcome[0] = ""
+        except OSError as error:
+            outcome[0] = error.strerror or str(error)
+
+    # looking a name up has no timeout of its own
+    attempt = threading.Thread(target=connect, daemon=True)
+    attempt.start()
+    attempt.join(PREFLIGHT_SECONDS)
+    return outcome[0] or None
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_idx(path: str | os.PathLike, rank: int) -> np.ndarray:
+    """A gzipped IDX file of unsigned bytes with `rank` dimensions (LeCun et al., the MNIST database).
+
+    Raises:
+        DataError: not gzip, cut short, another magic number, or more or fewer bytes than its header says.
+    """
+    path = as_path(path)
+    try:
+        with gzip.open(path) as file:
+            header = file.read(4 + 4 * rank)
+            if len(header) < 4 or header[:4] != bytes((0, 0, 8, rank)):
+                raise DataError(
+                    f"{path} is no IDX file of {rank}-dimensional bytes: it starts with 0x{header[:4].hex()}, "
+                    f"not 0x{bytes((0, 0, 8, rank)).hex()}"
+                )
+            if len(header) < 4 + 4 * rank:
+                raise DataError(f"{path} ends within its header")
+            shape = struct.unpack(f">{rank}I", header[4:])
+            if math.prod(shape) > LARGEST:
+                raise DataError(f"{path} says it holds {math.prod(shape):,} bytes, more than any dataset known here")
+            content = file.read(math.prod(shape) + 1)
+    except EOFError:
+        raise DataError(f"{path} is cut short: the gzip stream ends early; get the file again") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is no sound gzip file ({error}); get the file again") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from None
+    if len(content) != math.prod(shape):
+        more = "more" if len(content) > math.prod(shape) else f"{len(content)}"
+        raise DataError(f"{path} says it holds {math.prod(shape)} bytes and holds {more}")
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _read_idx_files(name: str, paths: dict[str, Path]) -> Dataset:
+    arrays: dict[str, Any] = {key: read_idx(path, 3 if key.endswith("images") else 1) for key, path in paths.items()}
+    return checked(Dataset(name, **arrays))
+
+
+@contextlib.contextmanager
+def _without_warnings():
+    """Nothing is logged but errors: what is wrong is said once, by the exception."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _read_prepared(name: str, folder: Path) -> Dataset:
+    """What tensorflow-datasets prepared, put back into the order of the IDX files.
+
+    It writes examples in the order of the salted MD5 of their index, so that order can be computed and undone.
+    """
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.hashing import Hasher
+
+    arrays: dict[str, Any] = {}
+    for split in ("train", "test"):
+        try:
+            with _without_warnings():
+                examples = list(tfds.data_source(name, data_dir=folder, split=split))
+        except Exception as error:  # whatever array_record, protobuf or Pillow say of damaged files
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise DataError(
+                f"{folder / name}: the copy prepared by tensorflow-datasets cannot be read ({first}); prepare it again"
+            ) from None
+        hasher = Hasher(split)
+        written = sorted(range(len(examples)), key=hasher.hash_key)
+        images = np.empty((len(examples), 28, 28), np.uint8)
+        labels = np.empty(len(examples), np.uint8)
+        for index, example in zip(written, examples, strict=True):
+            images[index], labels[index] = example["image"][..., 0], example["label"]
+        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+    return checked(Dataset(name, **arrays))

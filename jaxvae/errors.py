@@ -1,0 +1,70 @@
+"""Every exception of the library: what was given cannot be used, or something outside of the program failed.
+
+In: what went wrong, in words. Out: exceptions whose message is one line that says what, where and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def printable(text: str) -> str:
+    """One line, whatever names it quotes: what would break it or steer a terminal is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def reason(error: BaseException) -> str:
+    """Kind and first line of an error that somebody else raised."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+class InputError(ValueError):
+    """Something given from outside cannot be used; the message is one line that says what, where and what to do."""
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
+
+
+class ConfigError(InputError):
+    """A configuration that no run can have."""
+
+
+def shown(value: Any) -> str:
+    """A value that was given, as a message quotes it: on one line and not too long."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python does not write out whole numbers of thousands of digits
+        text = f"a number of {value.bit_length():,} bits"
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+class DataError(InputError):
+    """A dataset that cannot be had, or files that are not what they should be."""
+
+
+class AbsentError(DataError):
+    """The data are nowhere to be had, as opposed to had and damaged."""
+
+
+class CheckpointError(InputError):
+    """A run's folder, or a sweep's, that is missing, damaged or from another format."""
+
+
+class LockedError(InputError):
+    """Another process is writing into the folder."""
+
+
+class FaultError(RuntimeError):
+    """Something outside of the program failed while it ran; the message is one line."""
+
+
+class WorkerError(FaultError):
+    """A process that computed for this one was ended from outside."""
+
+
+class PeerError(FaultError):
+    """Another process, with which this one trains, was lost."""
+
+
+class StorageError(FaultError):
+    """The disk is full or refuses, or a folder is no longer there."""

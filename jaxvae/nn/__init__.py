@@ -1,0 +1,16 @@
+"""Layers as matrix products, and the precision that these read."""
+
+from jaxvae.nn import precision
+from jaxvae.nn.conv import Conv, ConvTranspose, Window
+from jaxvae.nn.dense import BatchLastDense, Dense
+from jaxvae.nn.precision import automatic
+
+__all__ = [
+    "BatchLastDense",
+    "Conv",
+    "ConvTranspose",
+    "Dense",
+    "Window",
+    "automatic",
+    "precision",
+]

@@ -1,0 +1,56 @@
+"""What came of a sweep: losses, settings, the original experiment's claims, as tables."""
+
+from jaxvae.results import claims, grids, metrics, summary
+from jaxvae.results.claims import Final, mean
+from jaxvae.results.grids import Model, Setting, best, firsts, large, ranked, several, some, spread, trained_in
+from jaxvae.results.tables import (
+    SWEEP,
+    about,
+    caption,
+    claims_json,
+    divergence,
+    final,
+    grouped,
+    labels,
+    layers,
+    named,
+    precisions,
+    probes,
+    read_sweep,
+    write_sweep,
+    write_tables,
+)
+
+__all__ = [
+    "SWEEP",
+    "Final",
+    "Model",
+    "Setting",
+    "about",
+    "best",
+    "caption",
+    "claims",
+    "claims_json",
+    "divergence",
+    "final",
+    "firsts",
+    "grids",
+    "grouped",
+    "labels",
+    "large",
+    "layers",
+    "mean",
+    "metrics",
+    "named",
+    "precisions",
+    "probes",
+    "ranked",
+    "read_sweep",
+    "several",
+    "some",
+    "spread",
+    "summary",
+    "trained_in",
+    "write_sweep",
+    "write_tables",
+]

@@ -1,0 +1,278 @@
+"""A run's folder: what was trained on what, how it went, and the states to go on from or to use.
+
+In: a run's configuration and what each epoch reports. Out: the folder, and from it the run as it was after an epoch.
+
+    config.json            configuration, dataset, versions, device, and the SHA-256 of all this
+    metrics.jsonl          a line an epoch, written anew from the checkpoint's own history
+    checkpoints/<epoch>/   state/ (Orbax), config.json, history.json, reconstructions.npy, and manifest.json with the
+                           SHA-256 of the others
+
+A checkpoint is written beside its place and renamed into it, so it is there whole or not at all. Three are kept: the
+newest, the one before it, to fall back on, and the one with the lowest test loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxvae.config import RunConfig, differences, is_whole
+from jaxvae.errors import CheckpointError, InputError, StorageError, reason, shown
+from jaxvae.objectives import Losses
+from jaxvae.runs import manifest
+from jaxvae.runs.history import Divergence, Past, Progress, best, metrics_lines
+from jaxvae.training import engine
+
+FORMAT = 2  # 1: config.json without a checksum, keys as typed arrays, no word of divergence, one checkpoint
+METRICS = "metrics.jsonl"
+_ONE_AT_A_TIME = threading.Lock()
+FILES = ("config.json", "history.json", "reconstructions.npy")  # beside the state, in each checkpoint
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_config(folder: Path, config: RunConfig, about: dict[str, Any]) -> None:
+    """`about` says on which data, with which versions and on which device the run is trained."""
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest.write(folder / "config.json", manifest.seal({"format": FORMAT, "config": config.to_json(), **about}))
+
+
+def save(folder: Path, progress: Progress) -> None:
+    """Adds the checkpoint of `progress.epoch`, removes those that are no longer needed.
+
+    Raises:
+        StorageError: the disk is full or refuses, or the folder is no longer there; what was there stays.
+    """
+    checkpoints = folder.absolute() / "checkpoints"
+    part = checkpoints / f".part-{os.getpid()}"
+    try:
+        checkpoints.mkdir(exist_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        _reserve(part / "space", progress)
+        _write_parts(part, folder, progress)
+        if (final := checkpoints / str(progress.epoch)).exists():
+            _remove(final)
+        part.replace(final)
+        settle(folder, progress)
+    except Exception as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if not folder.is_dir():
+            raise StorageError(f"{folder} is no longer there") from error
+        if isinstance(error, OSError):
+            where, why = error.filename or checkpoints, error.strerror or error
+        elif told := re.search(r"os_error_code='(\d+)'", str(error)):  # as TensorStore says it
+            where, why = checkpoints, os.strerror(int(told[1]))
+        else:
+            raise
+        raise StorageError(f"{where} cannot be written ({why})") from error
+
+
+def _reserve(path: Path, progress: Progress) -> None:
+    """Asks the disk for room before Orbax does, whose threads report a full one in pages of tracebacks."""
+    size = sum(leaf.nbytes for leaf in (progress.reconstructions, *jax.tree.leaves(progress.state)))
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size + 2**17)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise  # else the file system knows no reservations
+    path.unlink()
+
+
+def _write_parts(part: Path, folder: Path, progress: Progress) -> None:
+    """All files of a checkpoint. State and key are plain arrays, which say nothing about devices."""
+    state = progress.state._replace(key=jax.random.key_data(progress.state.key))
+    with _checkpointer() as checkpointer:
+        checkpointer.save(part / "state", args=ocp.args.StandardSave(jax.tree.map(np.asarray, state)))
+    config, about = read_config(folder)
+    content = {"format": FORMAT, "config": config.to_json(), "dataset": about.get("dataset")}
+    (part / "config.json").write_text(json.dumps(content))
+    diverged = progress.diverged and progress.diverged._asdict()
+    told = {"epochs": progress.history, "diverged": diverged, "together": progress.together}
+    (part / "history.json").write_text(json.dumps(told))
+    np.save(part / "reconstructions.npy", progress.reconstructions, allow_pickle=False)
+    manifest.write_manifest(part)
+
+
+@contextlib.contextmanager
+def _checkpointer():
+    """Of several processes, each saves and restores its own runs and waits for nobody."""
+    alone = ocp.options.MultiprocessingOptions(0, active_processes={0}, barrier_sync_key_prefix="alone")
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+    with _as_first_process(), ocp.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+        yield checkpointer
+
+
+@contextlib.contextmanager
+def _as_first_process():
+    """Orbax has plain arrays written by the first process alone, so in here it takes each for the first."""
+    if jax.process_index() == 0:
+        yield
+        return
+    with _ONE_AT_A_TIME:
+        before, ocp.multihost.process_index = ocp.multihost.process_index, lambda: 0
+        try:
+            yield
+        finally:
+            ocp.multihost.process_index = before
+
+
+def _remove(checkpoint: Path) -> None:
+    """First renamed, so that a checkpoint never stands there half removed."""
+    old = checkpoint.with_name(f".old-{checkpoint.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    checkpoint.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def settle(folder: Path, progress: Progress | Past) -> None:
+    """Makes the folder agree with `progress`, also after a run was killed right after saving it."""
+    before = [epoch for epoch in epochs(folder) if epoch < progress.epoch][-1:]
+    kept = {str(epoch) for epoch in (progress.epoch, best(progress.history), *before)}
+    for path in (folder / "checkpoints").iterdir():
+        if path.name.startswith("."):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name not in kept:
+            _remove(path)
+    manifest.write(folder / METRICS, "".join(metrics_lines(progress)))
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_config(folder: Path) -> tuple[RunConfig, dict[str, Any]]:
+    """A run's configuration, and all that its `config.json` says.
+
+    Raises:
+        CheckpointError: no such folder, no or damaged `config.json`, or another format.
+    """
+    path = folder / "config.json"
+    try:
+        text = path.read_bytes().decode()  # as it is: `read_text` would hide a changed end of a line
+        content = json.loads(text)
+        if content["format"] not in range(1, FORMAT + 1):
+            raise CheckpointError(_unknown(path, content["format"]))
+        if content["format"] > 1 or "sha256" in content:
+            content = manifest.unseal(text)
+        if not isinstance(content.get("dataset", {}), dict):
+            raise TypeError(f"its dataset is {shown(content['dataset'])}")
+        return RunConfig.from_json(content["config"]), content
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder} is no run: it has no config.json; `python -m experiments.sweep` trains runs"
+        ) from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from None
+    except InputError as error:
+        raise CheckpointError(str(error) if isinstance(error, CheckpointError) else f"{path}: {error}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged ({reason(error)}); delete {folder} to train the run again") from None
+
+
+def _unknown(path: Path, found: Any) -> str:
+    return f"{path} has format {shown(found)}; this version of jaxvae reads 1 to {FORMAT}, a later one may read it"
+
+
+def epochs(folder: Path) -> list[int]:
+    """The epochs of which a run's folder has checkpoints, ascending."""
+    checkpoints = folder / "checkpoints"
+    names = [path.name for path in checkpoints.iterdir()] if checkpoints.is_dir() else []
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal() and str(int(name)) == name)
+
+
+def read(folder: Path, epoch: int) -> Progress:
+    """A checkpoint's content, after its files have been compared with their checksums.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is damaged or not this run's; names the file.
+    """
+    config, about = read_config(folder)
+    checkpoint = folder / "checkpoints" / str(epoch)
+    if not checkpoint.is_dir():
+        there = ", ".join(map(str, epochs(folder))) or "none"
+        raise CheckpointError(f"{folder} has no checkpoint of epoch {epoch}; there are: {there}")
+    manifest.verify(checkpoint, FILES)
+    try:
+        version = _check_origin(checkpoint, config, about)
+        told = json.loads((checkpoint / "history.json").read_text())
+        if version == 1:
+            told = {"epochs": told, "diverged": None, "together": []}
+        diverged = Divergence(**told["diverged"]) if told["diverged"] else None
+        reconstructions = np.load(checkpoint / "reconstructions.npy", allow_pickle=False)
+        _check_told(told["epochs"], diverged, reconstructions)
+        state = _restore(checkpoint, config, version)
+        progress = Progress(state, told["epochs"], reconstructions, diverged, tuple(told["together"]))
+        if progress.epoch != epoch:
+            raise CheckpointError(f"{checkpoint} holds epoch {progress.epoch}")
+        return progress
+    except InputError:
+        raise
+    except Exception as error:  # the checksums are right, so it was written so
+        raise CheckpointError(f"{checkpoint} cannot be read ({reason(error)})") from error
+
+
+def _check_told(history: Any, diverged: Divergence | None, pictures: np.ndarray) -> None:
+    """Raises ValueError on what nobody has written, though its checksum is right."""
+
+    def sound(losses: Any) -> bool:
+        named = losses is None or losses.keys() == set(Losses._fields)
+        return named and all(isinstance(value, int | float) for value in (losses or {}).values())
+
+    for epoch, entry in enumerate(history):
+        if entry["epoch"] != epoch or not (sound(entry["train"]) and entry["test"] and sound(entry["test"])):
+            raise ValueError(f"epoch {epoch} of its history is {shown(entry)}")
+    if not all(isinstance(entry["seconds"], int | float) for entry in history):
+        raise ValueError("its history has an epoch without a time")
+    if diverged and not all(is_whole(count, at_least=0) for count in diverged):
+        raise ValueError(f"it diverged in {shown(tuple(diverged))}")
+    if pictures.dtype != np.uint8 or pictures.shape[:2] != (len(history), 2) or pictures.shape[3:] != (28, 28):
+        raise ValueError(f"its reconstructions are {pictures.dtype} {list(pictures.shape)}")
+
+
+def _check_origin(checkpoint: Path, config: RunConfig, about: dict[str, Any]) -> int:
+    """The checkpoint's format, if it is of this run on these data.
+
+    Compared here, because a restore that fails half-way leaves Orbax's coroutines behind.
+    """
+    content = json.loads((checkpoint / "config.json").read_text())
+    if "format" not in content:
+        content = {"format": 1, "config": content}
+    if content["format"] not in range(1, FORMAT + 1):
+        raise CheckpointError(_unknown(checkpoint, content["format"]))
+    conflicts = differences(RunConfig.from_json(content["config"]), config)
+    there, ours = ((told.get("dataset") or {}).get("fingerprint") for told in (content, about))
+    if content["format"] > 1 and there != ours:
+        conflicts.append(f"dataset {str(there)[:12]} there, {str(ours)[:12]} now")
+    if conflicts:
+        raise CheckpointError(
+            f"{checkpoint} does not fit {checkpoint.parent.parent / 'config.json'} ({'; '.join(conflicts)})"
+        )
+    return content["format"]
+
+
+def _restore(checkpoint: Path, config: RunConfig, version: int) -> engine.TrainState:
+    """The state on this process's first device, wherever it was saved."""
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shapes = jax.eval_shape(partial(engine.init, config.model, config.seed, config.train))
+    if version > 1:
+        shapes = shapes._replace(key=jax.eval_shape(jax.random.key_data, shapes.key))
+    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
+    with _checkpointer() as checkpointer:
+        state = checkpointer.restore((checkpoint / "state").absolute(), args=ocp.args.StandardRestore(target))
+    return state if version == 1 else state._replace(key=jax.random.wrap_key_data(state.key))

@@ -1,0 +1,79 @@
+"""How far a run has come: its losses epoch by epoch, where it diverged, who was in its program.
+
+In: what each epoch reports. Out: plain data, for a checkpoint to hold and for a sweep to go on from.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxvae.training import engine
+
+
+class Divergence(NamedTuple):
+    """Where a run stopped to be finite."""
+
+    epoch: int  # the first of which nothing is kept
+    step: int  # the optimiser step, counted from 1, whose loss or whose result was not finite
+
+    def __str__(self) -> str:
+        return f"diverged in epoch {self.epoch}, step {self.step:,}"
+
+
+class Begun(NamedTuple):
+    """What a run that is continued has behind it, as far as all processes must know."""
+
+    epoch: int
+    diverged: bool
+    together: tuple[str, ...]  # see `Progress`
+
+
+class Past(NamedTuple):
+    """What a run has behind it, without what is large; see `Progress`."""
+
+    history: list[dict[str, Any]]
+    diverged: Divergence | None = None
+    together: tuple[str, ...] = ()
+
+    @property
+    def epoch(self) -> int:
+        return self.history[-1]["epoch"]
+
+
+class Progress(NamedTuple):
+    """How far a run has come."""
+
+    state: engine.TrainState
+    history: list[dict[str, Any]]  # {"epoch", "train", "test", "seconds"}, epoch 0 first; losses in nats per image
+    reconstructions: np.ndarray  # uint8 [epoch, split (train, test), digit, 28, 28]
+    diverged: Divergence | None = None  # right after the last epoch of the history, if it did
+    together: tuple[str, ...] = ()  # if it was vmapped in the last epoch, the run in each lane, itself among them
+
+    @property
+    def epoch(self) -> int:
+        return self.history[-1]["epoch"]
+
+    @property
+    def past(self) -> Past:
+        return Past(self.history, self.diverged, self.together)
+
+
+def metrics_lines(progress: Progress | Past) -> list[str]:
+    """What metrics.jsonl holds: a line an epoch, and one that says where the run diverged, if it did."""
+    mark = [{"diverged": progress.diverged._asdict()}] if progress.diverged else []
+    return [json.dumps(line) + "\n" for line in [*progress.history, *mark]]
+
+
+def best(history: Sequence[dict[str, Any]]) -> int:
+    """The epoch with the lowest test loss."""
+
+    def loss(entry: dict[str, Any]) -> float:
+        value = entry["test"]["loss"]
+        return value if math.isfinite(value) else math.inf
+
+    return min(history, key=loss)["epoch"]

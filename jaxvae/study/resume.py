@@ -1,0 +1,170 @@
+"""What a sweep's folder already has: how far its runs are, and whether these runs may go on there.
+
+In: a folder, runs, what they are trained on. Out: each run's progress, from its newest sound checkpoint; or why not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jaxvae import results
+from jaxvae.config import RunConfig, differences
+from jaxvae.errors import CheckpointError
+from jaxvae.nn import automatic
+from jaxvae.runs import Past, Progress, checkpoint, metrics_lines
+from jaxvae.training import ahead
+from jaxvae.training import distributed as peers
+
+NAMED = 5  # runs in a message
+ANEW = "use --fresh to start anew, or another --out"
+
+
+def settle_precision(runs: Sequence[RunConfig], folder: Path | None) -> list[RunConfig]:
+    """`runs` in the precision that suits the machine best; those begun in `folder` keep theirs, and lend it.
+
+    Of several processes, the first one's machine decides.
+    """
+    kept = peers.from_first("precision", lambda: _precisions(runs, folder))
+    return [_in_precision(run, kept.get(run.name, kept[run.model.architecture])) for run in runs]
+
+
+def _precisions(runs: Sequence[RunConfig], folder: Path | None) -> dict[str, str]:
+    """By architecture, and by run where that has been begun."""
+    kept: dict[str, str] = {}
+    for run in runs:
+        if folder and checkpoint.epochs(folder / run.name):
+            there, _ = checkpoint.read_config(folder / run.name)
+            kept[run.name] = kept[run.model.architecture] = there.model.precision
+    for architecture in {run.model.architecture for run in runs} - kept.keys():
+        kept[architecture] = automatic(architecture)
+    return kept
+
+
+def _in_precision(run: RunConfig, precision: str) -> RunConfig:
+    return replace(run, model=replace(run.model, precision=precision))
+
+
+def found(
+    folder: Path, runs: Sequence[RunConfig], about: Mapping[str, Any], say: Callable[[str], None]
+) -> dict[str, Past]:
+    """What each run that has been begun has behind it, by name.
+
+    Args:
+        about: the data that the runs are to be trained on, as in `jaxvae.results.about`.
+        say: is told of damaged checkpoints and what is taken in their place.
+
+    Raises:
+        CheckpointError: the folder holds runs that differ from these, results that would be lost, no sound checkpoint
+            of a run that has some, or links that lead out of it.
+    """
+    _check_links(folder, runs)
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}  # one of equal lists, which may be as long as there are runs
+    progress = {
+        run.name: own._replace(together=known.setdefault(own.together, own.together))
+        for run in runs
+        if (own := _newest_sound(folder / run.name, run, about, say))
+    }
+    _check_results(folder, runs, about)
+    return progress
+
+
+def with_companions(folder: Path, runs: Sequence[RunConfig], progress: Mapping[str, Past]) -> dict[str, Past]:
+    """The same, but runs of one vmapped group that stand an epoch apart all go on from the earlier one.
+
+    Their last epoch was not saved of all when they were stopped; without the others, its bits would not be the same.
+    """
+    behind = {name: own.epoch for name, own in progress.items()}
+    together = {name: own.together for name, own in progress.items()}
+    again = dict(progress)
+    for name in ahead(runs, behind, together, [name for name, own in progress.items() if own.diverged]):
+        if behind[name] == 0:
+            del again[name]
+        elif behind[name] - 1 in checkpoint.epochs(folder / name):
+            again[name] = checkpoint.read(folder / name, behind[name] - 1).past
+    return again
+
+
+def _newest_sound(folder: Path, run: RunConfig, about: Mapping[str, Any], say: Callable[[str], None]) -> Past | None:
+    if not (kept := checkpoint.epochs(folder)):
+        return None
+    there, told = checkpoint.read_config(folder)
+    if conflicts := _conflicts(there, told, run, about):
+        raise CheckpointError(f"{folder / 'config.json'} is another run's ({'; '.join(conflicts)}); {ANEW}")
+    damage = None
+    for epoch in reversed(kept):
+        try:
+            progress = checkpoint.read(folder, epoch)
+        except CheckpointError as error:
+            damage = damage or error
+            continue
+        if epoch > run.epochs:
+            raise CheckpointError(f"{folder} holds another run (epochs {epoch} there, {run.epochs} now); {ANEW}")
+        if damage:
+            say(f"warning: {damage}; {run.name} goes on from epoch {epoch}")
+        if not _agrees(folder / checkpoint.METRICS, progress):
+            say(f"warning: {folder / checkpoint.METRICS} is damaged or missing; it is written anew")
+        return progress.past
+    raise CheckpointError(
+        f"{damage}; {run.name} has no sound checkpoint: delete {folder / 'checkpoints'} to train it from the beginning"
+    )
+
+
+def _agrees(metrics: Path, progress: Progress) -> bool:
+    """Whether metrics.jsonl is what belongs to a checkpoint, to the one before it, or to one after it.
+
+    Before: the run was killed in between. After: it is damaged, and this one taken in its place.
+    """
+    try:
+        text = metrics.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    except ValueError:
+        return False
+    lines = metrics_lines(progress)
+    return text.startswith("".join(lines)) or text == "".join(lines[:-1])
+
+
+def _check_links(folder: Path, runs: Sequence[RunConfig]) -> None:
+    """Refuses links within the folder that lead out of it, where a sweep would write and remove files."""
+    inside = [folder / run.name for run in runs]
+    for path in [*inside, *(run / "checkpoints" for run in inside), folder / "figures"]:
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise CheckpointError(
+                f"{path} is a link out of {folder}, to {path.resolve()}; make it a folder, or use another --out"
+            )
+
+
+def _check_results(folder: Path, runs: Sequence[RunConfig], about: Mapping[str, Any]) -> None:
+    """Refuses a folder whose results these runs would write over with others.
+
+    Results without their checkpoints, as a clone has them, may come again in another precision.
+    """
+    if not (had := results.read_sweep(folder)):
+        return
+    there, told = had
+    now = {run.name: run for run in runs}
+
+    def lost(run: RunConfig) -> bool:
+        new = now.get(run.name)
+        if not new or new.epochs < run.epochs:
+            return True
+        return bool(_conflicts(_in_precision(run, new.model.precision), told, new, about))
+
+    if names := [run.name for run in there if lost(run)]:
+        some = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if names[NAMED:] else "")
+        raise CheckpointError(
+            f"{folder} holds results that this sweep lacks or would change ({some}); "
+            "use another --out, or --fresh to start anew"
+        )
+
+
+def _conflicts(there: RunConfig, told: Mapping[str, Any], run: RunConfig, about: Mapping[str, Any]) -> list[str]:
+    """What keeps `run` on the data of `about` from continuing the run `there`, on the data `told`."""
+    conflicts = differences(there, run)
+    data, ours = told.get("dataset", {}).get("fingerprint"), about["dataset"]["fingerprint"]
+    if data != ours:
+        conflicts.append(f"dataset {str(data)[:12]} there, {ours[:12]} now")
+    return conflicts

@@ -1,0 +1,151 @@
+import base64
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+
+from jaxvae.config import ModelConfig, RunConfig
+from jaxvae.models import model
+from jaxvae.page import explorer
+from jaxvae.runs.run import Run
+
+
+def run_of(config, scale=1.0):
+    params = jax.tree.map(lambda leaf: scale * leaf, model.init(config, jax.random.key(1)))
+    return Run(Path("nowhere"), RunConfig(config), {}, params, [], np.zeros((1, 2, 1, 28, 28), np.uint8))
+
+
+def unpacked(decoder):
+    """The layers with their arrays in float64, read as the page reads them."""
+    raw = base64.b64decode(decoder["weights"])
+    sizes = [
+        (layer["outputs"], layer["inputs"] * layer["outputs"])
+        if layer["kind"] == "dense"
+        else (layer["features"], layer["kernel"] ** 2 * layer["channels"] * layer["features"])
+        for layer in decoder["layers"]
+    ]
+    outputs = sum(own for own, _ in sizes)
+    if decoder["precision"] == "float32":
+        floats, kernels = np.frombuffer(raw[: 8 * outputs], np.float32), np.frombuffer(raw[8 * outputs :], np.int16)
+        biases, scales = floats[:outputs].astype(float), floats[outputs:].astype(float)
+    else:
+        biases, kernels = np.frombuffer(raw[: 4 * outputs], np.float32), np.frombuffer(raw[4 * outputs :], jnp.bfloat16)
+        scales = np.ones(outputs)
+    assert len(kernels) == sum(size for _, size in sizes)
+    for layer, (own, size) in zip(decoder["layers"], sizes, strict=True):
+        yield layer, (kernels[:size].astype(float).reshape(-1, own) * scales[:own]).ravel(), biases[:own]
+        kernels, scales, biases = kernels[size:], scales[own:], biases[own:]
+
+
+def decode(decoder, z):
+    """The packed decoder by textbook: zeros between the pixels, then a full convolution, then a crop."""
+    values = z
+    layers = list(unpacked(decoder))
+    for i, (layer, kernel, bias) in enumerate(layers):
+        if layer["kind"] == "dense":
+            values = values.ravel() @ kernel.reshape(layer["inputs"], layer["outputs"]) + bias
+        else:
+            side, stride, pad = int(np.sqrt(values.size / layer["channels"])), layer["stride"], layer["padding"]
+            spread = np.zeros(((side - 1) * stride + 1,) * 2 + (layer["channels"],))
+            spread[::stride, ::stride] = values.reshape(side, side, -1)
+            taps = kernel.reshape(layer["kernel"], layer["kernel"], layer["channels"], layer["features"])
+            around = layer["kernel"] - 1
+            seen = sliding_window_view(np.pad(spread, ((around,) * 2,) * 2 + ((0, 0),)), (around + 1,) * 2, (0, 1))
+            full = np.einsum("yxckl,klcf->yxf", seen, taps[::-1, ::-1], optimize=True)
+            values = full[pad:-pad, pad:-pad] + bias
+        if i < len(layers) - 1:
+            values = np.tanh(values) if decoder["activation"] == "tanh" else np.maximum(values, 0)
+    return values.reshape(28, 28)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig("linear", 3),
+        ModelConfig("linear", 2, hidden=(20, 30), activation="tanh"),
+        ModelConfig("conv", 3),
+    ],
+    ids=["linear", "deep", "conv"],
+)
+def test_a_packed_decoder_is_the_decoder_but_for_the_rounding_of_its_weights(config):
+    run = run_of(config, scale=3.0)
+    packed = explorer.packed_decoder(run)
+    assert packed is not None
+    for z in np.random.default_rng(0).normal(0, 2, (2, config.latent_dim)):
+        logits = np.asarray(model.decode(config, run.params, jnp.asarray(z[None], jnp.float32)))[0]
+        found = decode(packed, z)
+        assert np.abs(logits).max() > 1
+        np.testing.assert_allclose(found, logits, atol=2e-4 * np.abs(logits).max())
+
+
+def test_weights_travel_in_the_precision_that_products_read():
+    run = run_of(ModelConfig("linear", 2, "bfloat16"))
+    packed = explorer.packed_decoder(run)
+    assert packed is not None
+    kernel = next(iter(unpacked(packed)))[1].reshape(2, 256)
+    np.testing.assert_array_equal(kernel, run.params["decoder"]["latent"]["kernel"].astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_what_is_not_finite_is_left_out(part, broken):
+    run = run_of(ModelConfig("linear", 2))
+    images = np.zeros((5, 28, 28), np.uint8)
+    assert explorer.explored(run, images) is not None
+    layer = run.params[part]["mean" if part == "encoder" else "pixels"]
+    layer["bias"] = layer["bias"].at[0].set(broken)
+    assert explorer.explored(run, images) is None
+
+
+def test_posteriors_wider_than_numbers_can_say_are_cut():
+    run = run_of(ModelConfig("linear", 3))
+    layer = run.params["encoder"]["log_std"]
+    layer["bias"] = layer["bias"].at[0].set(400.0)
+    told = explorer.explored(run, np.zeros((5, 28, 28), np.uint8))
+    assert told is not None
+    assert np.isfinite(told["kl"]).all()
+    assert np.isfinite(told["axes"]).all()
+
+
+def test_zeros_and_large_numbers_travel_too():
+    kernel = np.zeros((3, 4), np.float32)
+    kernel[:, 1] = [1e6, -3e6, 2e6]
+    scales = explorer._scales(kernel)
+    np.testing.assert_allclose(np.rint(kernel / scales).astype(np.int16) * scales, kernel, atol=3e6 / 65534)
+
+
+def test_two_dimensions_are_looked_at_as_they_are():
+    mean = np.random.default_rng(0).normal(size=(50, 2)) @ [[3, 1], [0, 1]]
+    centre, axes = explorer.plane(mean, np.zeros((50, 2)))
+    np.testing.assert_array_equal(centre, [0, 0])
+    np.testing.assert_array_equal(axes, np.eye(2))
+    assert explorer.plane(mean[:, :1], np.zeros((50, 1)))[1].tolist() == [[1], [0]]
+
+
+def test_more_dimensions_are_looked_at_along_the_aggregate_posteriors_principal_axes():
+    """Its covariance is the means' plus the mean variance; the last dimension is wide only by its variances."""
+    rng = np.random.default_rng(0)
+    mean = rng.normal(size=(5000, 4)) * [0.1, 2.0, 0.5, 0.1] + 3
+    log_std = np.log([0.1, 0.1, 0.1, 1.5]) + np.zeros((5000, 4))
+    centre, axes = explorer.plane(mean, log_std)
+    np.testing.assert_allclose(centre, [3, 3, 3, 3], atol=0.1)
+    np.testing.assert_allclose(axes, [[0, 1, 0, 0], [0, 0, 0, 1]], atol=0.05)
+    drawn = mean + np.exp(log_std) * rng.normal(size=mean.shape)
+    by_svd = np.linalg.svd(drawn - drawn.mean(0), full_matrices=False)[2][:2]
+    np.testing.assert_allclose(np.abs((axes * by_svd).sum(1)), 1, atol=1e-2)
+
+
+def test_codes_travel_as_encode_gives_them():
+    run = run_of(ModelConfig("conv", 3))
+    images = np.random.default_rng(0).integers(0, 256, (7, 28, 28), dtype=np.uint8)
+    told = explorer.explored(run, images)
+    assert told is not None
+    q = run.encode(images)
+    for key, expected in (("mean", q.mean), ("logStd", q.log_std)):
+        found = np.frombuffer(base64.b64decode(told[key]), np.float16).reshape(7, 3)
+        np.testing.assert_allclose(found, np.asarray(expected), atol=1e-3, rtol=1e-3)
+    closed = 0.5 * (np.asarray(q.mean) ** 2 + np.exp(2 * np.asarray(q.log_std)) - 1 - 2 * np.asarray(q.log_std))
+    np.testing.assert_allclose(told["kl"], closed.mean(0), atol=1e-4)

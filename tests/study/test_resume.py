@@ -1,0 +1,40 @@
+import pytest
+
+from jaxvae.config import ModelConfig, RunConfig
+from jaxvae.runs import checkpoint
+from jaxvae.study import resume
+from jaxvae.study.resume import settle_precision
+
+RUNS = [RunConfig(ModelConfig(a, d)) for a in ("linear", "conv") for d in (2, 3)]
+
+
+def precisions(runs):
+    return [run.model.precision for run in runs]
+
+
+@pytest.fixture
+def bfloat16_for_conv(monkeypatch):
+    monkeypatch.setattr(resume, "automatic", lambda architecture: "bfloat16" if architecture == "conv" else "float32")
+
+
+def begin(folder, run):
+    checkpoint.write_config(_made(folder / run.name), run, {})
+    _made(folder / run.name / "checkpoints" / "1")
+
+
+def _made(path):
+    path.mkdir(parents=True)
+    return path
+
+
+def test_new_runs_take_the_machines_precision(bfloat16_for_conv, tmp_path):
+    for folder in (None, tmp_path, tmp_path / "missing"):
+        assert precisions(settle_precision(RUNS, folder)) == ["float32", "float32", "bfloat16", "bfloat16"]
+
+
+def test_runs_that_were_begun_keep_theirs_and_lend_it_to_their_architecture(bfloat16_for_conv, tmp_path):
+    begin(tmp_path, RUNS[2])
+    assert precisions(settle_precision(RUNS, tmp_path)) == ["float32"] * 4
+    begin(tmp_path, RunConfig(ModelConfig("linear", 2, "bfloat16")))
+    assert precisions(settle_precision(RUNS, tmp_path)) == ["bfloat16", "bfloat16", "float32", "float32"]
+    assert precisions(settle_precision(RUNS, None)) == ["float32", "float32", "bfloat16", "bfloat16"]

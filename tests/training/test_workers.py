@@ -1,0 +1,237 @@
+import dataclasses
+import multiprocessing
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from jaxvae.config import ModelConfig, RunConfig, TrainConfig
+from jaxvae.errors import ConfigError, WorkerError
+from jaxvae.training import compiled as programs
+from jaxvae.training import devices as workers
+from jaxvae.training import mesh, processes
+from jaxvae.training import sweep as sweep_module
+from jaxvae.training.devices import DeviceWorker, Work
+from jaxvae.training.groups import grouped
+from jaxvae.training.processes import ProcessWorker
+from jaxvae.training.sweep import automatic_workers, sweep
+
+
+def config(architecture="linear", latent_dim=2, **changes):
+    return RunConfig(ModelConfig(architecture, latent_dim), TrainConfig(10), **{"epochs": 2, **changes})
+
+
+def arrays(state):
+    return jax.tree.map(np.array, state._replace(key=jax.random.key_data(state.key)))
+
+
+def same_bits(a, b):
+    jax.tree.map(np.testing.assert_array_equal, arrays(a), arrays(b))
+
+
+ONE = mesh.across(jax.local_devices()[:1])
+RUNS = [config(latent_dim=d, seed=seed) for d in (2, 3) for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def by_two(small):
+    """What two worker processes make of `RUNS`, and what they report."""
+    reports = {}
+    probes = small.test_images[:4]
+    states = sweep(
+        RUNS, small, workers=2, probes=probes, on_epoch=lambda e: reports.setdefault((e.run.name, e.epoch), e)
+    )
+    return states, reports
+
+
+def test_worker_processes_train_the_models_that_one_process_trains(small, by_two):
+    states, reports = by_two
+    alone = {}
+    one = sweep(
+        RUNS, small, probes=small.test_images[:4], on_epoch=lambda e: alone.setdefault((e.run.name, e.epoch), e)
+    )
+    assert reports.keys() == alone.keys() == {(run.name, e) for run in RUNS for e in range(3)}
+    for key, report in reports.items():
+        np.testing.assert_allclose(report.test, alone[key].test, rtol=1e-4)
+        assert report.reconstructions.shape == (4, 28, 28)
+        assert np.abs(report.reconstructions.astype(int) - alone[key].reconstructions).max() <= 1
+    for name, state in states.items():
+        assert int(state.step) == int(one[name].step) == 12
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3),
+            arrays(state).params, arrays(one[name]).params,
+        )  # fmt: skip
+
+
+def test_the_same_number_of_processes_gives_the_same_bits_also_after_a_stop(small, by_two):
+    half = {}
+    sweep([dataclasses.replace(run, epochs=1) for run in RUNS[:2]], small, workers=2,
+          on_epoch=lambda e: half.update({e.run.name: e.state}))  # fmt: skip
+    again = sweep(RUNS, small, workers=2, states=half)
+    for name, state in by_two[0].items():
+        same_bits(state, again[name])
+
+
+def test_reported_states_stay_as_they_were_while_training_goes_on(small):
+    """Their memory must not be that which the next epoch's program takes for its own."""
+    for strategy in ("loop", "vmap"):
+        kept = []
+        sweep([config(epochs=3)], small, strategy=strategy,
+              on_epoch=lambda e, kept=kept: kept.append((e.state, arrays(e.state))))  # fmt: skip
+        given = {"linear-2": kept[1][0]}
+        sweep([config(epochs=3)], small, strategy=strategy, states=given)
+        for state, then in [*kept, (given["linear-2"], kept[1][1])]:
+            jax.tree.map(np.testing.assert_array_equal, arrays(state), then)
+
+
+def on_first_device(small):
+    return DeviceWorker(ONE, small, small.test_images[:2])
+
+
+def test_an_epoch_is_one_program_without_a_transfer_that_takes_over_the_states_memory(small):
+    worker, run = on_first_device(small), config()
+    worker.begin(Work((run,), {}.__getitem__, 0, None))
+    worker.begin(Work((run,), {run.name: worker.reports()[0].state}.__getitem__, 1, None))
+    state, hypers = worker._on_devices(run.model)
+    program = programs.train_epoch(run.model, run.train, None, len(small.train_images), ONE)
+    with jax.transfer_guard("disallow_explicit"):
+        state, *_ = program(state, worker._train_images, hypers)
+        with pytest.raises(Exception, match=r"[Dd]isallowed"):
+            jax.device_put(np.ones(3))
+    bytes_of_state = sum(leaf.nbytes for leaf in jax.tree.leaves((state.params, state.opt_state)))
+    assert program.memory_analysis().alias_size_in_bytes >= bytes_of_state
+
+
+def test_a_group_too_large_for_the_memory_is_trained_in_waves_that_share_a_program(small, monkeypatch):
+    runs = [*RUNS, config(latent_dim=3, seed=2)]
+    whole = sweep(runs, small, strategy="vmap", on=ONE)
+    expected = programs.bytes_expected(dataclasses.replace(RUNS[0].model, latent_dim=3), RUNS[0].train)
+    seen, lanes = [], []
+    begin, train_epoch = DeviceWorker.begin, programs.train_epoch
+    monkeypatch.setattr(DeviceWorker, "begin", lambda self, work: (seen.append(len(work.runs)), begin(self, work)))
+    monkeypatch.setattr(programs, "train_epoch", lambda *a: (lanes.append(a[2]), train_epoch(*a))[1])
+    monkeypatch.setattr(workers, "_free_memory", lambda *_: int(3.5 * expected))
+    parts = sweep(runs, small, strategy="vmap", on=ONE)
+    assert seen == [5, 3, 3, 3, 2, 2, 2]
+    assert set(lanes) == {3}
+    for name, state in whole.items():
+        np.testing.assert_allclose(
+            state.params["decoder"]["pixels"]["bias"], parts[name].params["decoder"]["pixels"]["bias"], atol=1e-5
+        )
+
+
+def test_an_estimate_of_memory_that_was_too_low_is_mended_by_what_the_program_needs(small, monkeypatch):
+    monkeypatch.setattr(programs, "bytes_expected", lambda model, train: 1)
+    program = programs.train_epoch(RUNS[2].model, RUNS[0].train, 4, len(small.train_images), ONE)
+    monkeypatch.setattr(workers, "_free_memory", lambda *_: int(0.6 * programs.bytes_needed(program)))
+    sizes, begin = [], DeviceWorker.begin
+    monkeypatch.setattr(DeviceWorker, "begin", lambda self, work: (sizes.append(len(work.runs)), begin(self, work)))
+    sweep(RUNS, small, strategy="vmap", on=ONE)
+    assert sizes[0] == 4
+    assert set(sizes[1:]) == {2}
+    monkeypatch.setattr(workers, "_free_memory", lambda *_: 1)
+    sizes.clear()
+    sweep(RUNS[:2], small, strategy="vmap", on=ONE)
+    assert sizes[-1] == 1  # a run by itself is tried in any case
+
+
+def test_what_is_expected_of_memory_is_no_less_than_what_a_program_needs(small):
+    for architecture in ("linear", "conv"):
+        model, train = ModelConfig(architecture, 3), TrainConfig(10)
+        needed = programs.bytes_needed(programs.train_epoch(model, train, 2, len(small.train_images), ONE)) / 2
+        assert needed <= programs.bytes_expected(model, train) < 5 * needed
+
+
+def test_vmapped_runs_are_dealt_over_all_worker_processes():
+    runs = [config(architecture, d) for architecture in ("linear", "conv") for d in (2, 3, 5)]
+    groups = grouped(runs, {}.__getitem__, {}, True, 2, {}, ())
+    assert sorted(len(group.runs) for group in groups) == [1, 1, 2, 2]
+    assert {run for group in groups for run in group.runs} == set(runs)
+
+
+def test_a_worker_that_is_killed_is_told_from_one_that_goes_wrong(small):
+    worker = ProcessWorker([0], small, None, 2**30)
+    try:
+        worker.begin(Work((config(),), {"linear-2": np.zeros(1)}.__getitem__, 1, None))
+        with pytest.raises(AttributeError) as wrong:
+            worker.reports()
+        assert "in a worker process:\nTraceback" in "".join(wrong.value.__notes__)
+        worker._process.kill()
+        worker._process.join()
+        with pytest.raises(WorkerError, match=r"signal 9 \(SIGKILL\).*out of memory"):
+            worker.begin(Work((config(),), {}.__getitem__, 0, None))
+    finally:
+        worker.close()
+
+
+def test_workers_end_whatever_happens_to_the_sweep(small):
+    def stop(report):
+        raise KeyboardInterrupt
+
+    before = set(multiprocessing.active_children())
+    with pytest.raises(KeyboardInterrupt):
+        sweep([config(), config(seed=1)], small, workers=2, on_epoch=stop)
+    assert set(multiprocessing.active_children()) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
+def test_each_worker_keeps_to_its_share_of_the_cores_and_hears_no_interrupt(small, monkeypatch):
+    monkeypatch.setattr(processes.machine, "cores", lambda: [0, 1])
+    places = processes.process_workers(2, small, None)
+    try:
+        for place, core in zip(places, (0, 1), strict=True):
+            os.kill(place._process.pid, signal.SIGINT)
+            place.begin(Work((config(),), {}.__getitem__, 0, None))
+            assert len(place.reports()) == 1
+            assert os.sched_getaffinity(place._process.pid) == {core}
+    finally:
+        for place in places:
+            place.close()
+
+
+@pytest.mark.parametrize("places", [1, 2, 3])
+@pytest.mark.parametrize("costs", [{"conv": 9.0, "linear": 1.0}, {"conv": 1.0, "linear": 1.0}])
+def test_places_end_together(places, costs, monkeypatch, small):
+    """Played through on a clock: the end comes within two epochs of what the work and its longest run allow."""
+    runs = [config(a, d, epochs=15) for a in ("linear", "conv") for d in (2, 3, 5, 10, 50)]
+    clock = [0.0]
+
+    class Played(DeviceWorker):
+        def __init__(self):
+            """Needs no device."""
+
+        def begin(self, work):
+            self.work, self.end = work, clock[0] + (costs[work.runs[0].model.architecture] if work.epoch else 0.0)
+            self.seconds = self.end - clock[0]
+
+        def reports(self):
+            (run,) = self.work.runs
+            clock[0] = self.end
+            trained = self.work.epoch or None
+            return [workers.Epoch(run, self.work.epoch, None, trained, None, None, self.seconds)]
+
+    monkeypatch.setattr(sweep_module, "_first_ready", lambda running: min(running, key=lambda place: place.end))
+    groups = grouped(runs, {}.__getitem__, {}, False, 1, {}, ())
+    sweep_module._train(groups, [Played() for _ in range(places)], lambda e: None)
+    total = sum(15 * costs[run.model.architecture] for run in runs)
+    assert clock[0] <= max(total / places, 15 * costs["conv"]) + 2 * costs["conv"]
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_impossible_numbers_of_workers_are_refused(workers, small):
+    with pytest.raises(ConfigError, match="workers must be"):
+        sweep([config()], small, workers=workers)
+
+
+def test_processes_are_for_cpus(small, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(ConfigError, match="workers must be 1 on a gpu"):
+        sweep([config()], small, workers=2)
+    assert automatic_workers(10) == 1
+
+
+def test_automatic_workers_are_as_many_as_cores_or_runs(monkeypatch):
+    monkeypatch.setattr(sweep_module.machine, "cores", lambda: [0, 1, 2, 3])
+    assert [automatic_workers(runs) for runs in (1, 3, 10)] == [1, 3, 4]
