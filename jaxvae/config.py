@@ -64,6 +64,16 @@ class Hypers(NamedTuple):
     latent_dim: Any  # how many of the program's latent dimensions are in use
 
 
+class Axis(NamedTuple):
+    """One value of a run that another run may have otherwise."""
+
+    symbol: str  # in labels: "β = 4", "lr = 0.0003"; empty where the value speaks for itself
+    title: str  # in sentences, captions and column heads: "β", "learning rate"
+    value: Any  # a number, or a short text
+    default: Any
+    traced: bool  # data to the compiled program: runs that differ in it are lanes of one program
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """What fixes the network, and with it the compiled program."""
@@ -159,6 +169,40 @@ class RunConfig:
     def setting(self) -> RunConfig:
         """All but the seed: what runs share that differ in nothing else."""
         return dataclasses.replace(self, seed=0)
+
+    @property
+    def architecture(self) -> str:
+        return self.model.architecture
+
+    @property
+    def latent_dim(self) -> int:
+        return self.model.latent_dim
+
+    @property
+    def precision(self) -> str:
+        """Dtype of the operands of matrix products; sums are float32."""
+        return self.model.precision
+
+    @property
+    def binarize(self) -> str:
+        return self.train.binarize
+
+    @property
+    def batch_size(self) -> int:
+        return self.train.batch_size
+
+    @property
+    def axes(self) -> dict[str, Axis]:
+        """By name, as columns of tables are called, all that runs may differ in beside network, latent size and seed."""
+        train = self.train
+        return {
+            "objective": Axis("", "objective", train.objective, "elbo", False),
+            "importance_samples": Axis("K", "importance samples", train.importance_samples, 1, False),
+            "beta": Axis("β", "β", self.beta, 1.0, True),
+            "learning_rate": Axis("lr", "learning rate", self.learning_rate, LEARNING_RATE, True),
+            "batch_size": Axis("batch", "batch size", train.batch_size, 100, False),
+            "binarize": Axis("", "binarised", train.binarize, "none", False),
+        }
 
     def hypers(self, epoch: int) -> Hypers:
         """The traced scalars of an epoch, counted from 1.
