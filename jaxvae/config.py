@@ -1,67 +1,25 @@
-"""What a run is: frozen dataclasses for what is compiled, a pytree of scalars for what is not.
+"""What a run is: a model, an objective, an optimiser, and how long and from which seed it is trained.
 
-In: numbers and names from a command line or a JSON file. Out: validated, hashable configurations and their JSON.
+In: parts, numbers. Out: a validated, hashable configuration, its JSON, its name, and the program that it compiles to.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from jaxvae.errors import ConfigError, shown
+import jax
+import numpy as np
 
-ARCHITECTURES = ("linear", "conv")
-PRECISIONS = ("float32", "bfloat16")
-ACTIVATIONS = ("relu", "tanh")
-OBJECTIVES = ("elbo", "iwae", "iwae-dreg")
+from jaxvae import parts
+from jaxvae.errors import MAX_INT32, ConfigError, shown
+from jaxvae.formats import is_old, upgraded
+from jaxvae.models import AUTOMATIC, VAE, Shape
+from jaxvae.objectives import ELBO
+from jaxvae.optimisers import Adam
+
 BINARIZATIONS = ("none", "dynamic", "static")
-OUTPUT_BIASES = ("zero", "data")
-SCHEDULES = ("constant", "stages")
-LEARNING_RATE = 1e-3  # Adam's, where nothing else is asked for
-LARGEST = 3.4e38  # of float32, in which all scalars are computed
-WIDEST = 2**16  # no layer, and no mean over codes, is as wide: 28×28 images have no use for it
-LONGEST = 2**31  # steps and epochs are counted in int32
-
-
-def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {shown(value)}")
-
-
-def is_whole(value: Any, at_least: int, below: int | None = None) -> bool:
-    """Whether it is an integer within these limits; `True` is none."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return whole and value >= at_least and (below is None or value < below)
-
-
-def _whole(name: str, value: Any, at_least: int, below: int | None = None) -> None:
-    if not is_whole(value, at_least, below):
-        limits = f"of at least {at_least}" + (f" and below {below}" if below else "")
-        raise ConfigError(f"{name} must be a whole number {limits}, not {shown(value)}")
-
-
-def _number(name: str, value: Any) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < LARGEST:
-        raise ConfigError(f"{name} must be a finite number of at least 0 and below {LARGEST:g}, not {shown(value)}")
-
-
-def _instance(name: str, value: Any, kind: type) -> None:
-    if not isinstance(value, kind):
-        raise ConfigError(f"{name} must be a {kind.__name__}, not {shown(value)}")
-
-
-def shortest(value: float | int) -> str:
-    """The shortest text that is read as this number and no other: 4, 0.0003, 1e-05."""
-    return repr(value + 0.0).removesuffix(".0")  # of a whole number and of −0.0 as of the float that it equals
-
-
-class Hypers(NamedTuple):
-    """What a compiled training program takes as data: traced scalars, one of each for a vmapped lane."""
-
-    learning_rate: Any
-    beta: Any  # weight of the KL term
-    latent_dim: Any  # how many of the program's latent dimensions are in use
 
 
 class Axis(NamedTuple):
@@ -73,97 +31,84 @@ class Axis(NamedTuple):
     default: Any
     traced: bool  # data to the compiled program: runs that differ in it are lanes of one program
 
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """What fixes the network, and with it the compiled program."""
-
-    architecture: str  # "linear" or "conv"
-    latent_dim: int
-    precision: str = "float32"  # what the matrix products read; they accumulate in float32
-    hidden: tuple[int, ...] = (256,)  # widths of a linear model's layers from pixels to codes; the decoder mirrors them
-    activation: str = "relu"  # after a linear model's hidden layers
-
-    def __post_init__(self):
-        _one_of("architecture", self.architecture, ARCHITECTURES)
-        _one_of("precision", self.precision, PRECISIONS)
-        _whole("latent_dim", self.latent_dim, at_least=1, below=WIDEST)
-        if not isinstance(self.hidden, tuple) or not self.hidden:
-            raise ConfigError(f"hidden must be a tuple of at least one width, not {shown(self.hidden)}")
-        for width in self.hidden:
-            _whole("hidden", width, at_least=1, below=WIDEST)
-        _one_of("activation", self.activation, ACTIVATIONS)
-        if self.architecture == "conv" and (self.hidden, self.activation) != ((256,), "relu"):
-            raise ConfigError("hidden and activation are a linear model's; a conv model's layers are fixed")
+    @property
+    def text(self) -> str:
+        return parts.text(self.value)
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """What fixes the training step, and with it the compiled program."""
+@parts.part("program")
+class Program:
+    """What is compiled, as its structure; its leaves are the numbers that lanes and epochs may have otherwise."""
 
+    vae: VAE = parts.nested()
+    objective: Any = parts.nested()
+    optimiser: Any = parts.nested()
     batch_size: int = 100
-    objective: str = "elbo"  # or the importance-weighted bound: "iwae", "iwae-dreg"
-    importance_samples: int = 1  # K of the importance-weighted bound
-    binarize: str = (
-        "none"  # pixels: grey, drawn anew at each step ("dynamic"), or drawn once from a fixed key ("static")
-    )
-    adam_b1: float = 0.9  # decay of Adam's first moment
-    adam_epsilon: float = 1e-8
-    adam_second_moment: float = 0.0  # where Adam's second moment starts
-    output_bias: str = "zero"  # of the decoder before training; "data": the logit of the mean training image
-
-    def __post_init__(self):
-        _whole("batch_size", self.batch_size, at_least=1, below=LONGEST)
-        _one_of("objective", self.objective, OBJECTIVES)
-        _whole("importance_samples", self.importance_samples, at_least=1, below=WIDEST)
-        _one_of("binarize", self.binarize, BINARIZATIONS)
-        for name in ("adam_b1", "adam_epsilon", "adam_second_moment"):
-            _number(name, getattr(self, name))
-        if self.adam_b1 >= 1:
-            raise ConfigError(f"adam_b1 must be below 1, not {self.adam_b1!r}")
-        _one_of("output_bias", self.output_bias, OUTPUT_BIASES)
-        if self.objective == "elbo" and self.importance_samples > 1:
-            raise ConfigError(
-                f"importance_samples is {self.importance_samples}, which needs the objective iwae or iwae-dreg"
-            )
+    binarize: str = "none"
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """One training run: a model, how it is trained, for how long and from which seed."""
+    """One training run.
 
-    model: ModelConfig
-    train: TrainConfig = TrainConfig()
+    Raises:
+        ConfigError: a part or a number in it cannot be; says which, and what is allowed.
+    """
+
+    vae: VAE
+    objective: Any = parts.nested(default=ELBO())
+    optimiser: Any = parts.nested(default=Adam())
+    batch_size: int = parts.static(default=100, name="batch", symbol="batch", title="batch size")
+    binarize: str = parts.static(
+        default="none", name="", title="binarised"
+    )  # grey pixels; drawn at each step, or drawn once
     epochs: int = 15
-    learning_rate: float | int = LEARNING_RATE
-    beta: float | int = 1.0
     seed: int = 0
-    schedule: str = "constant"  # of the learning rate, see `hypers`
+
+    part_name = "run"
+    part_label = "run"
 
     def __post_init__(self):
-        _instance("model", self.model, ModelConfig)
-        _instance("train", self.train, TrainConfig)
-        _whole("epochs", self.epochs, at_least=0, below=LONGEST)
-        _whole("seed", self.seed, at_least=0, below=2**32)
-        _number("learning_rate", self.learning_rate)
-        _number("beta", self.beta)
-        _one_of("schedule", self.schedule, SCHEDULES)
-        if self.train.objective != "elbo" and self.beta != 1:
-            raise ConfigError(f"beta must be 1 with the objective {self.train.objective}, not {self.beta!r}")
-        if self.train.output_bias == "data" and self.model.architecture != "linear":
-            raise ConfigError("output_bias can be data in linear models only: a conv model has one bias for all pixels")
+        if not isinstance(self.vae, VAE):
+            raise ConfigError(f"vae must be a VAE, not {shown(self.vae)}")
+        for name in ("objective", "optimiser"):
+            if not parts.is_part(part := getattr(self, name)) or not part.part_name.startswith(f"{name}/"):
+                raise ConfigError(f"{name} must be a part of the kind {name}, not {shown(part)}")
+            parts.check(part)
+        parts.check(self.vae)
+        parts.require_whole(self, "batch_size", 1, MAX_INT32)
+        parts.require_one_of(self, "binarize", BINARIZATIONS)
+        parts.require_whole(self, "epochs", 0, MAX_INT32)
+        parts.require_whole(self, "seed", 0, 2**32)
+
+    # ── what it is called ────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def name(self) -> str:
-        """The run's folder: `conv-2`, and then what is not the default: `conv-2-iwae5-beta4-lr0.0003-seed1`."""
-        name = f"{self.model.architecture}-{self.model.latent_dim}"
-        if self.train.objective != "elbo":
-            name += f"-{self.train.objective}{self.train.importance_samples}"
-        if self.beta != 1:
-            name += f"-beta{shortest(self.beta)}"
-        if self.learning_rate != LEARNING_RATE:
-            name += f"-lr{shortest(self.learning_rate)}"
-        return name if self.seed == 0 else f"{name}-seed{self.seed}"
+        """The run's folder: `conv-2`, followed by every setting that differs from its default:
+        `conv-2-beta4-lr0.0003-seed1`."""
+        vae = dataclasses.replace(self.vae, precision=self._asked_precision)
+        words = [self.architecture, str(vae.latent_dim), *parts.differences(vae.encoder)]
+        words += list(parts.differences(vae))[2:]  # behind latent size and encoder
+        for name in ("objective", "optimiser"):
+            field = next(f for f in dataclasses.fields(self) if f.name == name)
+            part = getattr(self, name)
+            inner = "-".join(parts.differences(part))
+            words.append(inner if type(part) is type(field.default) else part.part_label + inner)
+        words += [word for f, word in self._own_differences() if f not in ("epochs", "seed")]
+        words.append(f"seed{self.seed}" if self.seed else "")
+        return "-".join(filter(None, words))
+
+    def _own_differences(self) -> Iterator[tuple[str, str]]:
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if f.name not in ("vae", "objective", "optimiser") and value != f.default:
+                yield f.name, (parts.label(f).name or "") + parts.text(value)
+
+    @property
+    def _asked_precision(self) -> str:
+        """What a machine chose by itself does not count as a difference."""
+        return "float32" if self.vae.precision.startswith(AUTOMATIC) else self.vae.precision
 
     @property
     def setting(self) -> RunConfig:
@@ -172,85 +117,113 @@ class RunConfig:
 
     @property
     def architecture(self) -> str:
-        return self.model.architecture
+        """What the encoder is called: linear, conv."""
+        return self.vae.encoder.part_label
 
     @property
     def latent_dim(self) -> int:
-        return self.model.latent_dim
+        return self.vae.latent_dim
 
     @property
     def precision(self) -> str:
         """Dtype of the operands of matrix products; sums are float32."""
-        return self.model.precision
-
-    @property
-    def binarize(self) -> str:
-        return self.train.binarize
-
-    @property
-    def batch_size(self) -> int:
-        return self.train.batch_size
+        return self.vae.operands
 
     @property
     def axes(self) -> dict[str, Axis]:
-        """By name, as columns of tables are called, all that runs may differ in beside network, latent size and seed."""
-        train = self.train
-        return {
-            "objective": Axis("", "objective", train.objective, "elbo", False),
-            "importance_samples": Axis("K", "importance samples", train.importance_samples, 1, False),
-            "beta": Axis("β", "β", self.beta, 1.0, True),
-            "learning_rate": Axis("lr", "learning rate", self.learning_rate, LEARNING_RATE, True),
-            "batch_size": Axis("batch", "batch size", train.batch_size, 100, False),
-            "binarize": Axis("", "binarised", train.binarize, "none", False),
-        }
+        """By name, as columns of tables have it, all that runs may differ in beside network, latent size and seed."""
+        found: dict[str, Axis] = {}
+        vae = dataclasses.replace(self.vae, precision=self._asked_precision)
+        for f in dataclasses.fields(self):
+            if f.name == "vae":
+                own = [g for g in parts.fields(vae) if g.name not in ("latent_dim", "encoder")]
+                _add_fields(found, vae.encoder, parts.fields(vae.encoder))
+                _add_fields(found, vae, own)
+            elif f.name not in ("epochs", "seed"):
+                _add_fields(found, self, [f])
+        return found
 
-    def hypers(self, epoch: int) -> Hypers:
-        """The traced scalars of an epoch, counted from 1.
+    # ── programs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-        With the schedule `stages`, stage i = 1, 2, … has 3^(i − 1) epochs at the learning rate times 10^(−(i − 1)/7)
-        (Burda, Grosse & Salakhutdinov 2016, section 5, whose eight stages are 3,280 epochs).
+    def program(self, shape: Shape, epoch: int = 0, latent_dim: int | None = None) -> Program:
+        """What is compiled for examples of this shape, with the numbers of an epoch, counted from 1.
+
+        Args:
+            latent_dim: of the program, if the run is padded to more than it uses.
         """
-        rate = self.learning_rate
-        if self.schedule == "stages":
-            stage = next(i for i in itertools.count() if epoch <= (3 ** (i + 1) - 1) // 2)
-            rate *= 10 ** (-stage / 7)
-        return Hypers(rate, self.beta, self.model.latent_dim)
+        vae = dataclasses.replace(self.vae, latent_dim=latent_dim or self.latent_dim, precision=self.precision)
+        vae = dataclasses.replace(parts.at_epoch(vae.bind(shape), epoch), used=np.int32(self.latent_dim))
+        objective, optimiser = (parts.at_epoch(part, epoch) for part in (self.objective, self.optimiser))
+        return Program(vae, objective, optimiser, self.batch_size, self.binarize)
+
+    @property
+    def structure(self) -> Any:
+        """What runs must have in common to be lanes of one program, but for the latent size."""
+        return jax.tree.structure(self.program((1,), latent_dim=1))
+
+    # ── JSON ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """What config.json holds."""
+        return parts.to_json(self)
 
     @classmethod
-    def from_json(cls, data: Any) -> RunConfig:
-        """The configuration that `to_json` wrote.
+    def from_json(cls, data: Any, known: Iterable[type] = ()) -> RunConfig:
+        """The configuration that `to_json` wrote, now or in an earlier format; what has a default may be left out.
+
+        Args:
+            known: parts that are not registered.
 
         Raises:
-            ConfigError: a field is missing, unknown or has an impossible value.
+            ConfigError: a part or a field is missing or unknown, or has an impossible value.
         """
         if not isinstance(data, dict):
             raise ConfigError(f"a run's configuration must be a JSON object, not {type(data).__name__}")
-        nested = {"model": ModelConfig, "train": TrainConfig}
-        return _build(cls, {key: _build(nested[key], v) if key in nested else v for key, v in data.items()})
+        data = upgraded(data) if is_old(data) else data
+        run = parts.from_json({"part": "run"} | data, known)
+        if not isinstance(run, RunConfig):
+            raise ConfigError(f"a run's configuration must be of the part run, not {shown(data.get('part'))}")
+        return run
+
+
+parts.REGISTERED["run"] = RunConfig  # checked when it is made, so it is no pytree
+
+
+def _add_fields(axes: dict[str, Axis], part: Any, fields: Iterable[dataclasses.Field]) -> None:
+    """An axis for each field, and for a field that holds a part one for each of that part's."""
+    for f in fields:
+        value, label = getattr(part, f.name), parts.label(f)
+        if value is None:
+            continue
+        default = None if f.default is dataclasses.MISSING else f.default
+        inner = parts.fields(value) if parts.is_part(value) and not parts.is_schedule(value) else []
+        title, traced = label.title or f.name.replace("_", " "), parts.kind(f) == "traced"
+        axes[f.name] = Axis(label.symbol, title, _plain(value), _plain(default), traced)
+        _add_fields(axes, value, inner)
+
+
+def _plain(value: Any) -> Any:
+    """A number, or the short text for anything else; of a part its label, as its fields are axes of their own."""
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    return value.part_label if parts.is_part(value) and not parts.is_schedule(value) else parts.text(value)
 
 
 def differences(one: RunConfig, other: RunConfig) -> list[str]:
-    """What keeps `other` from continuing `one`, a line each; the number of epochs does not."""
+    """What keeps `other` from continuing `one`, a line each; the number of epochs does not, nor does it matter whether
+    a precision was asked for or chosen by a machine."""
 
     def flat(config: RunConfig) -> dict[str, Any]:
-        data = config.to_json()
-        del data["epochs"]
-        return {**data.pop("model"), **data.pop("train"), **data}
+        data = dict(_flattened("", config.to_json() | {"precision": config.precision}))
+        return {name: value for name, value in data.items() if name not in ("epochs", "vae.precision")}
 
     a, b = flat(one), flat(other)
-    return [f"{key} {a[key]} there, {b[key]} now" for key in a if a[key] != b[key]]
+    return [f"{key} {shown(a.get(key))} there, {shown(b.get(key))} now" for key in a | b if a.get(key) != b.get(key)]
 
 
-def _build(cls: Any, data: Any) -> Any:
-    if not isinstance(data, dict):
-        raise ConfigError(f"{cls.__name__} must be a JSON object, not {shown(data)}")
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    if unknown := sorted(map(shown, data.keys() - fields.keys())):
-        raise ConfigError(f"{cls.__name__} has no field {unknown[0]}; it has {', '.join(fields)}")
-    required = [n for n, f in fields.items() if f.default is dataclasses.MISSING]
-    if missing := [n for n in required if n not in data]:
-        raise ConfigError(f"{cls.__name__} lacks the field {missing[0]!r}")
-    return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+def _flattened(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flattened(f"{name}.{key}" if name else key, inner)
+    else:
+        yield name.removesuffix(".part"), value

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+MAX_FLOAT32 = 3.4e38  # in which all numbers of a run are computed
+MAX_WIDTH = 2**16  # no layer, and no mean over codes, is as wide
+MAX_INT32 = 2**31  # steps and epochs are counted in int32
+
 
 def printable(text: str) -> str:
     """One line, whatever names it quotes: what would break it or steer a terminal is escaped."""
@@ -36,6 +40,12 @@ def shown(value: Any) -> str:
     except ValueError:  # Python does not write out whole numbers of thousands of digits
         text = f"a number of {value.bit_length():,} bits"
     return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def is_whole(value: Any, at_least: int, below: int | None = None) -> bool:
+    """Whether it is an integer within these limits; `True` is none."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole and value >= at_least and (below is None or value < below)
 
 
 class DataError(InputError):

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 
-from jaxvae.config import is_whole
 from jaxvae.data import digits, published
 from jaxvae.data.cache import cached, keep
 from jaxvae.data.dataset import Dataset
-from jaxvae.errors import AbsentError, DataError, shown
+from jaxvae.errors import AbsentError, DataError, is_whole, shown
 from jaxvae.system import expanded
 
 PUBLISHED = ("mnist", "fashion_mnist", "kmnist")
@@ -47,13 +46,7 @@ def load(name: str = "auto", data_dir: str | os.PathLike | None = None, *, limit
         dataset = _digits() if name == "digits" else published.find(name, folder)
     if limit is None:
         return dataset
-    n, m = limit, limit // 6
-    return dataset._replace(
-        train_images=dataset.train_images[:n],
-        train_labels=dataset.train_labels[:n],
-        test_images=dataset.test_images[:m],
-        test_labels=dataset.test_labels[:m],
-    )
+    return dataset.first(limit, limit // 6)
 
 
 def _digits() -> Dataset:

@@ -187,7 +187,7 @@ def read_idx(path: str | os.PathLike, rank: int) -> np.ndarray:
 
 def _read_idx_files(name: str, paths: dict[str, Path]) -> Dataset:
     arrays: dict[str, Any] = {key: read_idx(path, 3 if key.endswith("images") else 1) for key, path in paths.items()}
-    return checked(Dataset(name, **arrays))
+    return _as_published(Dataset(name, **arrays))
 
 
 @contextlib.contextmanager
@@ -226,4 +226,18 @@ def _read_prepared(name: str, folder: Path) -> Dataset:
         for index, example in zip(written, examples, strict=True):
             images[index], labels[index] = example["image"][..., 0], example["label"]
         arrays |= {f"{split}_images": images, f"{split}_labels": labels}
-    return checked(Dataset(name, **arrays))
+    return _as_published(Dataset(name, **arrays))
+
+
+def _as_published(dataset: Dataset) -> Dataset:
+    """The dataset itself, if its images and labels are of the kind that all of these datasets have.
+
+    Raises:
+        DataError: they are not.
+    """
+    checked(dataset)
+    if dataset.shape != (28, 28):
+        raise DataError(f"{dataset.name} has images of {dataset.shape} pixels, not 28×28")
+    if dataset.classes > 10:
+        raise DataError(f"{dataset.name} has a label {dataset.classes - 1}; labels are 0 to 9")
+    return dataset

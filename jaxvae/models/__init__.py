@@ -1,30 +1,32 @@
-"""Encoder and decoder, and the distributions that they give the parameters of."""
+"""Networks and distributions, and the VAE that puts them together."""
 
-from jaxvae.models import model
-from jaxvae.models.distributions import (
-    DATA,
-    Normal,
-    bernoulli_log_prob,
-    kl_to_standard_normal,
-    own_rows,
-    sample,
-    standard_noise,
-)
-from jaxvae.models.model import Params, resize_latent
-from jaxvae.models.networks import K3, K4, ConvEncoder
+from jaxvae.models.base import Likelihood, Network, Normal, Params, Posterior, Prior, Shape
+from jaxvae.models.conv import Conv, ConvDecoder
+from jaxvae.models.likelihoods import Bernoulli
+from jaxvae.models.mlp import MLP, MLPDecoder
+from jaxvae.models.posteriors import DiagonalNormal, standard_noise
+from jaxvae.models.priors import StandardNormal
+from jaxvae.models.vae import AUTOMATIC, VAE, codes_at_once, parameter_count, resize
 
 __all__ = [
-    "DATA",
-    "K3",
-    "K4",
-    "ConvEncoder",
+    "AUTOMATIC",
+    "MLP",
+    "VAE",
+    "Bernoulli",
+    "Conv",
+    "ConvDecoder",
+    "DiagonalNormal",
+    "Likelihood",
+    "MLPDecoder",
+    "Network",
     "Normal",
     "Params",
-    "bernoulli_log_prob",
-    "kl_to_standard_normal",
-    "model",
-    "own_rows",
-    "resize_latent",
-    "sample",
+    "Posterior",
+    "Prior",
+    "Shape",
+    "StandardNormal",
+    "codes_at_once",
+    "parameter_count",
+    "resize",
     "standard_noise",
 ]

@@ -1,13 +1,7 @@
 """What training minimises."""
 
-from jaxvae.objectives.base import Losses, objective
-from jaxvae.objectives.importance import Bounds, importance_weighted_bounds, log_mean_exp, log_weights
+from jaxvae.objectives.base import Context, Losses, Objective
+from jaxvae.objectives.elbo import ELBO
+from jaxvae.objectives.importance_weighted import IWAE, DReG, log_mean_exp
 
-__all__ = [
-    "Bounds",
-    "Losses",
-    "importance_weighted_bounds",
-    "log_mean_exp",
-    "log_weights",
-    "objective",
-]
+__all__ = ["ELBO", "IWAE", "Context", "DReG", "Losses", "Objective", "log_mean_exp"]

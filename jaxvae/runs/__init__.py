@@ -1,7 +1,7 @@
 """A run's folder: checkpoints that tell when they are damaged, and the run loaded from them."""
 
 from jaxvae.runs import checkpoint, manifest
-from jaxvae.runs.history import Begun, Divergence, Past, Progress, metrics_lines
+from jaxvae.runs.history import Begun, Divergence, Past, Progress, losses_json, metrics_lines
 from jaxvae.runs.manifest import write
 from jaxvae.runs.run import SPLITS, Outcome, Run, load
 
@@ -15,6 +15,7 @@ __all__ = [
     "Run",
     "checkpoint",
     "load",
+    "losses_json",
     "manifest",
     "metrics_lines",
     "write",

@@ -20,7 +20,7 @@ import os
 import re
 import shutil
 import threading
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxvae.config import RunConfig, differences, is_whole
-from jaxvae.errors import CheckpointError, InputError, StorageError, reason, shown
-from jaxvae.objectives import Losses
+from jaxvae.config import Program, RunConfig, differences
+from jaxvae.errors import CheckpointError, InputError, StorageError, is_whole, reason, shown
+from jaxvae.formats import FORMAT, OLD_SHAPE
 from jaxvae.runs import manifest
 from jaxvae.runs.history import Divergence, Past, Progress, best, metrics_lines
 from jaxvae.training import engine
 
-FORMAT = 2  # 1: config.json without a checksum, keys as typed arrays, no word of divergence, one checkpoint
 METRICS = "metrics.jsonl"
 _ONE_AT_A_TIME = threading.Lock()
 FILES = ("config.json", "history.json", "reconstructions.npy")  # beside the state, in each checkpoint
@@ -74,8 +73,8 @@ def save(folder: Path, progress: Progress) -> None:
             raise StorageError(f"{folder} is no longer there") from error
         if isinstance(error, OSError):
             where, why = error.filename or checkpoints, error.strerror or error
-        elif told := re.search(r"os_error_code='(\d+)'", str(error)):  # as TensorStore says it
-            where, why = checkpoints, os.strerror(int(told[1]))
+        elif code := re.search(r"os_error_code='(\d+)'", str(error)):  # as TensorStore says it
+            where, why = checkpoints, os.strerror(int(code[1]))
         else:
             raise
         raise StorageError(f"{where} cannot be written ({why})") from error
@@ -100,12 +99,12 @@ def _write_parts(part: Path, folder: Path, progress: Progress) -> None:
     state = progress.state._replace(key=jax.random.key_data(progress.state.key))
     with _checkpointer() as checkpointer:
         checkpointer.save(part / "state", args=ocp.args.StandardSave(jax.tree.map(np.asarray, state)))
-    config, about = read_config(folder)
-    content = {"format": FORMAT, "config": config.to_json(), "dataset": about.get("dataset")}
+    about = json.loads((folder / "config.json").read_text())
+    content = {"format": FORMAT, "config": about["config"], "dataset": about.get("dataset")}
     (part / "config.json").write_text(json.dumps(content))
     diverged = progress.diverged and progress.diverged._asdict()
-    told = {"epochs": progress.history, "diverged": diverged, "together": progress.together}
-    (part / "history.json").write_text(json.dumps(told))
+    history = {"epochs": progress.history, "diverged": diverged, "lane_runs": progress.lane_runs}
+    (part / "history.json").write_text(json.dumps(history))
     np.save(part / "reconstructions.npy", progress.reconstructions, allow_pickle=False)
     manifest.write_manifest(part)
 
@@ -156,8 +155,11 @@ def settle(folder: Path, progress: Progress | Past) -> None:
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_config(folder: Path) -> tuple[RunConfig, dict[str, Any]]:
+def read_config(folder: Path, parts: Iterable[type] = ()) -> tuple[RunConfig, dict[str, Any]]:
     """A run's configuration, and all that its `config.json` says.
+
+    Args:
+        parts: that the configuration may name beside the registered ones.
 
     Raises:
         CheckpointError: no such folder, no or damaged `config.json`, or another format.
@@ -172,7 +174,7 @@ def read_config(folder: Path) -> tuple[RunConfig, dict[str, Any]]:
             content = manifest.unseal(text)
         if not isinstance(content.get("dataset", {}), dict):
             raise TypeError(f"its dataset is {shown(content['dataset'])}")
-        return RunConfig.from_json(content["config"]), content
+        return RunConfig.from_json(content["config"], parts), content
     except FileNotFoundError:
         raise CheckpointError(
             f"{folder} is no run: it has no config.json; `python -m experiments.sweep` trains runs"
@@ -183,6 +185,11 @@ def read_config(folder: Path) -> tuple[RunConfig, dict[str, Any]]:
         raise CheckpointError(str(error) if isinstance(error, CheckpointError) else f"{path}: {error}") from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({reason(error)}); delete {folder} to train the run again") from None
+
+
+def shape_of(about: dict[str, Any]) -> tuple[int, ...]:
+    """Of an example that the run was trained on."""
+    return tuple((about.get("dataset") or {}).get("shape", OLD_SHAPE))
 
 
 def _unknown(path: Path, found: Any) -> str:
@@ -196,28 +203,27 @@ def epochs(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isascii() and name.isdecimal() and str(int(name)) == name)
 
 
-def read(folder: Path, epoch: int) -> Progress:
+def read(folder: Path, epoch: int, parts: Iterable[type] = ()) -> Progress:
     """A checkpoint's content, after its files have been compared with their checksums.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is damaged or not this run's; names the file.
     """
-    config, about = read_config(folder)
+    config, about = read_config(folder, parts)
     checkpoint = folder / "checkpoints" / str(epoch)
     if not checkpoint.is_dir():
         there = ", ".join(map(str, epochs(folder))) or "none"
         raise CheckpointError(f"{folder} has no checkpoint of epoch {epoch}; there are: {there}")
     manifest.verify(checkpoint, FILES)
     try:
-        version = _check_origin(checkpoint, config, about)
-        told = json.loads((checkpoint / "history.json").read_text())
-        if version == 1:
-            told = {"epochs": told, "diverged": None, "together": []}
-        diverged = Divergence(**told["diverged"]) if told["diverged"] else None
+        version = _check_origin(checkpoint, config, about, parts)
+        shape = shape_of(about)
+        history = _read_history(checkpoint / "history.json", version)
+        diverged = Divergence(**history["diverged"]) if history["diverged"] else None
         reconstructions = np.load(checkpoint / "reconstructions.npy", allow_pickle=False)
-        _check_told(told["epochs"], diverged, reconstructions)
-        state = _restore(checkpoint, config, version)
-        progress = Progress(state, told["epochs"], reconstructions, diverged, tuple(told["together"]))
+        _check_history(history["epochs"], diverged, reconstructions, shape)
+        state = _restore(checkpoint, config.program(shape), config.seed, version)
+        progress = Progress(state, history["epochs"], reconstructions, diverged, tuple(history["lane_runs"]))
         if progress.epoch != epoch:
             raise CheckpointError(f"{checkpoint} holds epoch {progress.epoch}")
         return progress
@@ -227,11 +233,19 @@ def read(folder: Path, epoch: int) -> Progress:
         raise CheckpointError(f"{checkpoint} cannot be read ({reason(error)})") from error
 
 
-def _check_told(history: Any, diverged: Divergence | None, pictures: np.ndarray) -> None:
+def _read_history(path: Path, version: int) -> dict[str, Any]:
+    """Epochs, divergence and lanes, from any format."""
+    history = json.loads(path.read_text())
+    if version == 1:
+        return {"epochs": history, "diverged": None, "lane_runs": []}
+    return {"lane_runs": history.get("together", []), **history}
+
+
+def _check_history(history: Any, diverged: Divergence | None, pictures: np.ndarray, shape: tuple[int, ...]) -> None:
     """Raises ValueError on what nobody has written, though its checksum is right."""
 
     def sound(losses: Any) -> bool:
-        named = losses is None or losses.keys() == set(Losses._fields)
+        named = losses is None or losses.keys() >= {"reconstruction", "kl", "loss"}
         return named and all(isinstance(value, int | float) for value in (losses or {}).values())
 
     for epoch, entry in enumerate(history):
@@ -241,11 +255,11 @@ def _check_told(history: Any, diverged: Divergence | None, pictures: np.ndarray)
         raise ValueError("its history has an epoch without a time")
     if diverged and not all(is_whole(count, at_least=0) for count in diverged):
         raise ValueError(f"it diverged in {shown(tuple(diverged))}")
-    if pictures.dtype != np.uint8 or pictures.shape[:2] != (len(history), 2) or pictures.shape[3:] != (28, 28):
+    if pictures.dtype != np.uint8 or pictures.shape[:2] != (len(history), 2) or pictures.shape[3:] != shape:
         raise ValueError(f"its reconstructions are {pictures.dtype} {list(pictures.shape)}")
 
 
-def _check_origin(checkpoint: Path, config: RunConfig, about: dict[str, Any]) -> int:
+def _check_origin(checkpoint: Path, config: RunConfig, about: dict[str, Any], parts: Iterable[type]) -> int:
     """The checkpoint's format, if it is of this run on these data.
 
     Compared here, because a restore that fails half-way leaves Orbax's coroutines behind.
@@ -255,8 +269,8 @@ def _check_origin(checkpoint: Path, config: RunConfig, about: dict[str, Any]) ->
         content = {"format": 1, "config": content}
     if content["format"] not in range(1, FORMAT + 1):
         raise CheckpointError(_unknown(checkpoint, content["format"]))
-    conflicts = differences(RunConfig.from_json(content["config"]), config)
-    there, ours = ((told.get("dataset") or {}).get("fingerprint") for told in (content, about))
+    conflicts = differences(RunConfig.from_json(content["config"], parts), config)
+    there, ours = ((one.get("dataset") or {}).get("fingerprint") for one in (content, about))
     if content["format"] > 1 and there != ours:
         conflicts.append(f"dataset {str(there)[:12]} there, {str(ours)[:12]} now")
     if conflicts:
@@ -266,10 +280,10 @@ def _check_origin(checkpoint: Path, config: RunConfig, about: dict[str, Any]) ->
     return content["format"]
 
 
-def _restore(checkpoint: Path, config: RunConfig, version: int) -> engine.TrainState:
+def _restore(checkpoint: Path, program: Program, seed: int, version: int) -> engine.TrainState:
     """The state on this process's first device, wherever it was saved."""
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    shapes = jax.eval_shape(partial(engine.init, config.model, config.seed, config.train))
+    shapes = jax.eval_shape(engine.init, program, seed)
     if version > 1:
         shapes = shapes._replace(key=jax.eval_shape(jax.random.key_data, shapes.key))
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)

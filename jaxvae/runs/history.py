@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxvae.objectives import Losses
 from jaxvae.training import engine
 
 
 class Divergence(NamedTuple):
-    """Where a run stopped to be finite."""
+    """Epoch and step of the first loss or state that is not finite."""
 
     epoch: int  # the first of which nothing is kept
     step: int  # the optimiser step, counted from 1, whose loss or whose result was not finite
@@ -30,7 +31,7 @@ class Begun(NamedTuple):
 
     epoch: int
     diverged: bool
-    together: tuple[str, ...]  # see `Progress`
+    lane_runs: tuple[str, ...]  # see `Progress`
 
 
 class Past(NamedTuple):
@@ -38,7 +39,7 @@ class Past(NamedTuple):
 
     history: list[dict[str, Any]]
     diverged: Divergence | None = None
-    together: tuple[str, ...] = ()
+    lane_runs: tuple[str, ...] = ()
 
     @property
     def epoch(self) -> int:
@@ -50,9 +51,9 @@ class Progress(NamedTuple):
 
     state: engine.TrainState
     history: list[dict[str, Any]]  # {"epoch", "train", "test", "seconds"}, epoch 0 first; losses in nats per image
-    reconstructions: np.ndarray  # uint8 [epoch, split (train, test), digit, 28, 28]
+    reconstructions: np.ndarray  # uint8 [epoch, split (train, test), image, *shape]
     diverged: Divergence | None = None  # right after the last epoch of the history, if it did
-    together: tuple[str, ...] = ()  # if it was vmapped in the last epoch, the run in each lane, itself among them
+    lane_runs: tuple[str, ...] = ()  # if it was vmapped in the last epoch, the run in each lane, itself among them
 
     @property
     def epoch(self) -> int:
@@ -60,7 +61,7 @@ class Progress(NamedTuple):
 
     @property
     def past(self) -> Past:
-        return Past(self.history, self.diverged, self.together)
+        return Past(self.history, self.diverged, self.lane_runs)
 
 
 def metrics_lines(progress: Progress | Past) -> list[str]:
@@ -77,3 +78,11 @@ def best(history: Sequence[dict[str, Any]]) -> int:
         return value if math.isfinite(value) else math.inf
 
     return min(history, key=loss)["epoch"]
+
+
+def losses_json(losses: Losses | None) -> dict[str, float] | None:
+    """Losses as a history holds them: the named ones, then the objective's own terms."""
+    if losses is None:
+        return None
+    named = {name: getattr(losses, name) for name in Losses._fields if name != "terms"} | dict(losses.terms)
+    return {name: float(value) for name, value in named.items()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,18 +16,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvae.config import LARGEST, RunConfig, is_whole
-from jaxvae.errors import CheckpointError, InputError, shown
-from jaxvae.models import Normal, model
-from jaxvae.objectives import Losses
-from jaxvae.runs.checkpoint import epochs, read, read_config
+from jaxvae.config import RunConfig
+from jaxvae.errors import MAX_FLOAT32, CheckpointError, InputError, is_whole, shown
+from jaxvae.models import VAE, Normal, Params, parameter_count
+from jaxvae.runs.checkpoint import epochs, read, read_config, shape_of
 from jaxvae.runs.history import Divergence, best
 from jaxvae.system import as_path
-from jaxvae.training import engine
+from jaxvae.training import pixels
 
 SPLITS = ("train", "test")
+PARTS = ("reconstruction", "kl", "loss")  # of losses; an objective's own terms follow
 BATCH = 500
-MOST = 10**7  # images drawn at a time: 29 GiB
+MAX_SAMPLES = 10**7  # images drawn at a time: 29 GiB of MNIST's
 
 
 class Outcome(NamedTuple):
@@ -34,9 +35,10 @@ class Outcome(NamedTuple):
 
     config: RunConfig
     parameters: int
-    losses: np.ndarray  # float64 [epoch, split, part of `Losses`], nats per image; not a number: not measured
+    losses: np.ndarray  # float64 [epoch, split, part], nats per image; not a number: not measured
     seconds: float  # of training and testing
     diverged: Divergence | None = None  # what the epoch after the last one came to, if it was not finite
+    parts: tuple[str, ...] = PARTS  # names of the last axis of `losses`
 
     @property
     def epochs(self) -> int:
@@ -55,68 +57,84 @@ class Run:
     folder: Path
     config: RunConfig
     about: dict[str, Any]  # dataset and its fingerprint, versions, device
-    params: model.Params
+    params: Params
     metrics: list[dict[str, Any]]  # {"epoch", "train", "test", "seconds"}; losses in nats per image
-    reconstructions: np.ndarray  # uint8 [epoch, split (train, test), digit, 28, 28]
+    reconstructions: np.ndarray  # uint8 [epoch, split (train, test), image, *shape]
     diverged: Divergence | None = None  # what the epoch after the last one came to, if it was not finite
 
     @cached_property
     def parameters(self) -> int:
-        return model.parameter_count(self.params)
+        return parameter_count(self.params)
 
-    @property
+    @cached_property
+    def vae(self) -> VAE:
+        """The model, bound to the shape of the examples that it was trained on."""
+        vae = self.config.vae.bind(shape_of(self.about))
+        return dataclasses.replace(vae, precision=self.config.precision)
+
+    @cached_property
     def outcome(self) -> Outcome:
         """What tables say of it, without the model."""
-        absent = dict.fromkeys(Losses._fields, np.nan)
-        splits = [[entry[split] or absent for split in SPLITS] for entry in self.metrics]
-        losses = np.array([[[told[part] for part in Losses._fields] for told in epoch] for epoch in splits], np.float64)
+        entries = [entry[split] for entry in self.metrics for split in SPLITS]
+        parts = tuple(dict.fromkeys([*PARTS, *(name for losses in entries if losses for name in losses)]))
+        values = [[(losses or {}).get(part, np.nan) for part in parts] for losses in entries]
+        losses = np.array(values, np.float64).reshape(len(self.metrics), len(SPLITS), len(parts))
         seconds = sum(entry["seconds"] for entry in self.metrics)
-        return Outcome(self.config, self.parameters, losses, seconds, self.diverged)
+        return Outcome(self.config, self.parameters, losses, seconds, self.diverged, parts)
 
     @property
     def dataset(self) -> str:
         """The name of the data that it was trained on, `auto` where its folder does not say."""
         return self.about.get("dataset", {}).get("name", "auto")
 
-    def encode(self, images: Any) -> Normal:
-        """q(z|x): mean and log-std, [n, d]. Images are [n, 28, 28], bytes or floats in [0, 1]."""
-        return _encode(self.config.model, self.params, _images(images))
+    def encode(self, images: Any) -> Any:
+        """q(z|x); of a diagonal normal posterior, mean and log-std, [n, d].
+
+        Args:
+            images: [n, *shape], bytes or floats in [0, 1].
+        """
+        return _encode(self.vae, self.params, _images(images, self.vae.shape))
+
+    def codes(self, images: Any) -> Normal:
+        """Mean and log-std of each latent dimension of q(z|x), [n, d], whatever the posterior."""
+        return self.vae.posterior.marginals(self.encode(images))
 
     def decode(self, z: Any) -> jax.Array:
-        """The Bernoulli means of p(x|z), [n, 28, 28], for codes [n, d]."""
-        z, d = _array("codes", z), self.config.model.latent_dim
+        """The means of p(x|z), [n, *shape], for codes [n, d]."""
+        z, d = _array("codes", z), self.config.latent_dim
         if z.ndim != 2 or z.shape[1] != d:
             raise InputError(f"codes of {self.config.name} must have shape [n, {d}], not {list(z.shape)}")
         if not (np.issubdtype(z.dtype, np.floating) or np.issubdtype(z.dtype, np.integer)):
             raise InputError(f"codes must be numbers, not {z.dtype}")
-        if not (np.abs(z) < LARGEST).all():
-            raise InputError(f"codes must be finite and below {LARGEST:g}")
-        return _decode(self.config.model, self.params, jnp.asarray(z, jnp.float32))
+        if not (np.abs(z) < MAX_FLOAT32).all():
+            raise InputError(f"codes must be finite and below {MAX_FLOAT32:g}")
+        return _decode(self.vae, self.params, jnp.asarray(z, jnp.float32))
 
     def reconstruct(self, images: Any) -> jax.Array:
-        """Images decoded from their posterior means, [n, 28, 28]."""
-        return _decode(self.config.model, self.params, self.encode(images).mean)
+        """Images decoded from their posterior means, [n, *shape]."""
+        return _decode(self.vae, self.params, self.codes(images).mean)
 
     def sample(self, key: Any, n: int) -> jax.Array:
-        """Bernoulli means decoded from n draws of the prior, [n, 28, 28]."""
+        """Means of p(x|z) for n codes drawn from the prior, [n, *shape]."""
         if not _is_key(key):
             raise InputError(f"key must be one key, such as jax.random.key(0), not {shown(key)}")
-        if not is_whole(n, at_least=0, below=MOST):
-            raise InputError(f"n must be a whole number of at least 0 and below {MOST:,}, not {shown(n)}")
-        return self.decode(jax.random.normal(key, (n, self.config.model.latent_dim)))
+        if not is_whole(n, at_least=0, below=MAX_SAMPLES):
+            raise InputError(f"n must be a whole number of at least 0 and below {MAX_SAMPLES:,}, not {shown(n)}")
+        return self.decode(self.vae.sample_prior(self.params, key, n))
 
 
-def load(folder: str | os.PathLike, epoch: int | str = "latest") -> Run:
-    """The run in `folder`, as one of its checkpoints holds it.
+def load(folder: str | os.PathLike, epoch: int | str = "latest", *, parts: Iterable[type] = ()) -> Run:
+    """The run in `folder`, as one of its checkpoints holds it. Nothing is imported that a file names.
 
     Args:
+        parts: classes of parts that the configuration names and that are not registered, `parts=[MyPrior]`.
         epoch: `latest`; `best`, the one with the lowest test loss; or a number, of those that are kept.
 
     Raises:
         CheckpointError: the folder is missing or damaged, or holds no such checkpoint.
     """
     folder = as_path(folder)
-    config, about = read_config(folder)
+    config, about = read_config(folder, parts)
     if not (kept := epochs(folder)):
         raise CheckpointError(f"{folder} holds no checkpoint yet; `python -m experiments.sweep` trains it")
     named = isinstance(epoch, str) and epoch in ("latest", "best")
@@ -126,9 +144,9 @@ def load(folder: str | os.PathLike, epoch: int | str = "latest") -> Run:
             f"{folder} has no checkpoint of epoch {shown(epoch)}; there are: {there}; latest and best are among them"
         )
     try:
-        progress = read(folder, kept[-1] if named else epoch)  # type: ignore[arg-type]
+        progress = read(folder, kept[-1] if named else epoch, parts)  # type: ignore[arg-type]
         if epoch == "best":
-            progress = read(folder, best(progress.history))
+            progress = read(folder, best(progress.history), parts)
     except CheckpointError as error:
         others = f"; or load another epoch of it, there are {', '.join(map(str, kept))}" if kept[1:] else ""
         raise CheckpointError(f"{error}; give the sweep's command again to repair it{others}") from None
@@ -153,31 +171,31 @@ def _array(what: str, given: Any) -> np.ndarray:
         raise InputError(f"{what} must be one array of numbers ({error})") from None
 
 
-def _images(images: Any) -> jax.Array:
+def _images(images: Any, shape: tuple[int, ...]) -> jax.Array:
     images = _array("images", images)
-    if images.ndim != 3 or images.shape[1:] != (28, 28):
-        raise InputError(f"images must have shape [n, 28, 28], not {list(images.shape)}")
+    if images.shape[1:] != shape or not images.ndim:
+        raise InputError(f"images must have shape [n, {', '.join(map(str, shape))}], not {list(images.shape)}")
     if images.dtype == np.uint8:
-        return engine.pixels(jnp.asarray(images))
+        return pixels(jnp.asarray(images))
     if not np.issubdtype(images.dtype, np.floating) or not ((images >= 0) & (images <= 1)).all():
         raise InputError("images must be bytes (uint8) or floats in [0, 1]")
     return jnp.asarray(images, jnp.float32)
 
 
 def _batched(function):
-    """Compiles `function(config, params, x)` and maps it over batches of x, so that memory does not grow with x."""
+    """Compiles `function(vae, params, x)` and maps it over batches of x, so that memory does not grow with x."""
 
-    @partial(jax.jit, static_argnums=0)
-    def mapped(config, params, x):
+    @jax.jit
+    def mapped(vae, params, x):
         n = len(x)
         if n <= BATCH:
-            return function(config, params, x)
+            return function(vae, params, x)
         batches = jnp.pad(x, [(0, -n % BATCH)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, BATCH, *x.shape[1:])
-        out = jax.lax.map(partial(function, config, params), batches)
+        out = jax.lax.map(partial(function, vae, params), batches)
         return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:])[:n], out)
 
     return mapped
 
 
-_encode = _batched(model.encode)
-_decode = _batched(lambda config, params, z: jax.nn.sigmoid(model.decode(config, params, z)))
+_encode = _batched(lambda vae, params, x: vae.encode(params, x))
+_decode = _batched(lambda vae, params, z: vae.mean(params, z))

@@ -47,9 +47,9 @@ def connect(coordinator: str | None, processes: int | None, index: int | None, t
                 shutdown_timeout_seconds=timeout,
             )  # fmt: skip
     except (ValueError, TypeError, RuntimeError, OSError, KeyError) as error:
-        told = "it is not known which processes there are" if isinstance(error, ValueError) else reason(error)
+        why = "it is not known which processes there are" if isinstance(error, ValueError) else reason(error)
         raise InputError(
-            f"{told}; give --coordinator HOST:PORT --processes N --process I to each, or start them by srun or mpirun"
+            f"{why}; give --coordinator HOST:PORT --processes N --process I to each, or start them by srun or mpirun"
         ) from None
 
 
@@ -77,7 +77,7 @@ def first() -> bool:
     return jax.process_index() == 0
 
 
-def everyones(name: str, value: Any) -> list[Any]:
+def all_gather(name: str, value: Any) -> list[Any]:
     """What each process gives here, in their order, in all of them. It goes as JSON.
 
     Args:
@@ -92,7 +92,7 @@ def everyones(name: str, value: Any) -> list[Any]:
     return [_asked(f"{key}/{index}") for index in range(jax.process_count())]
 
 
-def from_first(name: str, work: Callable[[], Any]) -> Any:
+def broadcast_from_first(name: str, work: Callable[[], Any]) -> Any:
     """What `work` returns in the first process, in all of them; only the first does it. It goes as JSON.
 
     Raises:
@@ -103,14 +103,14 @@ def from_first(name: str, work: Callable[[], Any]) -> Any:
         return work()
     key = _question(name)
     if not first():
-        told = _asked(f"{key}/0")
-        if "error" in told:
-            raise _as_error(told)
-        return told["value"]
+        answer = _asked(f"{key}/0")
+        if "error" in answer:
+            raise _as_error(answer)
+        return answer["value"]
     try:
         value = work()
     except BaseException as error:
-        _give(key, _told(error))
+        _give(key, _as_json(error))
         raise
     _give(key, {"value": value})
     return value
@@ -129,21 +129,21 @@ def all_or_none(name: str, work: Callable[[], Any]) -> Any:
         value, own = work(), None
     except Exception as error:
         value, own = None, error
-    told = everyones(name, own and _told(own))
+    errors = all_gather(name, own and _as_json(own))
     if own:
         raise own
-    if others := [one for one in told if one]:
+    if others := [one for one in errors if one]:
         raise _as_error(others[0])
     return value
 
 
-def agree(name: str, given: dict[str, Any]) -> None:
+def check_equal(name: str, given: dict[str, Any]) -> None:
     """All processes were given the same.
 
     Raises:
         InputError: they were not; says which and in what.
     """
-    first_given, *others = everyones(name, given)
+    first_given, *others = all_gather(name, given)
     for index, theirs in enumerate(others, 1):
         if differing := [what for what, value in first_given.items() if theirs[what] != value]:
             raise InputError(
@@ -151,17 +151,17 @@ def agree(name: str, given: dict[str, Any]) -> None:
             )
 
 
-def wait(name: str) -> None:
+def barrier(name: str) -> None:
     """Until all processes have come here."""
-    everyones(name, None)
+    all_gather(name, None)
 
 
 def smallest(name: str, number: int) -> int:
     """Of the numbers that the processes have."""
-    return min(everyones(name, number))
+    return min(all_gather(name, number))
 
 
-def gathered(tree: Any) -> Any:
+def all_gather_arrays(tree: Any) -> Any:
     """Host arrays of all processes, stacked along a new first axis; sent as devices send theirs."""
     with watched():
         return multihost_utils.process_allgather(tree)
@@ -202,12 +202,12 @@ def _asked(key: str) -> Any:
                     raise
 
 
-def _told(error: BaseException) -> dict[str, str]:
+def _as_json(error: BaseException) -> dict[str, str]:
     if isinstance(error, OSError):
         return {"error": f"{error.filename or 'the system'}: {error.strerror or error}", "kind": "input"}
     kind = "input" if isinstance(error, InputError) else "fault"
     return {"error": str(error) if isinstance(error, InputError | FaultError) else reason(error), "kind": kind}
 
 
-def _as_error(told: dict[str, str]) -> InputError | FaultError:
-    return {"input": InputError, "fault": FaultError}[told["kind"]](told["error"])
+def _as_error(answer: dict[str, str]) -> InputError | FaultError:
+    return {"input": InputError, "fault": FaultError}[answer["kind"]](answer["error"])

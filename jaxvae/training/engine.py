@@ -1,7 +1,8 @@
 """Training as pure functions: a state, one step, one epoch, one exact evaluation.
 
-In: a configuration, a state, the dataset as bytes on the device, traced scalars. Out: the next state and mean losses.
-Where a run's batch is shared among `shards` devices, each of them computes its part and all have the same state.
+In: a program (model, objective, optimiser and their numbers), a state, the dataset as bytes on the device. Out: the
+next state and mean losses. Where a run's batch is shared among `shards` devices, each of them computes its part and all
+have the same state; everything drawn for a batch is drawn whole on each device, which keeps its own rows.
 """
 
 import enum
@@ -9,18 +10,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer, Key, UInt8
 
-from jaxvae.config import Hypers, ModelConfig, TrainConfig
-from jaxvae.models import DATA, model, own_rows
-from jaxvae.objectives import Losses, objective
+from jaxvae.config import Program
+from jaxvae.models import VAE, Params, standard_noise
+from jaxvae.objectives import Context, Losses
+from jaxvae.training.mesh import DATA, own_rows
 
 EVALUATION_BATCH = 100
-DEFAULT = TrainConfig()
 
-Bytes = UInt8[Array, "n 28 28"]
+Bytes = UInt8[Array, "n ..."]
+Examples = Float[Array, "b ..."]
 
 
 class Purpose(enum.IntEnum):
@@ -37,122 +38,118 @@ class TrainState(NamedTuple):
     """All that a run needs to go on."""
 
     step: Int[Array, "..."]  # optimiser steps taken
-    params: model.Params
-    opt_state: optax.OptState
+    params: Params
+    opt_state: Any  # what the optimiser carries
     key: Key[Array, "..."]  # the root key
 
 
-def init(config: ModelConfig, seed: int | Integer[Array, ""], train: TrainConfig = DEFAULT) -> TrainState:
+def init(program: Program, seed: int | Integer[Array, ""]) -> TrainState:
+    """The state before the first step."""
     key = jax.random.key(seed)
-    params = model.init(config, jax.random.fold_in(key, Purpose.INIT))
-    moments: Any = _adam(train).init(params)
-    start = jax.tree.map(lambda leaf: leaf + train.adam_second_moment, moments.nu)
-    return TrainState(jnp.zeros((), jnp.int32), params, moments._replace(nu=start), key)
-
-
-def _adam(train: TrainConfig) -> optax.GradientTransformation:
-    """Kingma & Ba 2015, β₂ = 0.999; the learning rate is a traced scalar."""
-    return optax.scale_by_adam(b1=train.adam_b1, eps=train.adam_epsilon)
-
-
-def with_output_bias(state: TrainState, mean_image: Float[Array, "28 28"]) -> TrainState:
-    """The decoder of a linear model starts at the logit of the mean image, kept between 0.001 and 0.999."""
-    mean = jnp.clip(mean_image.reshape(-1), 0.001, 0.999)
-    decoder = state.params["decoder"]
-    pixels = decoder["pixels"] | {"bias": jnp.log(mean) - jnp.log1p(-mean)}
-    return state._replace(params=state.params | {"decoder": decoder | {"pixels": pixels}})
+    params = program.vae.init(jax.random.fold_in(key, Purpose.INIT))
+    return TrainState(jnp.zeros((), jnp.int32), params, program.optimiser.init(params), key)
 
 
 def key_for(state: TrainState, purpose: Purpose, count: int | Int[Array, ""]) -> Key[Array, ""]:
     return jax.random.fold_in(jax.random.fold_in(state.key, purpose), count)
 
 
-def pixels(images: Bytes) -> Float[Array, "n 28 28"]:
+def pixels(images: Bytes) -> Examples:
     """Bytes → [0, 1]."""
     return images.astype(jnp.float32) / 255
 
 
-def binarized(key: Key[Array, ""], images: Float[Array, "b 28 28"], shards: int = 1) -> Float[Array, "b 28 28"]:
+def binarized(key: Key[Array, ""], images: Examples, shards: int = 1) -> Examples:
     """Each pixel drawn as 1 with its grey level for probability (Salakhutdinov & Murray 2008, section 5)."""
     uniform = jax.random.uniform(key, (len(images) * shards, *images.shape[1:]))
     return (own_rows(uniform, shards) < images).astype(jnp.float32)
 
 
+def codes_noise(program: Program, key_z: Key[Array, ""], batch: int, shards: int = 1) -> Float[Array, "k b z"]:
+    """The noise that the objective is given: the own rows of the batch's, zeros in latent dimensions not in use."""
+    vae = program.vae
+    noise = standard_noise(key_z, (program.objective.codes, batch * shards), vae.latent_dim)
+    noise = own_rows(noise, shards, axis=1)
+    return noise if vae.used is None else jnp.where(jnp.arange(vae.latent_dim) < vae.used, noise, 0)
+
+
 def train_step(
-    config: ModelConfig,
-    train: TrainConfig,
-    state: TrainState,
-    images: Float[Array, "b 28 28"],
-    hypers: Hypers,
-    shards: int = 1,
+    program: Program, state: TrainState, images: Examples, examples: int, shards: int = 1
 ) -> tuple[TrainState, Losses]:
-    """One step of Adam on the batch's mean loss."""
-    if train.binarize == "dynamic":
+    """One step of the optimiser on the batch's mean loss.
+
+    Args:
+        examples: of the training set.
+    """
+    if program.binarize == "dynamic":
         images = binarized(key_for(state, Purpose.BINARIZE, state.step), images, shards)
 
     def mean_loss(params):
-        key_z = key_for(state, Purpose.TRAIN_NOISE, state.step)
-        losses = jax.tree.map(jnp.mean, objective(train, shards)(config, params, images, key_z, hypers))
+        noise = codes_noise(program, key_for(state, Purpose.TRAIN_NOISE, state.step), len(images), shards)
+        losses = program.objective(program.vae, params, images, noise, Context(examples))
+        losses = jax.tree.map(jnp.mean, losses)
         return losses.loss, losses
 
     gradients, losses = jax.grad(mean_loss, has_aux=True)(state.params)
     if shards > 1:
         gradients, losses = lax.pmean((gradients, losses), DATA)
-    directions, opt_state = _adam(train).update(gradients, state.opt_state)
-    params = jax.tree.map(lambda p, d: p - hypers.learning_rate * d, state.params, directions)
+    params, opt_state = program.optimiser.update(gradients, state.opt_state, state.params)
     return TrainState(state.step + 1, params, opt_state, state.key), losses
 
 
-def steps_per_epoch(train: TrainConfig, images: int) -> int:
+def steps_per_epoch(batch_size: int, images: int) -> int:
     """Whole batches in an epoch; the images left over take part in another epoch's permutation."""
-    return images // train.batch_size
+    return images // batch_size
 
 
 def train_epoch(
-    config: ModelConfig, train: TrainConfig, state: TrainState, images: Bytes, hypers: Hypers, shards: int = 1
+    program: Program, state: TrainState, images: Bytes, shards: int = 1
 ) -> tuple[TrainState, Losses, Int[Array, ""]]:
     """One pass over a fresh permutation of the images.
 
     Returns the running mean of the training losses, and how many steps came before the first whose loss is not finite.
     """
-    steps = steps_per_epoch(train, len(images))
+    steps = steps_per_epoch(program.batch_size, len(images))
     key_order = key_for(state, Purpose.ORDER, state.step // steps)
-    order = jax.random.permutation(key_order, len(images))[: steps * train.batch_size]
+    order = jax.random.permutation(key_order, len(images))[: steps * program.batch_size]
 
     def body(state, indices):
-        return train_step(config, train, state, pixels(images[own_rows(indices, shards)]), hypers, shards)
+        batch = pixels(images[own_rows(indices, shards)])
+        return train_step(program, state, batch, len(images), shards)
 
-    state, losses = lax.scan(body, state, order.reshape(steps, train.batch_size))
+    state, losses = lax.scan(body, state, order.reshape(steps, program.batch_size))
     finite = jnp.isfinite(losses.loss)
     sound = jnp.where(finite.all(), steps, jnp.argmin(finite))
     return state, jax.tree.map(jnp.mean, losses), sound
 
 
-def evaluate(
-    config: ModelConfig,
-    train: TrainConfig,
-    state: TrainState,
-    images: Bytes,
-    hypers: Hypers,
-    epoch: Int[Array, ""],
-    shards: int = 1,
-) -> Losses:
-    """Mean losses over `images`, each counted exactly once: the last batch is filled up with images of weight zero."""
+def evaluate(program: Program, state: TrainState, images: Bytes, epoch: Int[Array, ""], shards: int = 1) -> Losses:
+    """Mean losses over `images`, each counted exactly once.
+
+    The last batch is filled up with images of weight zero; where an example's loss depends on its batch, it is smaller.
+    """
     n = len(images)
     batch = min(EVALUATION_BATCH, n)
-    batches = -(-n // batch)
+    left = n % batch if program.objective.coupled else 0
+    batches = (n - left) // batch if program.objective.coupled else -(-n // batch)
     batches += -batches % shards
     indices = own_rows(jnp.arange(batches * batch).reshape(-1, batch), shards)
     key = key_for(state, Purpose.TEST_NOISE, epoch)
 
-    def body(total, indices):
-        key_z = jax.random.fold_in(key, indices[0])
+    def of(indices):
+        noise = codes_noise(program, jax.random.fold_in(key, indices[0]), len(indices))
         batch = pixels(images[jnp.minimum(indices, n - 1)])
-        losses = objective(train)(config, state.params, batch, key_z, hypers)
+        losses = program.objective(program.vae, state.params, batch, noise, Context(n))
         counts = indices < n
-        return jax.tree.map(lambda t, values: t + jnp.where(counts, values, 0).sum(), total, losses), None
+        return jax.tree.map(lambda values: jnp.where(counts, values, 0).sum(), losses)
 
-    total, _ = lax.scan(body, Losses(*jnp.zeros(3)), indices)
+    def body(total, indices):
+        return jax.tree.map(jnp.add, total, of(indices)), None
+
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(of, indices[0]))
+    total, _ = lax.scan(body, zeros, indices)
+    if left:
+        total = jax.tree.map(jnp.add, total, of(jnp.arange(n - left, n)))
     if shards > 1:
         total = lax.psum(total, DATA)
     return jax.tree.map(lambda t: t / n, total)
@@ -163,7 +160,12 @@ def is_finite(state: TrainState) -> Bool[Array, ""]:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, state.opt_state))]).all()
 
 
-def reconstruct(config: ModelConfig, params: model.Params, images: Bytes) -> UInt8[Array, "n 28 28"]:
-    """Bernoulli means decoded from the posterior means, as bytes for looking at."""
-    z = model.encode(config, params, pixels(images)).mean
-    return jnp.rint(255 * jax.nn.sigmoid(model.decode(config, params, z))).astype(jnp.uint8)
+def reconstruct(vae: VAE, params: Params, images: Bytes) -> UInt8[Array, "n ..."]:
+    """Means of the likelihood, decoded from the posterior means, as bytes for looking at."""
+    z = vae.posterior.marginals(vae.encode(params, pixels(images))).mean
+    return as_bytes(vae.mean(params, z))
+
+
+def as_bytes(images: Float[Array, "n ..."]) -> UInt8[Array, "n ..."]:
+    """[0, 1] → bytes."""
+    return jnp.rint(255 * jnp.clip(images, 0, 1)).astype(jnp.uint8)

@@ -12,10 +12,11 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from jaxvae.config import RunConfig
+from jaxvae.models import codes_at_once
 from jaxvae.training.devices import Epoch, Work
 from jaxvae.training.engine import TrainState
 
-Together = Mapping[str, Sequence[str]]  # by run, the runs in all lanes of its program, as `Epoch.together` tells
+LaneRuns = Mapping[str, Sequence[str]]  # by run, the runs in all lanes of its program, as `Epoch.lane_runs` has them
 
 
 @dataclasses.dataclass(eq=False)
@@ -78,22 +79,22 @@ def grouped(
     epochs: Mapping[str, int],
     vmapped: bool,
     parts: int,
-    together: Together,
+    lane_runs: LaneRuns,
     diverged: Collection[str],
 ) -> list[Group]:
-    """First one of each architecture, so that the time left can soon be told; then the longest-running.
+    """First one run of each architecture, so that the time left is known soon; then the longest-running.
 
-    Runs that can be vmapped together are dealt into `parts` groups, but for those that already are `together`.
+    Runs that can be vmapped together are dealt into `parts` groups, but for those that already are in `lane_runs`.
 
     Args:
         before: by name, the state that a run is continued from.
         epochs: by run, the last one behind it; −1 or nothing before epoch 0.
     """
     groups = []
-    first = {run.model.architecture: run.name for run in reversed(runs)}
-    ordered = sorted(runs, key=lambda run: (run.name not in first.values(), run.model.architecture != "conv"))
-    known = _companions(ordered, epochs, together) if vmapped else []
-    settled = {run.name for members, _ in known for run in members}
+    first = {run.architecture: run.name for run in reversed(runs)}
+    ordered = sorted(runs, key=lambda run: (run.name not in first.values(), codes_at_once(run.vae.encoder)))
+    companions = _companions(ordered, epochs, lane_runs) if vmapped else []
+    settled = {run.name for members, _ in companions for run in members}
     dealt: dict[object, list[RunConfig]] = {}
     for run in ordered:
         if run.name not in settled:
@@ -101,7 +102,7 @@ def grouped(
             dealt.setdefault(program, []).append(run)
     fresh = [members[i::parts] for members in dealt.values() for i in range(min(parts, len(members)))]
     place = {run.name: i for i, run in enumerate(ordered)}
-    all_ = [*known, *((members, len(members)) for members in fresh)]
+    all_ = [*companions, *((members, len(members)) for members in fresh)]
     for members, lanes in sorted(all_, key=lambda group: min(place[run.name] for run in group[0])):
         idle = frozenset(run.name for run in members if run.name in diverged)
         behind = {run.name: epochs.get(run.name, -1) for run in members}
@@ -112,38 +113,38 @@ def grouped(
 
 
 def ahead(
-    runs: Sequence[RunConfig], epochs: Mapping[str, int], together: Together, diverged: Collection[str]
+    runs: Sequence[RunConfig], epochs: Mapping[str, int], lane_runs: LaneRuns, diverged: Collection[str]
 ) -> list[str]:
     """The runs that must go back by one epoch, to where their companions are.
 
     A group that was interrupted between saving one of its runs and the next stands at two epochs, one apart.
     """
-    found = []
-    for members, _ in _companions(runs, epochs, together):
+    names = []
+    for members, _ in _companions(runs, epochs, lane_runs):
         behind = {run.name: epochs.get(run.name, -1) for run in members if run.name not in diverged}
         if behind and max(behind.values()) == min(behind.values()) + 1:
-            found += [name for name, epoch in behind.items() if epoch == max(behind.values())]
-    return found
+            names += [name for name, epoch in behind.items() if epoch == max(behind.values())]
+    return names
 
 
 def _companions(
-    runs: Sequence[RunConfig], epochs: Mapping[str, int], together: Together
+    runs: Sequence[RunConfig], epochs: Mapping[str, int], lane_runs: LaneRuns
 ) -> list[tuple[list[RunConfig], int]]:
-    """The groups that runs were in, as the farthest of them tells, and how many lanes they had; if all of it is here
+    """The groups that runs were in, as the farthest of them has it, and how many lanes they had; if all of it is here
     and can still be one."""
-    here, claimed, found = {run.name: run for run in runs}, set(), []
+    here, claimed, groups = {run.name: run for run in runs}, set(), []
     for run in sorted(runs, key=lambda run: -epochs.get(run.name, -1)):
-        lanes = together.get(run.name, ())
+        lanes = lane_runs.get(run.name, ())
         names = dict.fromkeys(lanes)  # an idle lane repeats a run
         if not names or claimed.intersection(names) or not here.keys() >= names.keys():
             continue
         members = [here[name] for name in names]
         if len({_program(member) for member in members}) == 1:
             claimed.update(names)
-            found.append((members, len(lanes)))
-    return found
+            groups.append((members, len(lanes)))
+    return groups
 
 
 def _program(run: RunConfig) -> object:
     """What runs must agree in to be lanes of one program."""
-    return dataclasses.replace(run.model, latent_dim=1), run.train, run.epochs
+    return run.structure, run.epochs

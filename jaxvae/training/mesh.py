@@ -14,16 +14,16 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxvae.errors import ConfigError, shown
-from jaxvae.models import DATA
 
-RUNS = "runs"
+RUNS, DATA = "runs", "data"
 AXIS = re.compile(r"(runs|data)=([1-9][0-9]{0,5})", re.ASCII)
 
 
-def arranged(layout: str, devices: Sequence[Any] | None = None) -> Mesh:
+def make_mesh(layout: str, devices: Sequence[Any] | None = None) -> Mesh:
     """The devices in the order that JAX has them in, those of a process side by side.
 
     Args:
@@ -37,7 +37,7 @@ def arranged(layout: str, devices: Sequence[Any] | None = None) -> Mesh:
     """
     devices = list(devices or jax.devices())
     if layout == "auto":
-        return across(devices)
+        return run_mesh(devices)
     axes = [AXIS.fullmatch(part) for part in layout.split(",")] if isinstance(layout, str) else [None]
     counts = {axis[1]: int(axis[2]) for axis in axes if axis}
     if len(counts) < len(axes):
@@ -53,7 +53,7 @@ def arranged(layout: str, devices: Sequence[Any] | None = None) -> Mesh:
     return _mesh(taken, data)
 
 
-def across(devices: Sequence[Any]) -> Mesh:
+def run_mesh(devices: Sequence[Any]) -> Mesh:
     """All devices along the runs."""
     return _mesh(devices, 1)
 
@@ -68,11 +68,19 @@ def described(mesh: Mesh) -> str:
     return f"runs={runs}" + (f",data={data}" if data > 1 else "")
 
 
-def stacked(mesh: Mesh) -> NamedSharding:
+def sharded_by_run(mesh: Mesh) -> NamedSharding:
     """A leading axis of lanes, shared among the devices."""
     return NamedSharding(mesh, PartitionSpec(RUNS))
 
 
-def everywhere(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh) -> NamedSharding:
     """The same on each device."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def own_rows(rows: jax.Array, shards: int, axis: int = 0) -> jax.Array:
+    """Within a program on a mesh whose data axis has `shards` devices: this device's part of what all of them have."""
+    if shards == 1:
+        return rows
+    size = rows.shape[axis] // shards
+    return lax.dynamic_slice_in_dim(rows, lax.axis_index(DATA) * size, size, axis)

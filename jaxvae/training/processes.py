@@ -21,8 +21,8 @@ import numpy as np
 from jaxvae.data import Dataset
 from jaxvae.errors import WorkerError
 from jaxvae.system import interrupts, machine
-from jaxvae.training import mesh
 from jaxvae.training.devices import DeviceWorker, Epoch, TooMany, Work, on_host
+from jaxvae.training.mesh import run_mesh
 
 
 class ProcessWorker:
@@ -98,7 +98,7 @@ def _serve(pipe: Any, cores: Sequence[int]) -> None:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 1)
     with contextlib.suppress(EOFError):
-        worker = DeviceWorker(mesh.across(jax.local_devices()), *pipe.recv())
+        worker = DeviceWorker(run_mesh(jax.local_devices()), *pipe.recv())
         while True:
             work = pipe.recv()
             try:

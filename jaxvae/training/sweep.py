@@ -14,14 +14,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxvae.config import LONGEST, RunConfig, is_whole
+from jaxvae.config import RunConfig
 from jaxvae.data import Dataset, binarized, checked
-from jaxvae.errors import ConfigError, shown
+from jaxvae.errors import MAX_INT32, ConfigError, is_whole, shown
 from jaxvae.system import interrupts, machine
-from jaxvae.training import engine, mesh
+from jaxvae.training import engine
 from jaxvae.training.devices import DeviceWorker, Epoch, TooMany, on_host
 from jaxvae.training.engine import TrainState
-from jaxvae.training.groups import Group, Together, grouped
+from jaxvae.training.groups import Group, LaneRuns, grouped
+from jaxvae.training.mesh import DATA, RUNS, described, run_mesh
 from jaxvae.training.processes import ProcessWorker, process_workers
 
 STRATEGIES = ("auto", "vmap", "loop")
@@ -58,7 +59,7 @@ def sweep(
 
     images = len(checked(dataset).train_images)
     epochs = {
-        run.name: int(final[run.name].step) // engine.steps_per_epoch(run.train, images)
+        run.name: int(final[run.name].step) // engine.steps_per_epoch(run.batch_size, images)
         for run in runs
         if isinstance(run, RunConfig) and run.name in final
     }
@@ -72,10 +73,10 @@ def train(
     *,
     strategy: str = "auto",
     workers: int = 1,
-    on: Mesh | None = None,
+    mesh: Mesh | None = None,
     epochs: Mapping[str, int] | None = None,
     state: Callable[[str], TrainState] | None = None,
-    together: Together | None = None,
+    lane_runs: LaneRuns | None = None,
     diverged: Collection[str] = (),
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     probes: np.ndarray | None = None,
@@ -91,28 +92,28 @@ def train(
         workers: processes to compute in, on CPU only, each with an equal share of the cores; 1 computes in this
             process. The bits of the results depend on the threads that a share has. A script that asks for more than
             one must guard what it does by `if __name__ == "__main__":`, as the processes import it.
-        on: devices, see `jaxvae.mesh.arranged`; default, all of this process along the runs. If they are of several
-            processes, each of these must give the same call.
+        mesh: devices, see `jaxvae.training.make_mesh`; default, all of this process along the runs. If they are of
+            several processes, each of these must give the same call.
         epochs: by run to be continued, how many it has behind it.
         state: by name, that run's state after them; asked for when it is needed.
-        together: for a vmapped run to be continued, the lanes of its program, as `Epoch.together` told: with them it
-            goes on to the same bits.
+        lane_runs: for a vmapped run to be continued, the lanes of its program, as `Epoch.lane_runs` had them: with it,
+            it goes on to the same bits.
         diverged: names of runs that were reported to have diverged, and are not trained.
-        on_epoch: called in the calling thread, in the order in which epochs end, while training goes on; for the
-            epochs that end together without a signal to stop in between. A run whose loss or state is not finite
-            any more is reported so once and stops there, with its last finite state; the others go on.
-        probes: images whose reconstructions each epoch reports, bytes [n, 28, 28]; or none.
+        on_epoch: called in the calling thread, in the order in which epochs end, while training goes on. Runs of one
+            group are reported back to back; signals are deferred until the last. A run whose loss or state is no longer
+            finite is reported so once and stops there, with its last finite state; the others go on.
+        probes: images whose reconstructions each epoch reports, bytes [n, *shape]; or none.
 
     Raises:
         ConfigError: see `check`.
         WorkerError: a worker process was ended from outside.
         PeerError: a process that shares the mesh was lost.
     """
-    check(runs, dataset, strategy, workers, on)
-    dataset = binarized(dataset, runs[0].train.binarize) if runs else dataset
-    vmapped, before = vmaps(strategy, on), state or {}.__getitem__
-    groups = grouped(runs, before, epochs or {}, vmapped, workers if vmapped else 1, together or {}, diverged)
-    places = _places(workers, on, vmapped, sum(not group.done for group in groups), dataset, probes)
+    check(runs, dataset, strategy, workers, mesh)
+    dataset = binarized(dataset, runs[0].binarize) if runs else dataset
+    vmapped, before = vmaps(strategy, mesh), state or {}.__getitem__
+    groups = grouped(runs, before, epochs or {}, vmapped, workers if vmapped else 1, lane_runs or {}, diverged)
+    places = _places(workers, mesh, vmapped, sum(not group.done for group in groups), dataset, probes)
     try:
         _train(groups, places, on_epoch)
     finally:
@@ -120,7 +121,9 @@ def train(
             place.close()
 
 
-def check(runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: int = 1, on: Mesh | None = None) -> None:
+def check(
+    runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: int = 1, mesh: Mesh | None = None
+) -> None:
     """Says what is wrong with a sweep before it starts.
 
     Raises:
@@ -138,47 +141,46 @@ def check(runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: i
         raise ConfigError(f"workers must be at most {most}, two for each core, not {shown(workers)}")
     if workers > 1 and (platform := _platform()) != "cpu":
         raise ConfigError(f"workers must be 1 on a {platform}, which one process fills; {workers} are for a CPU")
-    if on and on.axis_names != (mesh.RUNS, mesh.DATA):
-        raise ConfigError(f"a mesh must have the axes {mesh.RUNS} and {mesh.DATA}, as jaxvae.mesh.arranged makes it")
-    shards = on.shape[mesh.DATA] if on else 1
-    if on and workers > 1:
-        raise ConfigError(f"workers must be 1 on a mesh of devices ({mesh.described(on)}), not {workers}")
-    if on and (shards > 1 or jax.process_count() > 1) and not vmaps(strategy, on):
-        raise ConfigError(
-            f"the strategy loop gives each run a device of this process, not {mesh.described(on)}; use vmap"
-        )
+    if mesh and mesh.axis_names != (RUNS, DATA):
+        raise ConfigError(f"a mesh must have the axes {RUNS} and {DATA}, as jaxvae.training.make_mesh makes it")
+    shards = mesh.shape[DATA] if mesh else 1
+    if mesh and workers > 1:
+        raise ConfigError(f"workers must be 1 on a mesh of devices ({described(mesh)}), not {workers}")
+    if mesh and (shards > 1 or jax.process_count() > 1) and not vmaps(strategy, mesh):
+        raise ConfigError(f"the strategy loop gives each run a device of this process, not {described(mesh)}; use vmap")
     if wrong := [run for run in runs if not isinstance(run, RunConfig)]:
         raise ConfigError(f"runs must be of type RunConfig, not {shown(wrong[0])}")
     names = Counter(run.name for run in runs)
     if twice := sorted(name for name, count in names.items() if count > 1):
-        raise ConfigError(
-            f"two runs are named {twice[0]}: names tell architecture, latent size, objective, β, learning rate and "
-            "seed apart, nothing else"
-        )
-    if len(kinds := sorted({run.train.binarize for run in runs})) > 1:
+        raise ConfigError(f"two runs are named {twice[0]}: each setting of a sweep can be trained once")
+    if len(kinds := sorted({run.binarize for run in runs})) > 1:
         raise ConfigError(f"runs of one sweep must see the same images, not binarize {' and '.join(kinds)}")
     images = len(checked(dataset).train_images)
     for run in runs:
-        if run.train.batch_size > images:
-            raise ConfigError(f"batch_size {run.train.batch_size} is larger than the training set of {images} images")
-        if run.train.batch_size % shards:
-            raise ConfigError(f"batch_size {run.train.batch_size} cannot be shared equally along data={shards}")
-        if run.epochs * engine.steps_per_epoch(run.train, images) >= LONGEST:
-            raise ConfigError(f"{run.epochs} epochs are more than {LONGEST} steps, which cannot be counted")
+        if run.batch_size > images:
+            raise ConfigError(f"batch_size {run.batch_size} is larger than the training set of {images} images")
+        if shards > 1 and run.objective.coupled:
+            raise ConfigError(
+                f"{run.name} has an objective that couples a batch, which cannot be shared along data={shards}"
+            )
+        if run.batch_size % shards:
+            raise ConfigError(f"batch_size {run.batch_size} cannot be shared equally along data={shards}")
+        if run.epochs * engine.steps_per_epoch(run.batch_size, images) >= MAX_INT32:
+            raise ConfigError(f"{run.epochs} epochs are more than {MAX_INT32} steps, which cannot be counted")
 
 
-def vmaps(strategy: str, on: Mesh | None = None) -> bool:
+def vmaps(strategy: str, mesh: Mesh | None = None) -> bool:
     """Whether runs that can be are trained as one program."""
-    return strategy == "vmap" or (strategy == "auto" and (on is not None or _platform() != "cpu"))
+    return strategy == "vmap" or (strategy == "auto" and (mesh is not None or _platform() != "cpu"))
 
 
-def automatic_workers(runs: int, on: Mesh | None = None) -> int:
+def automatic_workers(runs: int, mesh: Mesh | None = None) -> int:
     """How many processes suit a sweep: on CPU one for each core, as long as there are runs for them, else one.
 
     Two single-threaded processes side by side took 0.69 to 0.90 of the time of one process with two threads for conv
     models, and 0.77 to 0.84 for linear ones (bfloat16 and float32, two cores of an AMD EPYC: Zen 5, Zen 4).
     """
-    return max(1, min(len(machine.cores()), runs)) if _platform() == "cpu" and on is None else 1
+    return max(1, min(len(machine.cores()), runs)) if _platform() == "cpu" and mesh is None else 1
 
 
 def _platform() -> str:
@@ -186,14 +188,14 @@ def _platform() -> str:
 
 
 def _places(
-    workers: int, on: Mesh | None, vmapped: bool, groups: int, dataset: Dataset, probes: np.ndarray | None
+    workers: int, mesh: Mesh | None, vmapped: bool, groups: int, dataset: Dataset, probes: np.ndarray | None
 ) -> list[Place]:
     if not groups:
         return []
     if workers > 1:
         return [*process_workers(workers, dataset, probes)]
-    on = on or mesh.across(jax.local_devices())
-    meshes = [on] if vmapped else [mesh.across([device]) for device in on.devices.flat][:groups]
+    mesh = mesh or run_mesh(jax.local_devices())
+    meshes = [mesh] if vmapped else [run_mesh([device]) for device in mesh.devices.flat][:groups]
     return [DeviceWorker(one, dataset, probes) for one in meshes]
 
 
@@ -220,14 +222,14 @@ def _train(groups: list[Group], places: list[Place], on_epoch: Callable[[Epoch],
         if not running:
             return
         place = _first_ready(running)
-        group, told = running.pop(place), place.reports()
-        reports = [] if isinstance(told, TooMany) else told
-        if isinstance(told, TooMany):
-            waiting.extend(wave for wave in group.waves(told.fit) if not wave.done)
+        group, result = running.pop(place), place.reports()
+        reports = [] if isinstance(result, TooMany) else result
+        if isinstance(result, TooMany):
+            waiting.extend(wave for wave in group.waves(result.fit) if not wave.done)
             continue
         group.advance(reports)
         if reports[0].train is not None:
-            pace[reports[0].run.model.architecture] = reports[0].seconds / len(reports)
+            pace[reports[0].run.architecture] = reports[0].seconds / len(reports)
         if not group.done:
             waiting.append(group)
 
@@ -246,7 +248,7 @@ def _next(
 
     def left(group: Group) -> float:
         run = group.runs[0]
-        return (run.epochs - group.epoch) * group.working * pace.get(run.model.architecture, 1.0)
+        return (run.epochs - group.epoch) * group.working * pace.get(run.architecture, 1.0)
 
     longest = max(waiting, key=left)
     if left(longest) >= sum(map(left, [*waiting, *running])) / places:

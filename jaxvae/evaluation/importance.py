@@ -1,6 +1,6 @@
 """Importance weights of latent codes, and bounds on log p(x) from them, for many K in one pass.
 
-In: log p(x|z) as a function of codes, q(z|x), a key for each image. Out: nats per image, and the effective sample size.
+In: a function from noise to what codes weigh, a key for each image. Out: nats per image, and the effective sample size.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,9 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key
 
-from jaxvae.models import Normal
-
-LogLikelihood = Callable[[Float[Array, "s b z"]], Float[Array, "s b"]]  # log p(x|z) of s codes for each of b images
+# of noise [s, b, z]: log p(x|z) and log p(z) − log q(z|x) of the codes made of it, [s, b] each
+Weigh = Callable[[Float[Array, "s b z"]], tuple[Float[Array, "s b"], Float[Array, "s b"]]]
 
 
 class Bounds(NamedTuple):
@@ -24,22 +23,8 @@ class Bounds(NamedTuple):
     log_likelihood: Float[Array, "b"]  # mean log p(x|z) over the codes of the largest K, nats: minus the distortion
 
 
-def log_weights(
-    log_likelihood: Float[Array, "s b"],
-    z: Float[Array, "s b z"],
-    noise: Float[Array, "s b z"],
-    log_std: Float[Array, "b z"],
-) -> Float[Array, "s b"]:
-    """log p(x|z) + log p(z) − log q(z|x) at z = mean + std · noise, in nats; the normals' constants cancel."""
-    return log_likelihood + (0.5 * (jnp.square(noise) - jnp.square(z)) + log_std).sum(-1)
-
-
-def log_mean_exp(x: Float[Array, "s b"]) -> Float[Array, "b"]:
-    return jax.nn.logsumexp(x, axis=0) - jnp.log(len(x))
-
-
 def importance_weighted_bounds(
-    log_likelihood: LogLikelihood, posterior: Normal, keys: Key[Array, "b"], ks: Sequence[int], at_once: int
+    weigh: Weigh, keys: Key[Array, "b"], latent: int, ks: Sequence[int], at_once: int
 ) -> Bounds:
     """L_K = log 1/K Σ p(x, z)/q(z|x) with K codes z ~ q(z|x) (Burda, Grosse & Salakhutdinov 2016, equation 8).
 
@@ -47,7 +32,7 @@ def importance_weighted_bounds(
     so that memory does not grow with K. The noise of a sample depends on its image's key and its own index alone, not
     on the other images or on `at_once`.
     """
-    batch, latent = posterior.mean.shape
+    batch = len(keys)
     last, most = jnp.asarray(ks) - 1, max(ks)
 
     def draw(key, samples):
@@ -57,9 +42,8 @@ def importance_weighted_bounds(
         start, total, squares, found = carry
         samples = start + jnp.arange(at_once)
         noise = jax.vmap(draw, in_axes=(0, None), out_axes=1)(keys, samples)
-        z = posterior.mean + jnp.exp(posterior.log_std) * noise
-        likely = log_likelihood(z)
-        log_w = log_weights(likely, z, noise, posterior.log_std)
+        likely, log_ratio = weigh(noise)
+        log_w = likely + log_ratio
         totals = jnp.logaddexp(total, lax.cumlogsumexp(log_w))
         all_squares = jnp.logaddexp(squares, lax.cumlogsumexp(2 * log_w))
         here = (last >= start) & (last < start + at_once)
@@ -71,8 +55,8 @@ def importance_weighted_bounds(
         seen = found.log_likelihood + jnp.where((samples < most)[:, None], likely, 0).sum(0)
         return (start + at_once, totals[-1], all_squares[-1], Bounds(bound, ess, seen)), None
 
-    nothing = jnp.full(batch, -jnp.inf, posterior.mean.dtype)
-    rows = jnp.zeros((len(ks), batch), posterior.mean.dtype)
-    empty = Bounds(rows, rows, jnp.zeros(batch, posterior.mean.dtype))
+    nothing = jnp.full(batch, -jnp.inf)
+    rows = jnp.zeros((len(ks), batch))
+    empty = Bounds(rows, rows, jnp.zeros(batch))
     (*_, found), _ = lax.scan(body, (0, nothing, nothing, empty), length=-(-most // at_once))
     return Bounds(found.bound - jnp.log1p(last)[:, None], jnp.exp(found.ess), found.log_likelihood / most)

@@ -1,0 +1,91 @@
+"""What a likelihood, a posterior, a prior and a network must offer to be parts of a VAE.
+
+A class that has these methods and is decorated with `jaxvae.parts.part` is used like the built-in ones; nothing has to
+be inherited. Log-probabilities are in nats, one for each example. `params` are the part's own parameters: what its `init`
+returned, an empty dictionary if it has none.
+"""
+
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from jaxtyping import Array, Float, Key
+
+Params = Any  # nested dictionaries of float32 arrays
+Shape = tuple[int, ...]
+
+
+class Normal(NamedTuple):
+    """Independent normal distributions, one for each latent dimension of each example."""
+
+    mean: Float[Array, "b z"]
+    log_std: Float[Array, "b z"]
+
+
+class Likelihood(Protocol):
+    """p(x|z), given what the decoder puts out for z."""
+
+    measure: ClassVar[str]  # "probability", "density" or "cross-entropy" of x: numbers of two kinds share no table
+
+    def outputs(self, shape: Shape) -> Shape:
+        """What the decoder must put out for an example of this shape."""
+        ...
+
+    def log_prob(self, params: Params, out: Float[Array, "b ..."], x: Float[Array, "b ..."]) -> Float[Array, "b"]: ...
+
+    def mean(self, params: Params, out: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
+        """E[x|z], of an example's shape."""
+        ...
+
+    def sample(self, params: Params, key: Key[Array, ""], out: Float[Array, "b ..."]) -> Float[Array, "b ..."]: ...
+
+
+class Posterior(Protocol):
+    """q(z|x), given what the heads on the encoder put out for x.
+
+    Outputs of zero must mean the standard normal: latent dimensions that a padded model does not use have them.
+    """
+
+    heads: ClassVar[Any]  # a named tuple: what the encoder has a head for, and how many latent axes it has, 1 or 2
+
+    def sample_and_log_prob(self, q: Any, noise: Float[Array, "k b z"]) -> tuple[Array, Array]:
+        """Codes [k, b, z] from draws of N(0, I), and log q(z|x) of each [k, b]; differentiable in both."""
+        ...
+
+    def log_prob(self, q: Any, z: Float[Array, "k b z"]) -> Float[Array, "k b"]: ...
+
+    def kl(self, q: Any, prior: Any) -> Float[Array, "b"] | None:
+        """KL(q(z|x) ‖ p(z)); None where there is no closed form for this prior."""
+        ...
+
+    def marginals(self, q: Any) -> Normal:
+        """Mean and log standard deviation of each latent dimension by itself."""
+        ...
+
+
+class Prior(Protocol):
+    """p(z)."""
+
+    def init(self, key: Key[Array, ""], latent_dim: int) -> Params:
+        """Fresh parameters; an empty dictionary if there are none."""
+        ...
+
+    def log_prob(self, params: Params, z: Float[Array, "*s z"]) -> Float[Array, "*s"]: ...
+
+    def sample(self, params: Params, key: Key[Array, ""], n: int, latent_dim: int) -> Float[Array, "n z"]: ...
+
+
+class Network(Protocol):
+    """Any Linen module. An encoder takes examples [b, *shape] to features [b, f]; a decoder takes features [b, f],
+    which the VAE makes of codes, to [b, *outputs] as the likelihood asks for.
+
+    A decoder says in `features` how many it takes. Everything else is optional:
+
+        mirrored() -> Network                   of an encoder: the decoder for which none has to be named
+        dense(width, precision, name)           the layer between network and codes; default, `jaxvae.nn.Dense`
+        outputs, precision                      fields declared with `parts.bound`, which the VAE fills in
+        codes_at_once                           how many codes are decoded together in an evaluation
+        bfloat16_pays_from                      how many times as fast a product must be in bfloat16 to be chosen
+        description(shape), layers(params)      words and arrays for the page of a sweep
+        starts_from_data, with_mean(params, mean)   of a decoder that begins at the mean of the training examples
+    """
+
+    def __call__(self, x: Float[Array, "b ..."]) -> Float[Array, "b ..."]: ...

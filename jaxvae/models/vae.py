@@ -1,0 +1,323 @@
+"""The variational auto-encoder: networks, posterior, prior and likelihood put together; no sampling of its own.
+
+In: examples in [0, 1] or codes, and parameters. Out: what the posterior and the likelihood make of them.
+
+The heads on the encoder and the layer from codes to the decoder's features belong to the VAE. So a model with few
+latent dimensions can be padded to one with many, whatever its networks and distributions are: `resize` adds zeros, and
+numbers beyond the dimensions in use are held at zero by `encode` and `own_params`.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, Key
+
+from jaxvae.errors import MAX_WIDTH, ConfigError, shown
+from jaxvae.models.base import Params, Shape
+from jaxvae.models.likelihoods import Bernoulli
+from jaxvae.models.posteriors import DiagonalNormal
+from jaxvae.models.priors import StandardNormal
+from jaxvae.nn import Dense
+from jaxvae.parts import bound, nested, part, require_one_of, require_whole, static
+
+AUTOMATIC = "auto:"  # before a precision that a machine chose by itself: it is not part of a run's name
+PRECISIONS = ("float32", "bfloat16", "auto:float32", "auto:bfloat16")
+
+
+@part("vae")
+class VAE:
+    """A model, as a configuration has it (Kingma & Welling 2014).
+
+    `VAE(2, MLP())` is what the classic experiment calls linear-2. `bind` tells it the shape of the examples.
+    """
+
+    latent_dim: int
+    encoder: Any  # see `base.Network`
+    decoder: Any = static(default=None, title="decoder")  # None: the encoder's mirror image
+    posterior: Any = nested(default=DiagonalNormal())
+    prior: Any = nested(default=StandardNormal())
+    likelihood: Any = nested(default=Bernoulli())
+    precision: str = static(default="float32", name="", title="precision")  # dtype of the operands of matrix products
+    shape: Shape = bound(default=())  # of an example
+    used: Int[Array, ""] | None = bound(default=None, data=True)  # latent dimensions in use, of a padded model
+
+    def check(self) -> None:
+        """See `jaxvae.parts.check`."""
+        require_whole(self, "latent_dim", 1, MAX_WIDTH)
+        require_one_of(self, "precision", PRECISIONS)
+        for name in ("encoder", "decoder"):
+            network = getattr(self, name)
+            if not isinstance(network, nn.Module) and (network, name) != (None, "decoder"):
+                raise ConfigError(f"vae: {name} must be a Linen module, not {shown(network)}")
+        if self.decoder is None and not hasattr(self.encoder, "mirrored"):
+            raise ConfigError(f"vae: the encoder {type(self.encoder).__name__} has no mirror image; give a decoder")
+
+    def bind(self, shape: Shape) -> "VAE":
+        """The model for examples of this shape."""
+        return dataclasses.replace(self, shape=tuple(shape))
+
+    def in_float32(self) -> "VAE":
+        """The model as it is evaluated, whatever precision it was trained in."""
+        return dataclasses.replace(self, precision="float32")
+
+    @property
+    def operands(self) -> str:
+        """Dtype of the operands of matrix products: float32 or bfloat16; sums are float32."""
+        return self.precision.removeprefix(AUTOMATIC)
+
+    @property
+    def networks(self) -> tuple[Any, Any]:
+        """Encoder and decoder with what data and VAE fill in.
+
+        Raises:
+            ConfigError: it is not known what examples are like.
+        """
+        if not self.shape:
+            raise ConfigError("the model does not know the shape of an example; bind it: vae.bind(shape)")
+        decoder = self.encoder.mirrored() if self.decoder is None else self.decoder
+        outputs = self.likelihood.outputs(self.shape)
+        encoder, decoder = (_filled(network, precision=self.operands) for network in (self.encoder, decoder))
+        return encoder, _filled(decoder, outputs=outputs)
+
+    # ── parameters ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def init(self, key: Key[Array, ""]) -> Params:
+        """Fresh parameters, float32: of both networks with their heads, and of each part that has some."""
+        x, z = jnp.zeros((1, *self.shape)), jnp.zeros((1, self.latent_dim))
+        params: Params = self._module().init(key, x, z)["params"]
+        for count, name in enumerate(("prior", "posterior", "likelihood")):
+            init = getattr(getattr(self, name), "init", None)
+            if init and (own := init(jax.random.fold_in(key, count), self.latent_dim)):
+                params = params | {name: own}
+        return params
+
+    @property
+    def starts_from_data(self) -> bool:
+        """Whether `with_mean` changes anything."""
+        return getattr(self.networks[1], "starts_from_data", False)
+
+    def with_mean(self, params: Params, mean: Float[Array, "..."]) -> Params:
+        """Parameters that begin at the mean of the training examples, where the decoder asks for that."""
+        _, decoder = self.networks
+        return params | {"decoder": decoder.with_mean(params["decoder"], mean)} if self.starts_from_data else params
+
+    def own_params(self, params: Params, name: str) -> Params:
+        """Those of the prior, the posterior or the likelihood; of latent dimensions that are not in use, zeros."""
+        own = params.get(name, {})
+        if self.used is None or not own:
+            return own
+        sizes = (jax.eval_shape(_unpadded(self, name, d)) for d in (self.latent_dim, self.latent_dim + 1))
+        return jax.tree.map(self._masked, own, *sizes)
+
+    def _masked(self, leaf: Array, here: Any, larger: Any) -> Array:
+        """Zeros beyond the dimensions in use, along each axis that grows with the latent size."""
+        for axis, (size, grown) in enumerate(zip(here.shape, larger.shape, strict=True)):
+            if size != grown:
+                leaf = jnp.where(_along(self._in_use(size), axis, leaf.ndim), leaf, 0)
+        return leaf
+
+    def _in_use(self, size: int) -> Array:
+        assert self.used is not None
+        return jnp.arange(size) < self.used
+
+    # ── what it computes ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def encode(self, params: Params, x: Float[Array, "b ..."]) -> Any:
+        """q(z|x): what the posterior's heads put out, zeros in latent dimensions that are not in use."""
+        q = self._module().apply(_of_networks(params), x, method="encode")
+        if self.used is None:
+            return q
+        in_use = self._in_use(self.latent_dim)
+
+        def masked(head, axes):
+            for axis in range(-axes, 0):
+                head = jnp.where(_along(in_use, axis, head.ndim), head, 0)
+            return head
+
+        return type(q)(*map(masked, q, self.posterior.heads))
+
+    def decode(self, params: Params, z: Float[Array, "b z"]) -> Float[Array, "b ..."]:
+        """What the likelihood is given for codes, such as logits."""
+        return self._module().apply(_of_networks(params), z, method="decode")  # type: ignore[return-value]
+
+    def mean(self, params: Params, z: Float[Array, "b z"]) -> Float[Array, "b ..."]:
+        """E[x|z]."""
+        return self.likelihood.mean(self.own_params(params, "likelihood"), self.decode(params, z))
+
+    def log_likelihood(self, params: Params, z: Float[Array, "k b z"], x: Float[Array, "b ..."]) -> Float[Array, "k b"]:
+        """log p(x|z) of every code of every example."""
+        out = self.decode(params, z.reshape(-1, z.shape[-1]))
+        out = out.reshape(*z.shape[:2], *out.shape[1:])
+        own = self.own_params(params, "likelihood")
+        return jax.vmap(lambda one: self.likelihood.log_prob(own, one, x))(out)
+
+    def log_prior(self, params: Params, z: Float[Array, "*s z"]) -> Float[Array, "*s"]:
+        return self.prior.log_prob(self.own_params(params, "prior"), z)
+
+    def sample_prior(self, params: Params, key: Key[Array, ""], n: int) -> Float[Array, "n z"]:
+        return self.prior.sample(self.own_params(params, "prior"), key, n, self.latent_dim)
+
+    def sample_codes(self, params: Params, q: Any, noise: Float[Array, "k b z"]) -> tuple[Array, Array]:
+        """Codes [k, b, z] drawn from q(z|x), and log p(z) − log q(z|x) of each, [k, b]."""
+        z, log_q = self.posterior.sample_and_log_prob(q, noise)
+        exact = self._log_ratio(q, z, noise)
+        return z, self.log_prior(params, z) - log_q if exact is None else exact
+
+    def log_ratio(self, params: Params, q: Any, z: Float[Array, "k b z"]) -> Float[Array, "k b"]:
+        """log p(z) − log q(z|x) of given codes."""
+        noise = getattr(self.posterior, "noise", None)
+        exact = self._log_ratio(q, z, noise(q, z)) if noise else None
+        return self.log_prior(params, z) - self.posterior.log_prob(q, z) if exact is None else exact
+
+    def _log_ratio(self, q: Any, z: Array, noise: Array) -> Array | None:
+        """What the posterior knows of the two together; None if it knows nothing."""
+        ratio = getattr(self.posterior, "log_ratio", None)
+        return ratio(q, z, noise, self.prior) if ratio else None
+
+    def kl(self, params: Params, q: Any, log_ratio: Float[Array, "k b"]) -> Float[Array, "b"]:
+        """KL(q(z|x) ‖ p(z)): in closed form where there is one, else the mean over codes drawn from q."""
+        exact = self.posterior.kl(q, self.prior)
+        return -log_ratio.mean(0) if exact is None else exact
+
+    @property
+    def has_closed_kl(self) -> bool:
+        q = type(self.posterior.heads)(*(jnp.zeros((1,) + (1,) * axes) for axes in self.posterior.heads))
+        return self.posterior.kl(q, self.prior) is not None
+
+    def _module(self) -> "_Module":
+        encoder, decoder = self.networks
+        return _Module(encoder, decoder, self.posterior.heads, self.latent_dim, self.operands)
+
+
+def codes_at_once(network: Any) -> int:
+    """How many codes are decoded together in an evaluation: what activations stay in a core's cache."""
+    return getattr(network, "codes_at_once", 100)
+
+
+def parameter_count(params: Params) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def resize(tree: Any, shapes: Any) -> Any:
+    """A model's numbers for another latent size: zeros added at the end of each axis, or the last cut off.
+
+    Args:
+        shapes: the same tree for that latent size, its leaves with a `shape`.
+    """
+
+    def one(leaf, like):
+        if leaf.shape == like.shape:
+            return leaf
+        kept = leaf[tuple(slice(size) for size in like.shape)]
+        return jnp.pad(kept, [(0, size - own) for size, own in zip(like.shape, kept.shape, strict=True)])
+
+    return jax.tree.map(one, tree, shapes)
+
+
+def _unpadded(vae: VAE, name: str, latent_dim: int):
+    return lambda: getattr(vae, name).init(jax.random.key(0), latent_dim)
+
+
+def _along(mask: Array, axis: int, ndim: int) -> Array:
+    return jnp.expand_dims(mask, [other for other in range(ndim) if other != axis % ndim])
+
+
+def _of_networks(params: Params) -> dict[str, Params]:
+    return {"params": {name: params[name] for name in ("encoder", "decoder") if name in params}}
+
+
+def _filled(network: Any, **values: Any) -> Any:
+    """The network with those of the values that it has fields for."""
+    names = {field.name for field in dataclasses.fields(network)}
+    return network.clone(**{name: value for name, value in values.items() if name in names})
+
+
+# ── the networks with the layers between them ────────────────────────────────────────────────────────────────────────
+
+
+class _Encoder(nn.Module):
+    """A network with a layer on it for each head of the posterior."""
+
+    network: nn.Module
+    heads: Any
+    latent_dim: int
+    precision: str
+
+    def setup(self):
+        nn.share_scope(self, self.network)
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b ..."]) -> Any:
+        features = self.network(x)
+
+        def head(name: str, axes: int):
+            if axes > 1:
+                return _Square(self.latent_dim, self.precision, name=name)(features)
+            return _dense(self.network, self.latent_dim, self.precision, name)(features)
+
+        return type(self.heads)(*map(head, self.heads._fields, self.heads))
+
+
+class _Decoder(nn.Module):
+    """A network with a layer before it, from codes to its features."""
+
+    network: nn.Module
+    precision: str
+
+    def setup(self):
+        nn.share_scope(self, self.network)
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b z"]) -> Float[Array, "b ..."]:
+        return self.network(_dense(self.network, self.network.features, self.precision, "latent")(z))
+
+
+class _Module(nn.Module):
+    """Both directions, so that their parameters are initialised from one key."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+    heads: Any
+    latent_dim: int
+    precision: str
+
+    def setup(self):
+        self.with_heads = _Encoder(self.encoder, self.heads, self.latent_dim, self.precision)
+        self.from_codes = _Decoder(self.decoder, self.precision)
+
+    def encode(self, x):
+        return self.with_heads(x)
+
+    def decode(self, z):
+        return self.from_codes(z)
+
+    def __call__(self, x, z):
+        return self.encode(x), self.decode(z)
+
+
+class _Square(nn.Module):
+    """A dense layer whose output is a matrix of latent by latent dimensions; its kernel keeps both axes."""
+
+    latent_dim: int
+    precision: str
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b f"]) -> Float[Array, "b z z"]:
+        d, f = self.latent_dim, x.shape[1]
+
+        def init(key, shape):
+            return nn.initializers.lecun_normal()(key, (f, math.prod(shape[1:]))).reshape(shape)
+
+        kernel = self.param("kernel", init, (f, d, d))
+        bias = self.param("bias", nn.initializers.zeros, (d, d))
+        return (x @ kernel.reshape(f, d * d)).reshape(-1, d, d) + bias
+
+
+def _dense(network: Any, width: int, precision: str, name: str) -> nn.Module:
+    """A layer between network and codes, of the network's kind where it has one."""
+    make = getattr(network, "dense", None)
+    return make(width, precision, name) if make else Dense(width, precision, name=name)

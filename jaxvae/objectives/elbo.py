@@ -1,0 +1,31 @@
+"""The evidence lower bound, and its KL term weighted by β."""
+
+from typing import ClassVar
+
+from jaxtyping import Array, Float
+
+from jaxvae.models import VAE, Params
+from jaxvae.objectives.base import Context, Losses
+from jaxvae.parts import part, traced
+
+
+@part("objective/elbo")
+class ELBO:
+    """−ELBO of each example from one code (Kingma & Welling 2014, equation 10): reconstruction + β · KL.
+
+    β = 1 is the bound itself; other weights of the KL are Higgins et al. 2017.
+    """
+
+    beta: float = traced(default=1.0, name="beta", symbol="β", title="β")
+
+    codes: ClassVar[int] = 1
+    coupled: ClassVar[bool] = False
+
+    def __call__(
+        self, vae: VAE, params: Params, x: Float[Array, "b ..."], noise: Float[Array, "1 b z"], context: Context
+    ) -> Losses:
+        q = vae.encode(params, x)
+        z, log_ratio = vae.sample_codes(params, q, noise)
+        reconstruction = -vae.log_likelihood(params, z, x)[0]
+        kl = vae.kl(params, q, log_ratio)
+        return Losses(reconstruction, kl, reconstruction + self.beta * kl)

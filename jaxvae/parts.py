@@ -1,0 +1,312 @@
+"""What a part is: a frozen dataclass, registered under a name, that is at once hashable, a pytree and JSON.
+
+In: classes decorated with `part`. Out: parts whose structure (treedef) is what is compiled, whose traced numbers
+(leaves) are what vmapped lanes, grids and schedules vary, and whose JSON is what config.json holds.
+
+A Linen module can be a part too: its fields are JSON and it is hashable; it has no traced numbers.
+
+    @part("objective/elbo")
+    class ELBO:
+        beta: float = traced(default=1.0, symbol="β")
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_transform
+
+import jax
+import numpy as np
+
+from jaxvae.errors import MAX_FLOAT32, ConfigError, is_whole, shown
+
+T = TypeVar("T")
+NAME = re.compile(r"[a-z][a-z0-9-]*(/[a-z][a-z0-9-]*)?", re.ASCII)
+REGISTERED: dict[str, type] = {}
+
+
+class Part(Protocol):
+    """An instance of a class that `part` has registered."""
+
+    part_name: ClassVar[str]  # "objective/elbo": its kind and its own name
+    part_label: ClassVar[str]  # what names of runs, tables and options call it: "elbo"
+
+
+class Label(NamedTuple):
+    """What a field is called."""
+
+    name: str | None = None  # in names of runs, before the value; None: the field's own name and "="
+    symbol: str = ""  # in labels of figures: "β = 4"
+    title: str = ""  # in sentences and heads of columns: "learning rate"
+
+
+# ── fields ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def traced(default: Any = dataclasses.MISSING, *, name: str | None = None, symbol: str = "", title: str = "") -> Any:
+    """A number that is data to the compiled program: each lane and each epoch may have its own.
+
+    Args:
+        default: of a field that may be left out.
+        name, symbol, title: see `Label`.
+    """
+    return _field(default, "traced", Label(name, symbol, title))
+
+
+def static(default: Any = dataclasses.MISSING, *, name: str | None = None, symbol: str = "", title: str = "") -> Any:
+    """A value that is compiled into the program, with what it is called; plain fields are static, too."""
+    return _field(default, "static", Label(name, symbol, title))
+
+
+def nested(default: Any = dataclasses.MISSING) -> Any:
+    """Another part, of which traced numbers stay traced."""
+    return _field(default, "nested", Label())
+
+
+def bound(default: Any = None, *, data: bool = False) -> Any:
+    """What data and machine bring in, such as the shape of an example: in no JSON and no name.
+
+    Args:
+        data: whether it is a number for the compiled program, not a part of its structure.
+    """
+    return _field(default, "bound data" if data else "bound", Label())
+
+
+def _field(default: Any, kind: str, label: Label) -> Any:
+    return dataclasses.field(default=default, metadata={"kind": kind, "label": label})
+
+
+def kind(field: dataclasses.Field) -> str:
+    return field.metadata.get("kind", "static")
+
+
+def label(field: dataclasses.Field) -> Label:
+    return field.metadata.get("label", Label())
+
+
+def fields(part: Any) -> list[dataclasses.Field]:
+    """Of a part or its class, those that a user gives: no bound ones, and none of Linen's own."""
+    return [f for f in dataclasses.fields(part) if not kind(f).startswith("bound") and f.name not in ("parent", "name")]
+
+
+# ── registration ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass_transform(field_specifiers=(traced, static, nested, bound, dataclasses.field))
+def part(name: str, label: str | None = None):
+    """Makes a class a part and registers it.
+
+    Args:
+        name: kind and own name, such as "prior/mixture".
+        label: what names of runs and tables call it; default, the own name.
+
+    Raises:
+        ConfigError: the name is taken by another class, or cannot be one.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"a part's name must be such as prior/mixture, in lower case, not {shown(name)}")
+
+    def register(cls: type[T]) -> type[T]:
+        other = REGISTERED.get(name)
+        if other and _qualified(other) != _qualified(cls):  # a notebook's cell may be run again
+            raise ConfigError(f"two parts are named {name}: {_qualified(other)} and {_qualified(cls)}")
+        if not dataclasses.is_dataclass(cls):  # a Linen module is one already
+            cls = dataclasses.dataclass(frozen=True)(cls)
+            own = dataclasses.fields(cls)  # type: ignore[arg-type]
+            data = [f.name for f in own if kind(f) in ("traced", "nested", "bound data")]
+            meta = [f.name for f in own if f.name not in data]
+            jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
+        cls.part_name = name  # type: ignore[attr-defined]
+        cls.part_label = label or name.split("/")[-1]  # type: ignore[attr-defined]
+        REGISTERED[name] = cls
+        return cls
+
+    return register
+
+
+def _qualified(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def is_part(value: Any) -> bool:
+    return hasattr(type(value), "part_name")
+
+
+def of_kind(kind: str) -> dict[str, type]:
+    """The registered parts of a kind, by label."""
+    return {cls.part_label: cls for name, cls in REGISTERED.items() if name.startswith(f"{kind}/")}  # type: ignore[attr-defined]
+
+
+def named(kind: str, label: Any) -> type:
+    """The registered part of a kind.
+
+    Raises:
+        ConfigError: there is none of this label; says which there are.
+    """
+    known = of_kind(kind)
+    if not isinstance(label, str) or label not in known:
+        raise ConfigError(f"{kind} must be one of {', '.join(known)}, not {shown(label)}")
+    return known[label]
+
+
+# ── checks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def check(value: Any) -> None:
+    """Checks a part and the parts in it, by their own `check` methods; traced fields must hold numbers or schedules.
+
+    It is no `__post_init__`: that runs again when JAX takes a part apart and puts tracers into it.
+
+    Raises:
+        ConfigError: names part, field, value and what is allowed.
+    """
+    if not is_part(value):
+        return
+    for f in fields(value):
+        held = getattr(value, f.name)
+        if kind(f) == "traced" and not is_schedule(held):
+            require_number(value, f.name)
+        if kind(f) == "nested" and not is_part(held):
+            raise _error(value, f.name, "be a part")
+        check(held)
+    if own := getattr(value, "check", None):
+        own()
+
+
+def _error(part: Any, field: str, must: str) -> ConfigError:
+    return ConfigError(f"{part.part_name}: {field} must {must}, not {shown(getattr(part, field))}")
+
+
+def require_number(part: Any, field: str, below: float = MAX_FLOAT32) -> None:
+    """Raises ConfigError unless the field holds a finite number of at least 0."""
+    value = getattr(part, field)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < below:
+        raise _error(part, field, f"be a finite number of at least 0 and below {below:g}")
+
+
+def require_whole(part: Any, field: str, at_least: int, below: int) -> None:
+    """Raises ConfigError unless the field holds a whole number within these limits."""
+    if not is_whole(getattr(part, field), at_least, below):
+        raise _error(part, field, f"be a whole number of at least {at_least} and below {below}")
+
+
+def require_one_of(part: Any, field: str, allowed: Iterable[str]) -> None:
+    """Raises ConfigError unless the field holds one of these texts."""
+    value, allowed = getattr(part, field), list(allowed)
+    if not isinstance(value, str) or value not in allowed:
+        raise _error(part, field, f"be one of {', '.join(allowed)}")
+
+
+def require_widths(part: Any, field: str, below: int) -> None:
+    """Raises ConfigError unless the field holds a tuple of at least one whole number."""
+    value = getattr(part, field)
+    if not isinstance(value, tuple) or not value:
+        raise _error(part, field, "be a tuple of at least one width")
+    if not all(is_whole(width, 1, below) for width in value):
+        raise _error(part, field, f"hold whole numbers of at least 1 and below {below}")
+
+
+# ── numbers for a program ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def is_schedule(value: Any) -> bool:
+    """Whether it is a part that says what a traced field is in each epoch."""
+    return is_part(value) and value.part_name.startswith("schedule/")
+
+
+def at_epoch(value: T, epoch: int) -> T:
+    """The part with a float32 number in each traced field: its own, or what its schedule says of the epoch."""
+    if not is_part(value) or not dataclasses.fields(value):  # type: ignore[arg-type]
+        return value
+    changes: dict[str, Any] = {}
+    for f in fields(value):
+        held = getattr(value, f.name)
+        if kind(f) == "traced":
+            changes[f.name] = np.float32(held.at(epoch) if is_schedule(held) else held)
+        elif kind(f) == "nested":
+            changes[f.name] = at_epoch(held, epoch)
+    return dataclasses.replace(value, **changes) if changes else value  # type: ignore[type-var]
+
+
+# ── names ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def shortest(value: float | int) -> str:
+    """The shortest text that is read as this number and no other: 4, 0.0003, 1e-05."""
+    return repr(value + 0.0).removesuffix(".0")  # of a whole number and of −0.0 as of the float that it equals
+
+
+def text(value: Any) -> str:
+    """A field's value as names and tables write it."""
+    if is_part(value):
+        return ".".join([value.part_label, *differences(value)])
+    if isinstance(value, tuple):
+        return "x".join(map(text, value))
+    return shortest(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def is_default(f: dataclasses.Field, value: Any) -> bool:
+    """Whether a field holds its default; a field without one never does."""
+    return f.default is not dataclasses.MISSING and value == f.default
+
+
+def differences(part: Any) -> Iterator[str]:
+    """What distinguishes a part from one with all defaults, as names of runs have it: "beta4"."""
+    for f in fields(part):
+        value = getattr(part, f.name)
+        if is_default(f, value):
+            continue
+        own, default = label(f).name, f.default
+        if kind(f) == "nested" and is_part(value):
+            inner = ".".join(differences(value))
+            same = is_part(default) and type(default) is type(value)
+            yield inner if same else value.part_label + inner
+        else:
+            yield f"{f.name}={text(value)}" if own is None else own + text(value)
+
+
+# ── JSON ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def to_json(value: Any) -> Any:
+    """Plain data that `from_json` makes the same part of."""
+    if is_part(value):
+        return {"part": value.part_name} | {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, tuple):
+        return [to_json(one) for one in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ConfigError(f"{shown(value)} cannot be written as JSON: parts hold numbers, texts, tuples and other parts")
+
+
+def from_json(data: Any, parts: Iterable[type] = ()) -> Any:
+    """The part that `to_json` wrote. Nothing is imported: names are looked up among what is registered or handed in.
+
+    Args:
+        parts: classes that are looked up before the registered ones.
+
+    Raises:
+        ConfigError: a part is unknown; one of its fields is unknown or missing.
+    """
+    return _built(data, REGISTERED | {cls.part_name: cls for cls in parts})  # type: ignore[attr-defined]
+
+
+def _built(data: Any, known: Mapping[str, type]) -> Any:
+    if isinstance(data, list):
+        return tuple(_built(one, known) for one in data)
+    if not isinstance(data, dict):
+        return data
+    if "part" not in data:
+        raise ConfigError(f"a part must be an object with the key 'part', not {shown(data)}")
+    name = data["part"]
+    if not isinstance(name, str) or name not in known:
+        raise ConfigError(f"there is no part named {shown(name)}; import its module, or hand it in: parts=[…]")
+    cls = known[name]
+    allowed = {f.name: f for f in fields(cls)}
+    if unknown := sorted(map(shown, data.keys() - allowed.keys() - {"part"})):
+        raise ConfigError(f"{name} has no field {unknown[0]}; it has {', '.join(allowed)}")
+    if missing := [n for n, f in allowed.items() if n not in data and f.default is dataclasses.MISSING]:
+        raise ConfigError(f"{name} lacks the field {missing[0]!r}")
+    return cls(**{key: _built(value, known) for key, value in data.items() if key != "part"})
