@@ -1,22 +1,57 @@
-"""What trained runs are worth, as records that say how each number came about."""
+"""What trained runs are worth, as records that say how each number came about.
 
-from jaxvae.evaluation import annealing, classifier, codes, likelihood, records
-from jaxvae.evaluation.evaluation import Evaluation, Plan, as_seen, data_of, digits, reader
-from jaxvae.evaluation.records import METRICS, Record, from_json
+The list of metrics is here at once, as a command's --help shows it; what computes them is imported when it is needed.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from jaxvae.evaluation import code_metrics, likelihood_metrics
+from jaxvae.evaluation.metrics import METRICS, NEEDS, Column, Measured, Metric, metric, standard_errors
+
+if TYPE_CHECKING:
+    from jaxvae.evaluation import classifier, codes, likelihood, records
+    from jaxvae.evaluation.evaluation import Evaluation, Report, data_of, dataset_as_trained, in_float32
+    from jaxvae.evaluation.records import Record, from_json
+    from jaxvae.evaluation.subject import Plan, Subject, by_class, reader
 
 __all__ = [
     "METRICS",
+    "NEEDS",
+    "Column",
     "Evaluation",
+    "Measured",
+    "Metric",
     "Plan",
     "Record",
-    "annealing",
-    "as_seen",
+    "Report",
+    "Subject",
+    "by_class",
     "classifier",
+    "code_metrics",
     "codes",
     "data_of",
-    "digits",
+    "dataset_as_trained",
     "from_json",
+    "in_float32",
     "likelihood",
+    "likelihood_metrics",
+    "metric",
     "reader",
     "records",
+    "standard_errors",
 ]
+_HOMES = {
+    "evaluation": ("Evaluation", "Report", "data_of", "dataset_as_trained", "in_float32"),
+    "records": ("Record", "from_json"),
+    "subject": ("Plan", "Subject", "by_class", "reader"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"jaxvae.evaluation.{module}"), name)
+    if name in __all__:
+        return import_module(f"jaxvae.evaluation.{name}")
+    raise AttributeError(f"module 'jaxvae.evaluation' has no attribute {name!r}")

@@ -8,7 +8,6 @@ draw of the other density, give an upper one: bidirectional Monte Carlo (Grosse,
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -137,15 +136,6 @@ def upper(chains: Chains) -> Float[Array, ""]:
     return jnp.log(len(chains.log_weight)) - jax.nn.logsumexp(-chains.log_weight)
 
 
-def standard_normal(z: Codes) -> Values:
-    """log N(z; 0, I), the prior."""
-    return -0.5 * (jnp.square(z) + jnp.log(2 * jnp.pi)).sum(-1)
-
-
-def from_prior(log_likelihood: LogDensity, leapfrog: int = 10) -> Path:
+def from_prior(log_prior: LogDensity, log_likelihood: LogDensity, leapfrog: int = 10) -> Path:
     """From p(z) to p(z, x), whose normaliser is p(x)."""
-    return Path(standard_normal, partial(_joint, log_likelihood), leapfrog)
-
-
-def _joint(log_likelihood: LogDensity, z: Codes) -> Values:
-    return standard_normal(z) + log_likelihood(z)
+    return Path(log_prior, lambda z: log_prior(z) + log_likelihood(z), leapfrog)

@@ -127,7 +127,7 @@ def separation(codes: np.ndarray, labels: np.ndarray) -> Separation:
     return Separation(classes, by_class(pure), by_class(apart), np.linalg.norm(centres, axis=1) / (scale or 1.0))
 
 
-def confusion(labels: np.ndarray, read: np.ndarray, classes: int = 10) -> np.ndarray:
+def confusion(labels: np.ndarray, read: np.ndarray, classes: int) -> np.ndarray:
     """How often an image of class i was read as class j: counts, [i, j]."""
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (labels, read), 1)

@@ -1,6 +1,6 @@
 """How likely images are under a trained model: bounds for many K over a whole split, and annealed estimates.
 
-In: a model's parameters and images as bytes. Out: a value for each image, in nats, as float64 host arrays.
+In: a model, its parameters, and images as bytes. Out: a value for each image, in nats, as float64 host arrays.
 
 Images are dealt in small batches over the devices. An image's noise depends on the seed and its place alone, so values
 do not depend, but for rounding, on the batch, on the padding of the last one, or on how many devices there are.
@@ -8,7 +8,6 @@ do not depend, but for rounding, on the batch, on the padding of the last one, o
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,23 +17,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvae.config import ModelConfig
 from jaxvae.evaluation import annealing
-from jaxvae.models import bernoulli_log_prob, model
-from jaxvae.objectives import Bounds, importance_weighted_bounds
-from jaxvae.training import engine
+from jaxvae.evaluation.importance import Bounds, importance_weighted_bounds
+from jaxvae.models import VAE, Params, codes_at_once
+from jaxvae.training import pixels
 
 POLL_SECONDS = 0.01
-CODES_AT_ONCE = {"linear": 1000, "conv": 100}  # decoded together: what activations stay in a core's cache
-CODES_A_CALL = {"linear": 200_000, "conv": 20_000}  # two or three seconds of a core: how long an interrupt may wait
+CALLS_AT_ONCE = 200  # times the codes decoded together: two or three seconds of a core, how long an interrupt may wait
 LARGEST_BATCH = 100
+RATE_SAMPLES = 100  # codes for each image, where the rate has no closed form
 
 Advance = Callable[[int], None]  # called with the number of images that are done
-
-
-def in_float32(config: ModelConfig) -> ModelConfig:
-    """The model that is evaluated: whatever precision its products were trained in, they are now float32."""
-    return dataclasses.replace(config, precision="float32")
 
 
 class Weighted(NamedTuple):
@@ -46,8 +39,8 @@ class Weighted(NamedTuple):
 
 
 def bounds(
-    config: ModelConfig,
-    params: model.Params,
+    vae: VAE,
+    params: Params,
     images: np.ndarray,
     ks: Sequence[int],
     seed: int = 0,
@@ -56,19 +49,37 @@ def bounds(
     devices: Sequence[Any] | None = None,
     advance: Advance = lambda done: None,
 ) -> Weighted:
-    """Importance weighting by q(z|x), for each K of `ks`.
+    """Importance weighting by q(z|x), for each K of `ks`, with matrix products in float32.
 
     Args:
-        images: bytes [n, 28, 28].
+        vae: bound to the images' shape.
+        images: bytes [n, *shape].
         batch: images at once; default, what suits the model and the largest K. Memory does not grow with K.
         devices: of type `jax.Device`; default all local ones.
     """
-    batch = batch or max(1, min(LARGEST_BATCH, CODES_A_CALL[config.architecture] // max(ks), len(images)))
-    at_once = max(1, min(CODES_AT_ONCE[config.architecture] // batch, max(ks)))
-    program = partial(_bounds, in_float32(config), tuple(ks), at_once)
+    together = codes_at_once(vae.encoder)
+    batch = batch or max(1, min(LARGEST_BATCH, CALLS_AT_ONCE * together // max(ks), len(images)))
+    at_once = max(1, min(together // batch, max(ks)))
+    program = partial(_bounds, tuple(ks), at_once, vae.in_float32())
     parts = _dealt(program, params, images, jax.random.key(seed), batch, devices, advance)
     bound, ess, log_likelihood = (np.concatenate(leaves, axis=-1) for leaves in zip(*parts, strict=True))
     return Weighted(bound, ess, log_likelihood)
+
+
+class Rate(NamedTuple):
+    """KL(q(z|x) ‖ p(z)) of each image, in nats, where codes have to be drawn for it."""
+
+    values: np.ndarray  # [n]
+    estimator: str
+
+
+def rate(vae: VAE, params: Params, images: np.ndarray, seed: int = 0, samples: int = RATE_SAMPLES) -> Rate:
+    """In closed form where there is one, else the mean of log q(z|x) − log p(z) over codes drawn from q."""
+    batch = min(LARGEST_BATCH, len(images))
+    program = partial(_rate, samples, vae.in_float32())
+    parts = _dealt(program, params, images, jax.random.key(seed), batch, None, lambda done: None)
+    values = np.concatenate([values for (values,) in parts])
+    return Rate(values, "exact" if vae.has_closed_kl else f"mean over {samples:,} codes from q(z|x)")
 
 
 class Annealed(NamedTuple):
@@ -80,8 +91,8 @@ class Annealed(NamedTuple):
 
 
 def annealed(
-    config: ModelConfig,
-    params: model.Params,
+    vae: VAE,
+    params: Params,
     images: np.ndarray,
     steps: int,
     chains: int,
@@ -95,24 +106,26 @@ def annealed(
     """Annealed importance sampling from the prior to the posterior of each image (Wu et al. 2017).
 
     Args:
+        vae: bound to the images' shape.
         steps: densities between the two, less one; `chains`: for each image.
         codes: those that the images were drawn from, [n, d], if they were: exact draws of the posterior, from which
             chains run back and bound log p(x) from above (Grosse, Ghahramani & Adams 2015).
     """
     known = codes is not None
-    given = codes if known else np.zeros((len(images), config.latent_dim), np.float32)
-    program = partial(_annealed, in_float32(config), steps, chains, known)
+    given = codes if known else np.zeros((len(images), vae.latent_dim), np.float32)
+    program = partial(_annealed, steps, chains, known, vae.in_float32())
     parts = _dealt(program, params, (images, given), jax.random.key(seed), min(batch, len(images)), devices, advance)
     lower, upper, acceptance = (np.concatenate(leaves) for leaves in zip(*parts, strict=True))
     return Annealed(lower, upper if known else None, acceptance)
 
 
-def simulated(config: ModelConfig, params: model.Params, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """`n` images of the model's own as bytes 0 and 255, and the codes that they were drawn from, [n, d]."""
+def simulated(vae: VAE, params: Params, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """`n` images of the model's own as bytes, and the codes that they were drawn from, [n, d]."""
+    vae = vae.in_float32()
     key_z, key_x = jax.random.split(jax.random.key(seed))
-    z = jax.random.normal(key_z, (n, config.latent_dim))
-    white = jax.random.bernoulli(key_x, jax.nn.sigmoid(model.decode(in_float32(config), params, z)))
-    return np.asarray(white, np.uint8) * np.uint8(255), np.asarray(z)
+    z = vae.sample_prior(params, key_z, n)
+    x = vae.likelihood.sample(vae.own_params(params, "likelihood"), key_x, vae.decode(params, z))
+    return np.rint(255 * np.clip(np.asarray(x), 0, 1)).astype(np.uint8), np.asarray(z)
 
 
 def _dealt(program, params, examples, key, batch: int, devices, advance: Advance) -> list[tuple[np.ndarray, ...]]:
@@ -140,35 +153,44 @@ def _dealt(program, params, examples, key, batch: int, devices, advance: Advance
     return [tuple(found[start]) for start in starts]
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _bounds(config: ModelConfig, ks: tuple[int, ...], at_once: int, params, key, indices, images) -> Bounds:
-    x = engine.pixels(images)
-    posterior = model.encode(config, params, x)
+@partial(jax.jit, static_argnums=(0, 1))
+def _bounds(ks: tuple[int, ...], at_once: int, vae: VAE, params, key, indices, images) -> Bounds:
+    x = pixels(images)
+    q = vae.encode(params, x)
     keys = jax.vmap(partial(jax.random.fold_in, key))(indices)
 
-    def log_likelihood(z):
-        logits = model.decode(config, params, z.reshape(-1, z.shape[-1])).reshape(*z.shape[:2], *x.shape[1:])
-        return jax.vmap(bernoulli_log_prob, in_axes=(0, None))(logits, x)
+    def weigh(noise):
+        z, log_ratio = vae.sample_codes(params, q, noise)
+        return vae.log_likelihood(params, z, x), log_ratio
 
-    return importance_weighted_bounds(log_likelihood, posterior, keys, ks, at_once)
+    return importance_weighted_bounds(weigh, keys, vae.latent_dim, ks, at_once)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _annealed(config: ModelConfig, steps: int, chains: int, known: bool, params, key, indices, examples):
+@partial(jax.jit, static_argnums=0)
+def _rate(samples: int, vae: VAE, params, key, indices, images):
+    q = vae.encode(params, pixels(images))
+    keys = jax.vmap(partial(jax.random.fold_in, key))(indices)
+    noise = jax.vmap(lambda key: jax.random.normal(key, (samples, vae.latent_dim)), out_axes=1)(keys)
+    return (vae.kl(params, q, vae.sample_codes(params, q, noise)[1]),)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _annealed(steps: int, chains: int, known: bool, vae: VAE, params, key, indices, examples):
     betas, coarse = annealing.schedule(steps), annealing.schedule(max(1, steps // 5))
+    own = vae.own_params(params, "likelihood")
 
     def one(index, image, code):
         key_tune, key_first, key_chains, key_start = jax.random.split(jax.random.fold_in(key, index), 4)
-        x = engine.pixels(image[None])
+        x = pixels(image[None])
 
         def log_likelihood(z):
-            return bernoulli_log_prob(model.decode(config, params, z), jnp.broadcast_to(x, (len(z), 28, 28)))
+            return vae.likelihood.log_prob(own, vae.decode(params, z), jnp.broadcast_to(x, (len(z), *vae.shape)))
 
-        path = annealing.from_prior(log_likelihood)
-        shape = chains, config.latent_dim
-        sizes = annealing.tune(path, key_tune, jax.random.normal(key_first, shape), coarse)
+        path = annealing.from_prior(partial(vae.log_prior, params), log_likelihood)
+        shape = chains, vae.latent_dim
+        sizes = annealing.tune(path, key_tune, vae.sample_prior(params, key_first, chains), coarse)
         sizes = jnp.interp(betas[1:], coarse[1:], sizes)
-        up = annealing.forward(path, key_chains, jax.random.normal(key_start, shape), betas, sizes)
+        up = annealing.forward(path, key_chains, vae.sample_prior(params, key_start, chains), betas, sizes)
         if not known:
             return annealing.lower(up), jnp.zeros(()), up.acceptance
         down = annealing.backward(path, key_chains, jnp.broadcast_to(code, shape), betas, sizes)

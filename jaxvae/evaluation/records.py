@@ -11,35 +11,9 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from jaxvae.config import is_whole
 from jaxvae.errors import InputError, shown
+from jaxvae.evaluation.metrics import METRICS
 
-# what each metric says, in a line; the order of tables
-METRICS = {
-    "ELBO": "evidence lower bound, mean over the codes drawn: minus rate minus distortion",
-    "rate": "KL(q(z|x) ‖ p(z)), exact: nats that a code costs",
-    "distortion": "−E log p(x|z), mean over the codes drawn: nats that a code leaves to the pixels",
-    "L_K": "importance-weighted bound on log p(x) from K codes; rises to log p(x) with K (Burda et al. 2016)",
-    "effective sample size": "of the K weights behind L_K: near K if q is the posterior, near 1 if L_K is loose",
-    "AIS": "log p(x) by annealed importance sampling, a lower bound in expectation (Neal 2001; Wu et al. 2017)",
-    "AIS above L_K": "what annealing finds more than L_K of the largest K, image by image",
-    "AIS acceptance": "share of Hamiltonian proposals accepted; 0.65 is aimed at",
-    "simulated, AIS": "the same for images drawn from the model: the lower end of the bracket",
-    "simulated, reverse AIS": "chains from the codes those images were drawn with: the upper end (Grosse et al. 2015)",
-    "bracket": "upper minus lower end: what AIS may be wrong by, on images of the model's own",
-    "active units": "latent dimensions whose posterior mean varies by more than 0.01 (Burda et al. 2016)",
-    "collapsed units": "the other dimensions: q(z|x) says nothing about x there, which is posterior collapse",
-    "mutual information": "of image and code, I(n; z) over the split; at most log of its size (Hoffman & Johnson 2016)",
-    "marginal KL": "KL(q(z) ‖ p(z)) of the aggregate posterior: rate minus mutual information (Hoffman & Johnson 2016)",
-    "Fréchet distance": "2-Wasserstein distance between normals with the moments of q(z) and of the prior",
-    "nearest neighbours": "accuracy of the 10 nearest training codes' vote on a test image's digit",
-    "linear probe": "accuracy of logistic regression from codes to digits, fitted on the training split",
-    "purity": "share of a code's 10 nearest neighbours, within the split, that show the same digit",
-    "silhouette": "mean silhouette of codes grouped by digit, from −1 to 1 (Rousseeuw 1987)",
-    "reading": "share of reconstructions that a classifier trained on originals reads as the image's digit",
-    "reading of originals": "the same classifier's accuracy on the original images",
-}  # fmt: skip
-OF_SAMPLES = ("L_K", "effective sample size")  # whose numbers say nothing without their K
 PIXELS = {
     "none": "grey pixels", "dynamic": "binarised pixels", "static": "binarised pixels",
     "simulated": "the model's own pixels",
@@ -74,7 +48,7 @@ class Record(NamedTuple):
 
     @property
     def label(self) -> str:
-        if self.metric in OF_SAMPLES:
+        if METRICS[self.metric].of_samples:
             return f"{self.metric}, K = {self.samples:,}"
         return self.metric
 
@@ -97,14 +71,15 @@ def from_json(data: Any) -> Record:
 def _sound(record: Record) -> bool:
     errors = [error for error in (record.standard_error, record.standard_error_repeats) if error is not None]
     texts = record.metric, record.unit, record.estimator, record.split, record.dataset, record.fingerprint, record.run
-    samples = is_whole(record.samples, 1) or (record.samples is None and record.metric not in OF_SAMPLES)
+    metric = METRICS.get(record.metric) if isinstance(record.metric, str) else None
+    samples = is_whole(record.samples, 1) or (record.samples is None and metric and not metric.of_samples)
     return (
         all(isinstance(text, str) for text in (*texts, record.binarization))
         and all(isinstance(number, float) or is_whole(number, -(2**53), 2**53) for number in (record.value, *errors))
-        and record.metric in METRICS
+        and metric is not None
         and record.binarization in PIXELS
         and is_whole(record.images, 1)
-        and samples
+        and bool(samples)
     )
 
 

@@ -6,7 +6,7 @@ from jaxvae.models.likelihoods import Bernoulli
 from jaxvae.models.mlp import MLP, MLPDecoder
 from jaxvae.models.posteriors import DiagonalNormal, standard_noise
 from jaxvae.models.priors import StandardNormal
-from jaxvae.models.vae import AUTOMATIC, VAE, codes_at_once, parameter_count, resize
+from jaxvae.models.vae import AUTOMATIC, VAE, automatic_precision, codes_at_once, parameter_count, resize
 
 __all__ = [
     "AUTOMATIC",
@@ -25,6 +25,7 @@ __all__ = [
     "Prior",
     "Shape",
     "StandardNormal",
+    "automatic_precision",
     "codes_at_once",
     "parameter_count",
     "resize",

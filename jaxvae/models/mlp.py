@@ -68,8 +68,8 @@ class MLP(_Layers):
 
 @part("decoder/mlp", label="linear")
 class MLPDecoder(_Layers):
-    """`MLP` mirrored: `hidden` are still the widths from examples to codes. The layer that codes go through first is the
-    VAE's."""
+    """`MLP` mirrored: `hidden` are still the widths from examples to codes. The layer that codes go through
+    first is the VAE's."""
 
     outputs: Shape = bound(default=())
     output_bias: str = static(default="zero", name="bias", title="output bias")  # "data": the logit of the mean example

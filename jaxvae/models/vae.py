@@ -21,7 +21,7 @@ from jaxvae.models.base import Params, Shape
 from jaxvae.models.likelihoods import Bernoulli
 from jaxvae.models.posteriors import DiagonalNormal
 from jaxvae.models.priors import StandardNormal
-from jaxvae.nn import Dense
+from jaxvae.nn import Dense, automatic
 from jaxvae.parts import bound, nested, part, require_one_of, require_whole, static
 
 AUTOMATIC = "auto:"  # before a precision that a machine chose by itself: it is not part of a run's name
@@ -191,6 +191,11 @@ class VAE:
     def _module(self) -> "_Module":
         encoder, decoder = self.networks
         return _Module(encoder, decoder, self.posterior.heads, self.latent_dim, self.operands)
+
+
+def automatic_precision(network: Any) -> str:
+    """The precision in which this machine trains a network sooner; float32 where the network does not say."""
+    return automatic(getattr(network, "bfloat16_pays_from", math.inf))
 
 
 def codes_at_once(network: Any) -> int:

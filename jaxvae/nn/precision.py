@@ -14,22 +14,22 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxvae.system import own_cache_dir
 
-# how many times as fast as in float32 a product must be in bfloat16 for its rounding to be worth it: in float32 half of
-# a linear model's step is products, and most of a conv model's
-FASTER = {"conv": 1.3, "linear": 3.0}
 SIDE = 1024  # of the square matrices whose product is timed; part of what a kept measurement is called
 
 
-def automatic(architecture: str) -> str:
+def automatic(pays_from: float) -> str:
     """The precision in which this machine trains sooner, without a loss of quality (docs/performance.md).
 
-    On a CPU, bfloat16 where a large product is at least `FASTER` times as fast in it. With AVX-512 BF16 it is about
-    twice as fast, which conv models gain by and linear ones do not; with AMX 4.6 times, and linear models gain too;
-    without such instructions it can be half as fast. Other backends, not measured yet, take float32.
+    On a CPU, bfloat16 where a large product is enough times as fast in it. With AVX-512 BF16 it is about twice as fast,
+    which conv models gain by and linear ones do not; with AMX 4.6 times, and linear models gain too; without such
+    instructions it can be half as fast. Other backends, not measured yet, take float32.
+
+    Args:
+        pays_from: how many times as fast a product must be for its rounding to be worth it; infinite: never.
     """
-    if jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu" or pays_from == float("inf"):
         return "float32"
-    return "bfloat16" if _known_speed_up() >= FASTER[architecture] else "float32"
+    return "bfloat16" if _known_speed_up() >= pays_from else "float32"
 
 
 def _known_speed_up() -> float:

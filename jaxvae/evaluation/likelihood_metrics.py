@@ -1,0 +1,115 @@
+"""Metrics of likelihood: the evidence lower bound and its parts, bounds from many codes, annealing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxvae.evaluation.metrics import Column, Measured, metric
+
+if TYPE_CHECKING:  # it imports JAX, which a command's --help does without
+    from jaxvae.evaluation.subject import Subject
+
+SAMPLED, ANNEALED = "importance sampling", "annealing"
+
+
+def _distortion(subject: Subject) -> np.ndarray:
+    return np.stack([-one.log_likelihood for one in subject.weighted])
+
+
+def _over(subject: Subject) -> str:
+    return f"mean over {subject.plan.ks[-1]:,} codes from q(z|x)"
+
+
+@metric("ELBO", "nats", "evidence lower bound, mean over the codes drawn: minus rate minus distortion", SAMPLED)
+def _elbo(subject: Subject) -> Iterator[Measured]:
+    elbo = -(_distortion(subject) + subject.rate[0])
+    yield Measured(elbo, f"−rate − distortion, {_over(subject)}", subject.plan.ks[-1])
+
+
+@metric("rate", "nats", "KL(q(z|x) ‖ p(z)), exact: nats that a code costs")
+def _rate(subject: Subject) -> Iterator[Measured]:
+    yield Measured(*subject.rate)
+
+
+@metric(
+    "distortion", "nats", "−E log p(x|z), mean over the codes drawn: nats that a code leaves to the pixels", SAMPLED
+)
+def _codes_leave(subject: Subject) -> Iterator[Measured]:
+    yield Measured(_distortion(subject), _over(subject), subject.plan.ks[-1])
+
+
+@metric(
+    "L_K", "nats", "importance-weighted bound on log p(x) from K codes; rises to log p(x) with K (Burda et al. 2016)",
+    SAMPLED, column=Column("−log p(x)", "K = {:,}, nats", scale=-1), of_samples=True,
+)  # fmt: skip
+def _bounds(subject: Subject) -> Iterator[Measured]:
+    for i, k in enumerate(subject.plan.ks):
+        yield Measured(np.stack([one.bound[i] for one in subject.weighted]), "importance weighting by q(z|x)", k)
+
+
+@metric(
+    "effective sample size", "codes",
+    "of the K weights behind L_K: near K if q is the posterior, near 1 if L_K is loose",
+    SAMPLED, of_samples=True,
+)  # fmt: skip
+def _sample_size(subject: Subject) -> Iterator[Measured]:
+    for i, k in enumerate(subject.plan.ks):
+        yield Measured(np.stack([one.ess[i] for one in subject.weighted]), "(Σw)²/Σw²", k)
+
+
+def _annealed(subject: Subject, values: np.ndarray, counted: bool = True, **where: str) -> Iterator[Measured]:
+    how = f"annealing from the prior, {subject.plan.ais_steps:,} steps of 10 leapfrog steps"
+    yield Measured(values, how, subject.plan.ais_chains if counted else None, **where)
+
+
+@metric(
+    "AIS", "nats", "log p(x) by annealed importance sampling, a lower bound in expectation (Neal 2001; Wu et al. 2017)",
+    ANNEALED,
+)  # fmt: skip
+def _ais(subject: Subject) -> Iterator[Measured]:
+    yield from _annealed(subject, subject.annealing.images.lower)
+
+
+@metric(
+    "AIS above L_K", "nats", "what annealing finds more than L_K of the largest K, image by image", ANNEALED, SAMPLED
+)
+def _above(subject: Subject) -> Iterator[Measured]:
+    tightest = np.mean([one.bound[-1] for one in subject.weighted], axis=0)
+    lower = subject.annealing.images.lower
+    for measured in _annealed(subject, lower - tightest[: len(lower)], counted=False):
+        yield measured._replace(estimator=f"K = {subject.plan.ks[-1]:,}; {measured.estimator}")
+
+
+@metric("AIS acceptance", "share", "share of Hamiltonian proposals accepted; 0.65 is aimed at", ANNEALED)
+def _acceptance(subject: Subject) -> Iterator[Measured]:
+    yield from _annealed(subject, subject.annealing.images.acceptance)
+
+
+OWN = {"split": "simulated", "binarization": "simulated"}
+
+
+@metric("simulated, AIS", "nats", "the same for images drawn from the model: the lower end of the bracket", ANNEALED)
+def _lower(subject: Subject) -> Iterator[Measured]:
+    yield from _annealed(subject, subject.annealing.simulated.lower, **OWN)
+
+
+@metric(
+    "simulated, reverse AIS", "nats", "chains from the codes those images were drawn with: the upper end (Grosse et al. 2015)",
+    ANNEALED,
+)  # fmt: skip
+def _upper(subject: Subject) -> Iterator[Measured]:
+    yield from _annealed(subject, _reverse(subject), **OWN)
+
+
+@metric("bracket", "nats", "upper minus lower end: what AIS may be wrong by, on images of the model's own", ANNEALED)
+def _bracket(subject: Subject) -> Iterator[Measured]:
+    yield from _annealed(subject, _reverse(subject) - subject.annealing.simulated.lower, **OWN)
+
+
+def _reverse(subject: Subject) -> np.ndarray:
+    upper = subject.annealing.simulated.upper
+    assert upper is not None
+    return upper

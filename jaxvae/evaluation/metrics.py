@@ -1,0 +1,102 @@
+"""What can be measured of a trained run: one entry here is a record, a row of tables, a line of help and, where it asks
+for one, a column of the page.
+
+In: `Metric` entries. Out: the list of them, in the order of tables.
+
+    @metric("code length", "nats", "mean norm of the posterior means", column=Column("code length"))
+    def _length(subject):
+        yield Measured(np.linalg.norm(subject.codes.mean, axis=1), "posterior means")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxvae.errors import ConfigError
+
+NEEDS = {
+    "labels": "labels of the images",
+    "several images": "more than one image",
+    "codes": "a plan that looks at codes",
+    "importance sampling": "a plan with importance samples",
+    "annealing": "a plan with annealed importance sampling",
+    "test split": "the test split: on the one they are fitted on such numbers say less than they seem to",
+    "independent codes": "a diagonal normal posterior and a standard normal prior",
+}
+
+
+class Measured(NamedTuple):
+    """A number, or one for each image, and how it came about."""
+
+    values: Any  # [n], one for each image; [r, n], a row for each repeat; or a number of all images together
+    estimator: str
+    samples: int | None = None  # K, or the number of chains
+    images: int | None = None  # where it is not of all images
+    split: str = ""  # where it is not the plan's
+    binarization: str = ""  # of the images, where it is not the run's
+
+
+class Column(NamedTuple):
+    """How the page's table of runs shows a metric."""
+
+    title: str
+    unit: str = ""  # "{:,}" stands for the number of samples
+    scale: float = 1
+    places: int = 2  # behind the point
+
+
+class Metric(NamedTuple):
+    """One quantity."""
+
+    name: str
+    unit: str  # "nats", "share", "dimensions", "codes", or nothing
+    meaning: str  # in a line
+    compute: Callable[[Any], Iterable[Measured]]  # of a `subject.Subject`
+    needs: tuple[str, ...] = ()  # keys of NEEDS
+    column: Column | None = None
+    of_samples: bool = False  # whether its numbers say nothing without their number of samples
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def metric(
+    name: str, unit: str, meaning: str, *needs: str, column: Column | None = None, of_samples: bool = False
+) -> Callable[[Callable], Callable]:
+    """Registers what the decorated function computes.
+
+    Args:
+        name, unit, meaning: see `Metric`.
+        needs: without which it is left out.
+
+    Raises:
+        ConfigError: another metric has this name, or it needs something unknown.
+    """
+    if unknown := [need for need in needs if need not in NEEDS]:
+        raise ConfigError(f"metric {name}: needs must be of {', '.join(NEEDS)}, not {unknown[0]}")
+
+    def register(compute: Callable) -> Callable:
+        had = METRICS.get(name)
+        if had and (had.compute.__module__, had.compute.__qualname__) != (compute.__module__, compute.__qualname__):
+            raise ConfigError(f"two metrics are named {name}")
+        METRICS[name] = Metric(name, unit, meaning, compute, needs, column, of_samples)
+        return compute
+
+    return register
+
+
+def standard_errors(values: Any) -> tuple[float, float | None, float | None, int | None]:
+    """Of values by image: their mean, its standard errors over images and over repeats, and how many images there are.
+
+    A number of all images together has no standard error over them.
+    """
+    if np.ndim(values) == 0:
+        return float(values), None, None, None
+    rows = np.atleast_2d(np.asarray(values, np.float64))
+    repeats, n = rows.shape
+    over_images = float(rows.mean(0).std(ddof=1) / np.sqrt(n)) if n > 1 else None
+    over_repeats = float(rows.mean(1).std(ddof=1) / np.sqrt(repeats)) if repeats > 1 else None
+    return float(rows.mean()), over_images, over_repeats, n

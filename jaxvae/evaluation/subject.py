@@ -1,0 +1,232 @@
+"""A run under evaluation: what metrics are computed from, each part computed once and only if it is asked for.
+
+In: a loaded run, the images that it sees, a plan. Out: codes, importance weights, annealed chains, readings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvae.data import Dataset
+from jaxvae.errors import MAX_INT32, InputError, is_whole, shown
+from jaxvae.evaluation import classifier, codes, likelihood
+from jaxvae.models import Conv, DiagonalNormal, Normal, StandardNormal, automatic_precision
+from jaxvae.runs import Run
+from jaxvae.training import as_bytes
+
+Advance = Callable[[str, int, int], None]  # what is computed, images done since the last call, images in all
+
+
+class Plan(NamedTuple):
+    """What is computed, and how thoroughly."""
+
+    samples: tuple[int, ...] = (1, 5, 50, 500, 5000)  # of the importance-weighted bound; none if empty
+    split: str = "test"
+    images: int | None = None  # of the split, the first; all if None
+    repeats: int = 1  # of the importance-weighted bound, with fresh draws
+    ais_images: int = 0  # annealed importance sampling on the first so many, and on as many simulated ones
+    ais_steps: int = 1000
+    ais_chains: int = 16
+    codes: bool = True
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises: InputError."""
+        least = {"images": 1, "repeats": 1, "ais_images": 0, "ais_steps": 1, "ais_chains": 1, "seed": 0}
+        given = [(name, limit, getattr(self, name)) for name, limit in least.items()]
+        if not isinstance(self.samples, tuple):
+            raise InputError(f"samples must be a tuple of whole numbers, not {shown(self.samples)}")
+        for name, limit, value in [*given, *(("samples", 1, k) for k in self.samples)]:
+            below = 2**32 if name == "seed" else MAX_INT32
+            if not is_whole(value, limit, below) and (name, value) != ("images", None):
+                limits = f"a whole number of at least {limit} and below {below}"
+                raise InputError(f"{name.replace('_', ' ')} must be {limits}, not {shown(value)}")
+        if self.seed + self.repeats > 2**32:
+            raise InputError(f"seed plus repeats must be at most {2**32}, not {self.seed} + {self.repeats}")
+        if self.split not in ("train", "test"):
+            raise InputError(f"split must be train or test, not {shown(self.split)}")
+
+    @property
+    def ks(self) -> tuple[int, ...]:
+        """The numbers of samples, ascending."""
+        return tuple(sorted(set(self.samples)))
+
+
+class Annealing(NamedTuple):
+    """Annealed importance sampling on images of the split, and both ways on images of the model's own."""
+
+    images: likelihood.Annealed
+    simulated: likelihood.Annealed
+
+
+class Subject:
+    """A run and the images that it is evaluated on.
+
+    Args:
+        run: with its products in float32.
+        dataset: the images as the run sees them.
+        readers: classifiers by the fingerprint of their dataset, to be trained once for all runs.
+    """
+
+    def __init__(self, run: Run, dataset: Dataset, plan: Plan, advance: Advance, readers: dict[str, Any]):
+        self.run, self.vae, self.params = run, run.vae, run.params
+        self.dataset, self.plan, self.advance, self._readers = dataset, plan, advance, readers
+        labels = dataset.labels
+        self.images = getattr(dataset, f"{plan.split}_images")[: plan.images]
+        self.labels = labels and labels[plan.split == "test"][: plan.images]
+
+    def has(self, need: str) -> bool:
+        """Whether it has what a metric needs, a key of `metrics.NEEDS`."""
+        independent = isinstance(self.vae.posterior, DiagonalNormal) and isinstance(self.vae.prior, StandardNormal)
+        return {
+            "labels": self.labels is not None,
+            "several images": len(self.images) > 1,
+            "codes": self.plan.codes,
+            "importance sampling": bool(self.plan.samples),
+            "annealing": bool(self.plan.ais_images),
+            "test split": self.plan.split == "test",
+            "independent codes": independent,
+        }[need]
+
+    # ── codes ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def codes(self) -> Normal:
+        """Mean and log-std of each latent dimension of q(z|x), [n, d].
+
+        Raises:
+            InputError: they are not finite.
+        """
+        mean, log_std = (np.asarray(leaf) for leaf in self.run.codes(self.images))
+        if not (np.isfinite(mean).all() and np.isfinite(log_std).all()):
+            raise InputError(f"{self.run.folder} has codes that are not finite: its training diverged")
+        return Normal(mean, log_std)  # type: ignore[arg-type]
+
+    @cached_property
+    def train_codes(self) -> np.ndarray:
+        """Posterior means of the training split."""
+        return np.asarray(self.run.codes(self.dataset.train_images).mean)
+
+    @cached_property
+    def rate(self) -> tuple[np.ndarray, str]:
+        """KL(q(z|x) ‖ p(z)) of each image, and how it was computed."""
+        if self.has("independent codes"):
+            return codes.kl_per_image(*self.codes), "exact"
+        sampled = likelihood.rate(self.vae, self.params, self.images, self.plan.seed)
+        return sampled.values, sampled.estimator
+
+    @cached_property
+    def kl_per_dimension(self) -> np.ndarray | None:
+        """Nats, mean over images; None where dimensions are not independent."""
+        return codes.kl_per_dimension(*self.codes) if self.has("independent codes") else None
+
+    @cached_property
+    def active(self) -> np.ndarray:
+        return codes.active(self.codes.mean)  # type: ignore[arg-type]
+
+    @cached_property
+    def information(self) -> codes.Information:
+        return codes.information(*self.codes, self.plan.seed)
+
+    @cached_property
+    def frechet_distance(self) -> float:
+        return codes.frechet_distance(*self.codes)  # type: ignore[arg-type]
+
+    @cached_property
+    def nearest_neighbours(self) -> np.ndarray:
+        """The class that the nearest training codes vote for, of each image."""
+        return codes.nearest_neighbours(self.train_codes, *self._to_classify)
+
+    @cached_property
+    def linear_probe(self) -> np.ndarray:
+        """The class that logistic regression on training codes gives each image."""
+        return codes.linear_probe(self.train_codes, *self._to_classify)
+
+    @property
+    def _to_classify(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.dataset.train_labels, self.codes.mean  # type: ignore[return-value]
+
+    # ── likelihoods ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def weighted(self) -> list[likelihood.Weighted]:
+        """Bounds for each K, a pass for each repeat."""
+        what, total = f"importance sampling, K = {self.plan.ks[-1]:,}", len(self.images) * self.plan.repeats
+        self.advance(what, 0, total)
+        return [
+            likelihood.bounds(
+                self.vae, self.params, self.images, self.plan.ks, self.plan.seed + repeat,
+                advance=lambda done: self.advance(what, done, total),
+            )
+            for repeat in range(self.plan.repeats)
+        ]  # fmt: skip
+
+    @cached_property
+    def annealing(self) -> Annealing:
+        plan, images = self.plan, self.images[: self.plan.ais_images]
+
+        def estimate(what, images, given):
+            self.advance(what, 0, len(images))
+            return likelihood.annealed(
+                self.vae, self.params, images, plan.ais_steps, plan.ais_chains, plan.seed, codes=given,
+                advance=lambda done: self.advance(what, done, len(images)),
+            )  # fmt: skip
+
+        forward = estimate("annealed importance sampling", images, None)
+        own, given = likelihood.simulated(self.vae, self.params, len(images), plan.seed)
+        return Annealing(forward, estimate("annealing on simulated images, both ways", own, given))
+
+    # ── what is read ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def reader(self) -> Any:
+        """Parameters of a classifier trained on the images that the run sees."""
+        key = self.dataset.fingerprint
+        if key not in self._readers:
+            what = "training a classifier that reads digits"
+            self.advance(what, 0, 1)
+            self._readers[key] = jax.block_until_ready(reader(self.dataset))
+            self.advance(what, 1, 1)
+        return self._readers[key]
+
+    @cached_property
+    def read_originals(self) -> np.ndarray:
+        """The class that the classifier reads in each original image."""
+        return np.asarray(classifier.read(self.reader, jnp.asarray(self.images)))
+
+    @cached_property
+    def classes(self) -> dict[str, Any]:
+        """See `by_class`."""
+        return by_class(self.run, self.reader, self.images, self.labels, self.dataset.classes)
+
+
+def reader(dataset: Dataset) -> Any:
+    """Parameters of a classifier trained on the training split; it must have labels."""
+    images, labels = jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels)
+    return classifier.train(images, labels, dataset.classes, precision=automatic_precision(Conv()))
+
+
+def by_class(run: Run, reader: Any, images: np.ndarray, labels: Any, classes: int) -> dict[str, Any]:
+    """How the codes of each class lie apart, and what a classifier reads in their reconstructions.
+
+    Args:
+        run: with its products in float32.
+        reader: the classifier's parameters.
+
+    Returns:
+        `classes`, and for each `purity`, `silhouette`, `radius` (empty lists where images are too few or codes not
+        finite);
+        `confusion`, how often a reconstruction of class i was read as j.
+    """
+    mean = np.asarray(run.codes(images).mean)
+    pictures = as_bytes(run.reconstruct(images))
+    confusion = codes.confusion(labels, np.asarray(classifier.read(reader, pictures)), classes)
+    enough = 1 < len(np.unique(labels)) < len(labels) and np.isfinite(mean).all()  # a diverged run has none
+    apart = codes.separation(mean, labels) if enough else codes.Separation(*[np.array([])] * 4)
+    return {name: value.tolist() for name, value in apart._asdict().items()} | {"confusion": confusion.tolist()}
