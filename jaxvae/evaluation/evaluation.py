@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxvae.config import LONGEST, RunConfig, is_whole
 from jaxvae.data import Dataset, binarized
-from jaxvae.errors import InputError, shown
+from jaxvae.errors import InputError, Remedy, shown
 from jaxvae.evaluation import classifier, codes, likelihood
 from jaxvae.evaluation.records import Record
 from jaxvae.nn import automatic
@@ -87,7 +87,7 @@ def data_of(run: Run, dataset: Dataset) -> Dataset:
     if part.fingerprint != about["fingerprint"]:
         raise InputError(
             f"{run.folder} was trained on other data: {about['name']} {about['fingerprint'][:12]}, "
-            f"not {part.name} {part.fingerprint[:12]}; check --data-dir"
+            f"not {part.name} {part.fingerprint[:12]}; {Remedy.CHECK_DATA}"
         )
     return part
 

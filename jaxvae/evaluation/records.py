@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rich.table import Table
-
-from jaxvae.config import is_whole
 from jaxvae.errors import InputError, shown
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # what each metric says, in a line; the order of tables
 METRICS = {
@@ -95,6 +95,8 @@ def from_json(data: Any) -> Record:
 
 
 def _sound(record: Record) -> bool:
+    from jaxvae.config import is_whole
+
     errors = [error for error in (record.standard_error, record.standard_error_repeats) if error is not None]
     texts = record.metric, record.unit, record.estimator, record.split, record.dataset, record.fingerprint, record.run
     samples = is_whole(record.samples, 1) or (record.samples is None and record.metric not in OF_SAMPLES)
@@ -132,6 +134,8 @@ def table(records: Sequence[Record]) -> Table:
     Raises:
         InputError: see `check_comparable`.
     """
+    from rich.table import Table
+
     check_comparable(records)
     if not records:
         raise InputError("there is no record to put into a table; evaluate the runs again")

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvae.config import LARGEST, RunConfig, is_whole
-from jaxvae.errors import CheckpointError, InputError, shown
+from jaxvae.errors import CheckpointError, InputError, Remedy, shown
 from jaxvae.models import Normal, model
 from jaxvae.objectives import Losses
 from jaxvae.runs.checkpoint import epochs, read, read_config
@@ -118,7 +118,7 @@ def load(folder: str | os.PathLike, epoch: int | str = "latest") -> Run:
     folder = as_path(folder)
     config, about = read_config(folder)
     if not (kept := epochs(folder)):
-        raise CheckpointError(f"{folder} holds no checkpoint yet; `python -m experiments.sweep` trains it")
+        raise CheckpointError(f"{folder} holds no checkpoint yet; {Remedy.STUDY} trains it")
     named = isinstance(epoch, str) and epoch in ("latest", "best")
     if not named and (not is_whole(epoch, at_least=0) or epoch not in kept):
         there = ", ".join(map(str, kept))
@@ -131,7 +131,7 @@ def load(folder: str | os.PathLike, epoch: int | str = "latest") -> Run:
             progress = read(folder, best(progress.history))
     except CheckpointError as error:
         others = f"; or load another epoch of it, there are {', '.join(map(str, kept))}" if kept[1:] else ""
-        raise CheckpointError(f"{error}; give the sweep's command again to repair it{others}") from None
+        raise CheckpointError(f"{error}; {Remedy.TRAIN_AGAIN} to repair it{others}") from None
     about = {key: value for key, value in about.items() if key not in ("format", "config")}
     return Run(
         folder, config, about, progress.state.params, progress.history, progress.reconstructions, progress.diverged
