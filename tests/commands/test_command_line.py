@@ -66,7 +66,7 @@ def test_a_command_is_called_what_its_user_called_it(name):
 
 @pytest.mark.parametrize("module", ["jaxvae", *(f"experiments.{name}" for name in (*COMMANDS, "published"))])
 def test_help_imports_nothing_that_takes_its_time(module):
-    code, printed, err = given("-X", "importtime", "-m", module, "--help")
+    code, _, err = given("-X", "importtime", "-m", module, "--help")
     assert code == 0
     imported = {line.rpartition("|")[2].strip() for line in err.splitlines()}
     assert "jaxvae.commands.sweep" in imported
