@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import machine
-from experiments.command import start_jax
+from jaxvae.commands import set_environment, start_jax
 from jaxvae.config import ARCHITECTURES, PRECISIONS, ModelConfig, TrainConfig
 
 BATCH, LATENT_DIM = 100, 10
@@ -109,6 +109,7 @@ def run(options: argparse.Namespace) -> None:
     machine.at_least("--images", options.images, BATCH)
     machine.at_least("--rounds", options.rounds, 1)
     machine.writable(options.out)
+    set_environment()
     start_jax()
     found, devices = measured(options)
     for architecture in dict.fromkeys(options.architectures):

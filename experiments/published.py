@@ -27,66 +27,33 @@ MNIST, 50,000 training images, batch 128, Adam 1e-3, 10 epochs; negative ELBO on
     differences    the binarisation is ours, not Larochelle's; the first 50,000 images
 """
 
+from __future__ import annotations
+
 import argparse
-import dataclasses
 import json
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from experiments.command import Parser, add_debug, guarded, leave, start_jax
-from jaxvae.config import ModelConfig, RunConfig, TrainConfig
+from jaxvae.commands import Parser, add_debug, guarded, leave, set_environment, start_jax
 from jaxvae.errors import InputError, shown
 from jaxvae.system import as_path, cores
 
+if TYPE_CHECKING:
+    from experiments.protocols import Protocol
+    from jaxvae.config import RunConfig
+
 OUTPUT = "published.json"
 SHARE = re.compile(r"[0-9.]{1,20}(/[0-9]{1,20}|e-?[0-9])?")  # a longer exponent would fill the memory with digits
-BATCH = 20
-STAGES = RunConfig(
-    ModelConfig("linear", 50, hidden=(200, 200), activation="tanh"),
-    TrainConfig(
-        BATCH, "iwae", 1, "dynamic", adam_b1=0.99, adam_epsilon=1e-4 / BATCH, adam_second_moment=1 / BATCH**2,
-        output_bias="data",
-    ),
-    epochs=3280,
-    schedule="stages",
-)  # fmt: skip
-SMALL = RunConfig(ModelConfig("linear", 20, hidden=(500,)), TrainConfig(128, binarize="static"), epochs=10)
+ROWS = ("vae", "iwae-5", "iwae-50", "small")  # of the table; their protocols are in experiments.protocols
 SIX_STAGES = Fraction(364, 3280)
-
-
-class Row(NamedTuple):
-    """A published number and how it came about."""
-
-    what: str
-    run: RunConfig
-    train_images: int
-    metric: str  # of jaxvae.records.METRICS; what is published is its negative
-    value: float  # nats; none of these was published with an error
-    active_units: int | None
-    elsewhere: float | None  # an independent reimplementation's value
-
-
-def _weighted(k: int) -> RunConfig:
-    return dataclasses.replace(STAGES, train=dataclasses.replace(STAGES.train, importance_samples=k))
-
-
-ROWS = {
-    "vae": Row("VAE, Burda et al. 2016", _weighted(1), 59_600, "L_K", 86.76, 19, 87.78),
-    "iwae-5": Row("IWAE K = 5, Burda et al. 2016", _weighted(5), 59_600, "L_K", 85.54, 22, 85.46),
-    "iwae-50": Row("IWAE K = 50, Burda et al. 2016", _weighted(50), 59_600, "L_K", 84.78, 25, 84.59),
-    "small": Row("784–500–20, Flax's example", SMALL, 50_000, "ELBO", 104.0, None, None),
-}
 
 
 def parser() -> argparse.ArgumentParser:
     assert __doc__
-    parser = Parser(
-        prog="python -m experiments.published",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("python -m experiments.published", __doc__)
     parser.add_argument(
         "--rows", nargs="+", default=["vae", "iwae-5", "small"], metavar="ROW",
         help=f"{', '.join(ROWS)} (default: vae iwae-5 small); rows trained before stay in the table",
@@ -104,15 +71,21 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def protocol(row: str) -> Protocol:
+    from experiments.protocols import PROTOCOLS  # when JAX's environment is set
+
+    return PROTOCOLS[row]
+
+
 def epochs(row: str, budget: str | None) -> int:
     """How many epochs of a row's protocol a budget is.
 
     Raises:
         InputError: it is no number between 0 and 1.
     """
-    whole = ROWS[row].run.epochs
+    whole = protocol(row).run.epochs
     if budget is None:
-        return round(SIX_STAGES * whole) if ROWS[row].run.schedule == "stages" else whole
+        return whole if row == "small" else round(SIX_STAGES * whole)
     try:
         share = Fraction(budget if SHARE.fullmatch(budget) else "")
     except (ValueError, ZeroDivisionError):
@@ -132,9 +105,10 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     if unknown := [row for row in options.rows if row not in ROWS]:
         raise InputError(f"unknown row {shown(unknown[0])}: choose of {', '.join(ROWS)}")
+    set_environment(cpu_devices=len(cores()))
     lengths = {row: epochs(row, options.budget) for row in dict.fromkeys(options.rows)}
     folder = as_path(options.out)
-    start_jax(cpu_devices=len(cores()))
+    start_jax()
 
     from rich.console import Console
 
@@ -146,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
     mnist = data.load("mnist", options.data_dir)
     entries = _read(folder)
     for row, length in list(lengths.items()):
-        behind = checkpoint.epochs(folder / ROWS[row].run.name)
+        behind = checkpoint.epochs(folder / protocol(row).run.name)
         if behind and behind[-1] >= length:
             del lengths[row]  # trained as far, or farther
         elif row in entries and entries[row]["epochs"] > length:
@@ -159,11 +133,11 @@ def run(options: argparse.Namespace) -> int:
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = 160
-    done = [row for row in ROWS if checkpoint.epochs(folder / ROWS[row].run.name)]
+    done = [row for row in ROWS if checkpoint.epochs(folder / protocol(row).run.name)]
     with Stages(Console(quiet=True) if options.quiet else console) as stages:
         evaluation = Evaluation(Plan(samples=(1, 50, 5000), codes=False), stages.advance)
         for row in done:
-            found = load(folder / ROWS[row].run.name)
+            found = load(folder / protocol(row).run.name)
             if (entries.get(row) or {}).get("epochs") == found.metrics[-1]["epoch"]:
                 continue  # evaluated before
             stages.begin(row)
@@ -181,8 +155,8 @@ def _train(lengths: dict[str, int], mnist: Any, folder: Path, quiet: bool) -> No
 
     together: dict[tuple[int, str], list[RunConfig]] = {}
     for row, length in lengths.items():
-        run = dataclasses.replace(ROWS[row].run, epochs=length)
-        together.setdefault((ROWS[row].train_images, run.train.binarize), []).append(run)
+        run = replace(protocol(row).run, epochs=length)
+        together.setdefault((protocol(row).train_images, run.binarize), []).append(run)
     for (images, _), runs in together.items():
         Study(folder, runs, _first(mnist, images)).train("loop", automatic_workers(len(runs)), quiet=quiet)
 
@@ -204,12 +178,12 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _evaluated(row: str, run: Any, report: Any) -> dict[str, Any]:
     return {
-        "what": ROWS[row].what,
+        "what": protocol(row).what,
         "epochs": run.metrics[-1]["epoch"],
-        "of_epochs": ROWS[row].run.epochs,
+        "of_epochs": protocol(row).run.epochs,
         "training_seconds": round(sum(epoch["seconds"] for epoch in run.metrics)),
-        "published": {"nats": ROWS[row].value, "active_units": ROWS[row].active_units},
-        "elsewhere_nats": ROWS[row].elsewhere,
+        "published": {"nats": protocol(row).value, "active_units": protocol(row).active_units},
+        "elsewhere_nats": protocol(row).elsewhere,
         "records": [record._asdict() for record in report.records],
         "config": run.config.to_json(),
         **run.about,
@@ -229,7 +203,7 @@ def _table(entries: dict[str, Any]) -> Any:
         table.add_column(heading, justify="left" if heading == "row" else "right")
     for row, entry in entries.items():
         records = [from_json(record) for record in entry["records"]]
-        asked = ROWS[row]
+        asked = protocol(row)
         last = [r for r in records if r.metric == asked.metric][-1]
         units = next(r for r in records if r.metric == "active units")
         share = entry["epochs"] / entry["of_epochs"]

@@ -5,6 +5,7 @@ In: what went wrong, in words. Out: exceptions whose message is one line that sa
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 MAX_FLOAT32 = 3.4e38  # in which all numbers of a run are computed
@@ -20,6 +21,23 @@ def printable(text: str) -> str:
 def reason(error: BaseException) -> str:
     """Kind and first line of an error that somebody else raised."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+class Remedy(StrEnum):
+    """What an error's message advises, in the words of somebody who calls the library.
+
+    A command, whose user gives options, says each in its own words: `jaxvae.commands.advice` has them.
+    """
+
+    ANOTHER_FOLDER = "choose another folder"
+    SHARED_FOLDER = "choose a folder that all hosts share"
+    START_ANEW = "pass fresh=True to start anew"
+    STUDY = "jaxvae.study.Study"
+    TRAIN_AGAIN = "train and write the study again"
+    CHECK_DATA = "check data_dir or $JAXVAE_DATA_DIR"
+    PASS_DATA = "pass its parent as data_dir"
+    NAME_PROCESSES = "pass each the coordinator's HOST:PORT, the number of processes and its own index"
+    SAME_FOR_ALL = "pass the same to all"
 
 
 class InputError(ValueError):

@@ -139,15 +139,18 @@ def of_kind(kind: str) -> dict[str, type]:
     return {cls.part_label: cls for name, cls in REGISTERED.items() if name.startswith(f"{kind}/")}  # type: ignore[attr-defined]
 
 
-def named(kind: str, label: Any) -> type:
-    """The registered part of a kind.
+def named(what: str, label: Any, kind: str = "") -> type:
+    """The registered part with this label.
+
+    Args:
+        what: is asked for, as an error calls it: the kind, unless that is given apart.
 
     Raises:
         ConfigError: there is none of this label; says which there are.
     """
-    known = of_kind(kind)
+    known = of_kind(kind or what)
     if not isinstance(label, str) or label not in known:
-        raise ConfigError(f"{kind} must be one of {', '.join(known)}, not {shown(label)}")
+        raise ConfigError(f"{what} must be one of {', '.join(known)}, not {shown(label)}")
     return known[label]
 
 

@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from experiments.command import guarded
-from experiments.supervised import supervised
+from jaxvae.commands import guarded
+from jaxvae.commands.supervisor import supervised
 
 TIMEOUT = 10
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.faults.ground import NESTED, RUN, Case, Command, flip
-from experiments import evaluate, published, report, sweep
+from experiments import published
+from jaxvae.commands import evaluate, report, sweep
 
 HUGE = str(10**30)
 

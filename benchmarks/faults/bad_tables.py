@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.faults.ground import MODEL, NESTED, RUN, Case, Command, changed, flip, with_value
-from experiments import evaluate, published, report
+from experiments import published
+from jaxvae.commands import evaluate, report
 
 
 def _table(name: str, what: str, change: Callable[[Any], Any] | str | bytes | None, says: str) -> Case:

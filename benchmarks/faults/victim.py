@@ -58,7 +58,7 @@ def serve() -> None:
     import sklearn.neighbors  # noqa: F401
 
     import jaxvae.study  # noqa: F401
-    from experiments.sweep import main
+    from jaxvae.commands.sweep import main
 
     for line in sys.stdin:
         asked = json.loads(line)

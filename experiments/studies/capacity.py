@@ -6,12 +6,13 @@ A study: `runs` is all that a sweep asks of it. Costs a minute on two cores. Exp
 per image (d = 2) to 138 (d = 16).
 """
 
-from jaxvae.config import ModelConfig, RunConfig
+from jaxvae.config import RunConfig
+from jaxvae.models import MLP, VAE
 
 WIDTHS = {2: (64,), 4: (128,), 8: (256,), 16: (512, 256)}  # latent size → hidden layers
 
 runs = [
-    RunConfig(ModelConfig("linear", latent_dim, hidden=hidden), epochs=5, seed=seed)
+    RunConfig(VAE(latent_dim, MLP(hidden)), epochs=5, seed=seed)
     for seed in (0, 1)
     for latent_dim, hidden in WIDTHS.items()
 ]

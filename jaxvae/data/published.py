@@ -24,7 +24,7 @@ import numpy as np
 
 from jaxvae.data.cache import cached, keep
 from jaxvae.data.dataset import FILES, Dataset, checked
-from jaxvae.errors import AbsentError, DataError
+from jaxvae.errors import AbsentError, DataError, Remedy
 from jaxvae.system import as_path, cache_dir, expanded, writable
 
 PREFLIGHT_SECONDS = 4.0
@@ -56,12 +56,12 @@ def _from_folder(name: str, folder: Path) -> Dataset:
         present = sorted(entry.name for entry in place.iterdir())
     except FileNotFoundError:
         if not folder.exists():
-            raise DataError(f"{folder} does not exist; check --data-dir or $JAXVAE_DATA_DIR") from None
+            raise DataError(f"{folder} does not exist; {Remedy.CHECK_DATA}") from None
         raise AbsentError(
-            f"{place} does not exist; put the four {name} .gz files there, or choose another --data-dir"
+            f"{place} does not exist; put the four {name} .gz files there, or {Remedy.CHECK_DATA}"
         ) from None
     except OSError as error:
-        raise DataError(f"{place} cannot be read ({error.strerror}); check the folder given as --data-dir") from None
+        raise DataError(f"{place} cannot be read ({error.strerror}); {Remedy.CHECK_DATA}") from None
     version = _prepared_version(name, folder)
     if version is None and not any(file in present for file in FILES.values()):
         raise AbsentError(
@@ -97,7 +97,7 @@ def _downloaded(name: str) -> dict[str, Path]:
     if (why := unreachable(url)) is not None:
         raise AbsentError(
             f"no {name} on this disk, and {urllib.parse.urlsplit(url).hostname} cannot be reached ({why}); "
-            f"put the four .gz files into a folder {name}/ and give its parent as --data-dir"
+            f"put the four .gz files into a folder {name}/ and {Remedy.PASS_DATA}"
         )
     return {key: _fetch(name, file, manual_dir=None) for key, file in FILES.items()}
 

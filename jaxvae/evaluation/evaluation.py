@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset, binarized
-from jaxvae.errors import InputError, is_whole
+from jaxvae.errors import InputError, Remedy, is_whole
 from jaxvae.evaluation.metrics import METRICS, standard_errors
 from jaxvae.evaluation.records import Record
 from jaxvae.evaluation.subject import Advance, Plan, Subject
@@ -46,7 +46,7 @@ def data_of(run: Run, dataset: Dataset) -> Dataset:
     if part.fingerprint != about["fingerprint"]:
         raise InputError(
             f"{run.folder} was trained on other data: {about['name']} {about['fingerprint'][:12]}, "
-            f"not {part.name} {part.fingerprint[:12]}; check --data-dir"
+            f"not {part.name} {part.fingerprint[:12]}; {Remedy.CHECK_DATA}"
         )
     return part
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rich.table import Table
-
-from jaxvae.errors import InputError, shown
+from jaxvae.errors import InputError, is_whole, shown
 from jaxvae.evaluation.metrics import METRICS
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 PIXELS = {
     "none": "grey pixels", "dynamic": "binarised pixels", "static": "binarised pixels",
@@ -107,6 +108,8 @@ def table(records: Sequence[Record]) -> Table:
     Raises:
         InputError: see `check_comparable`.
     """
+    from rich.table import Table
+
     check_comparable(records)
     if not records:
         raise InputError("there is no record to put into a table; evaluate the runs again")

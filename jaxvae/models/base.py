@@ -1,8 +1,8 @@
 """What a likelihood, a posterior, a prior and a network must offer to be parts of a VAE.
 
 A class that has these methods and is decorated with `jaxvae.parts.part` is used like the built-in ones; nothing has to
-be inherited. Log-probabilities are in nats, one for each example. `params` are the part's own parameters: what its `init`
-returned, an empty dictionary if it has none.
+be inherited. Log-probabilities are in nats, one for each example. `params` are the part's own parameters: what its
+`init` returned, an empty dictionary if it has none.
 """
 
 from typing import Any, ClassVar, NamedTuple, Protocol

@@ -25,7 +25,7 @@ from PIL import Image
 from jaxvae import results
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset
-from jaxvae.errors import CheckpointError, InputError, reason
+from jaxvae.errors import CheckpointError, InputError, Remedy, reason
 from jaxvae.figures import POINTS
 from jaxvae.page import explorer
 from jaxvae.page import sections as overview
@@ -72,9 +72,7 @@ def page(folder: Path, runs: Sequence[Run], seen: Dataset | None) -> str:
     """The page itself; see `write`."""
     found = results.read_sweep(folder)
     if found is None:
-        raise CheckpointError(
-            f"{folder} holds no finished sweep: it has no {results.SWEEP}; run experiments.sweep first"
-        )
+        raise CheckpointError(f"{folder} holds no finished sweep: it has no {results.SWEEP}; {Remedy.STUDY} writes it")
     configs, sweep = found
     called, first = results.labels(configs), grids.firsts(run.config for run in runs)
     shown = [run for run in runs if run.config in first]
@@ -99,9 +97,7 @@ def page(folder: Path, runs: Sequence[Run], seen: Dataset | None) -> str:
     except InputError:
         raise
     except DAMAGED as error:
-        raise CheckpointError(
-            f"{folder} holds a damaged table ({reason(error)}); give the sweep's command again"
-        ) from None
+        raise CheckpointError(f"{folder} holds a damaged table ({reason(error)}); {Remedy.TRAIN_AGAIN}") from None
 
 
 def _some(configs: Sequence[RunConfig], runs: Sequence[Run]) -> str:
@@ -116,7 +112,7 @@ def _check_epochs(folder: Path, runs: Sequence[Run], sweep: dict[str, Any]) -> N
     ended = {final["name"]: final["epochs"] for final in sweep["results"]}
     for run in runs:
         if run.metrics[-1]["epoch"] != ended.get(run.config.name):
-            raise CheckpointError(f"{run.folder} is not as {folder}'s tables say; give the sweep's command again")
+            raise CheckpointError(f"{run.folder} is not as {folder}'s tables say; {Remedy.TRAIN_AGAIN}")
 
 
 def _source(name: str) -> str:

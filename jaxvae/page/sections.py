@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxvae import results
 from jaxvae.config import RunConfig
-from jaxvae.errors import CheckpointError, reason
+from jaxvae.errors import CheckpointError, Remedy, reason
 from jaxvae.figures import curves as series
 from jaxvae.page import run_table as columns
 from jaxvae.page.run_table import Column, number, read_json
@@ -40,9 +40,7 @@ def drawn(folder: Path, configs: Sequence[RunConfig], sweep: dict[str, Any]) -> 
     try:
         names = set(grids.drawn(settings(configs, sweep)))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder} holds a damaged table ({reason(error)}); give the sweep's command again"
-        ) from None
+        raise CheckpointError(f"{folder} holds a damaged table ({reason(error)}); {Remedy.TRAIN_AGAIN}") from None
     return [run for run in configs if run.name in names]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxvae.config import RunConfig, shortest
-from jaxvae.errors import CheckpointError
+from jaxvae.errors import CheckpointError, Remedy
 from jaxvae.objectives import Losses
 from jaxvae.results.grids import Setting
 from jaxvae.runs import SPLITS, Outcome
@@ -64,9 +64,9 @@ def read_metrics(folder: Path) -> dict[str, np.ndarray]:
             history[epoch][SPLITS.index(row["split"])] = [float(row[part]) for part in PARTS]
         return {run: _as_array(history) for run, history in found.items()}
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing; give the sweep's command again") from None
+        raise CheckpointError(f"{path} is missing; {Remedy.TRAIN_AGAIN}") from None
     except (csv.Error, OSError, ValueError, KeyError, TypeError, IndexError):
-        raise CheckpointError(f"{path} is damaged; give the sweep's command again") from None
+        raise CheckpointError(f"{path} is damaged; {Remedy.TRAIN_AGAIN}") from None
 
 
 def _as_array(history: list[list[list[float] | None]]) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 from jaxvae import __version__
 from jaxvae.config import LEARNING_RATE, RunConfig, shortest
 from jaxvae.data import Dataset
-from jaxvae.errors import CheckpointError
+from jaxvae.errors import CheckpointError, Remedy
 from jaxvae.results.claims import Claim, Final
 from jaxvae.results.grids import Setting, comparable, settings
 from jaxvae.results.metrics import means_csv, metrics_csv, metrics_parquet
@@ -213,4 +213,4 @@ def read_sweep(folder: Path) -> tuple[list[RunConfig], dict[str, Any]] | None:
             raise ValueError
         return runs, content
     except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{path} is damaged; use --fresh to start anew, or another --out") from None
+        raise CheckpointError(f"{path} is damaged; {Remedy.START_ANEW}, or {Remedy.ANOTHER_FOLDER}") from None

@@ -29,7 +29,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxvae.config import Program, RunConfig, differences
-from jaxvae.errors import CheckpointError, InputError, StorageError, is_whole, reason, shown
+from jaxvae.errors import CheckpointError, InputError, Remedy, StorageError, is_whole, reason, shown
 from jaxvae.formats import FORMAT, OLD_SHAPE
 from jaxvae.runs import manifest
 from jaxvae.runs.history import Divergence, Past, Progress, best, metrics_lines
@@ -176,9 +176,7 @@ def read_config(folder: Path, parts: Iterable[type] = ()) -> tuple[RunConfig, di
             raise TypeError(f"its dataset is {shown(content['dataset'])}")
         return RunConfig.from_json(content["config"], parts), content
     except FileNotFoundError:
-        raise CheckpointError(
-            f"{folder} is no run: it has no config.json; `python -m experiments.sweep` trains runs"
-        ) from None
+        raise CheckpointError(f"{folder} is no run: it has no config.json; {Remedy.STUDY} trains runs") from None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror})") from None
     except InputError as error:

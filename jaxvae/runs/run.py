@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvae.config import RunConfig
-from jaxvae.errors import MAX_FLOAT32, CheckpointError, InputError, is_whole, shown
+from jaxvae.errors import MAX_FLOAT32, CheckpointError, InputError, Remedy, is_whole, shown
 from jaxvae.models import VAE, Normal, Params, parameter_count
 from jaxvae.runs.checkpoint import epochs, read, read_config, shape_of
 from jaxvae.runs.history import Divergence, best
@@ -136,7 +136,7 @@ def load(folder: str | os.PathLike, epoch: int | str = "latest", *, parts: Itera
     folder = as_path(folder)
     config, about = read_config(folder, parts)
     if not (kept := epochs(folder)):
-        raise CheckpointError(f"{folder} holds no checkpoint yet; `python -m experiments.sweep` trains it")
+        raise CheckpointError(f"{folder} holds no checkpoint yet; {Remedy.STUDY} trains it")
     named = isinstance(epoch, str) and epoch in ("latest", "best")
     if not named and (not is_whole(epoch, at_least=0) or epoch not in kept):
         there = ", ".join(map(str, kept))
@@ -149,7 +149,7 @@ def load(folder: str | os.PathLike, epoch: int | str = "latest", *, parts: Itera
             progress = read(folder, best(progress.history), parts)
     except CheckpointError as error:
         others = f"; or load another epoch of it, there are {', '.join(map(str, kept))}" if kept[1:] else ""
-        raise CheckpointError(f"{error}; give the sweep's command again to repair it{others}") from None
+        raise CheckpointError(f"{error}; {Remedy.TRAIN_AGAIN} to repair it{others}") from None
     about = {key: value for key, value in about.items() if key not in ("format", "config")}
     return Run(
         folder, config, about, progress.state.params, progress.history, progress.reconstructions, progress.diverged

@@ -12,14 +12,14 @@ from typing import Any
 
 from jaxvae import results
 from jaxvae.config import RunConfig, differences
-from jaxvae.errors import CheckpointError
+from jaxvae.errors import CheckpointError, Remedy
 from jaxvae.nn import automatic
 from jaxvae.runs import Past, Progress, checkpoint, metrics_lines
 from jaxvae.training import ahead
 from jaxvae.training import distributed as peers
 
 NAMED = 5  # runs in a message
-ANEW = "use --fresh to start anew, or another --out"
+ANEW = f"{Remedy.START_ANEW}, or {Remedy.ANOTHER_FOLDER}"
 
 
 def settle_precision(runs: Sequence[RunConfig], folder: Path | None) -> list[RunConfig]:
@@ -133,7 +133,7 @@ def _check_links(folder: Path, runs: Sequence[RunConfig]) -> None:
     for path in [*inside, *(run / "checkpoints" for run in inside), folder / "figures"]:
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
             raise CheckpointError(
-                f"{path} is a link out of {folder}, to {path.resolve()}; make it a folder, or use another --out"
+                f"{path} is a link out of {folder}, to {path.resolve()}; make it a folder, or {Remedy.ANOTHER_FOLDER}"
             )
 
 
@@ -155,10 +155,7 @@ def _check_results(folder: Path, runs: Sequence[RunConfig], about: Mapping[str, 
 
     if names := [run.name for run in there if lost(run)]:
         some = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if names[NAMED:] else "")
-        raise CheckpointError(
-            f"{folder} holds results that this sweep lacks or would change ({some}); "
-            "use another --out, or --fresh to start anew"
-        )
+        raise CheckpointError(f"{folder} holds results that this sweep lacks or would change ({some}); {ANEW}")
 
 
 def _conflicts(there: RunConfig, told: Mapping[str, Any], run: RunConfig, about: Mapping[str, Any]) -> list[str]:

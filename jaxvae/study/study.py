@@ -23,7 +23,7 @@ from rich.console import Console
 from jaxvae import evaluation, figures, results
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset, binarized, checked
-from jaxvae.errors import ConfigError, InputError
+from jaxvae.errors import ConfigError, InputError, Remedy
 from jaxvae.evaluation import classifier
 from jaxvae.objectives import Losses
 from jaxvae.page import report
@@ -58,7 +58,9 @@ class Study:
         """Renames the folder, so that the study starts anew and nothing is lost."""
         here = Path.cwd()
         if self.folder.resolve() in (here, *here.parents):
-            raise InputError(f"{self.folder} is the folder you are in and cannot be moved aside; choose another --out")
+            raise InputError(
+                f"{self.folder} is the folder you are in and cannot be moved aside; {Remedy.ANOTHER_FOLDER}"
+            )
         with lock.held(self.folder):
             free = (self.folder.with_name(f"{self.folder.name}.before-{i}") for i in itertools.count(1))
             target = next(path for path in free if not path.exists())
@@ -134,7 +136,7 @@ class Study:
 
         def see() -> None:
             if lock.content(self.folder) != told["lock"]:
-                raise InputError(f"{self.folder} is not the first process's; choose an --out that all hosts share")
+                raise InputError(f"{self.folder} is not the first process's; {Remedy.SHARED_FOLDER}")
 
         peers.all_or_none("shared", see)
         groups = [tuple(names) for names in told["groups"]]

@@ -14,7 +14,7 @@ import platform
 import sys
 from pathlib import Path
 
-from jaxvae.errors import InputError, LockedError
+from jaxvae.errors import InputError, LockedError, Remedy
 
 NAME = ".lock"
 
@@ -33,7 +33,7 @@ def held(folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         file = _locked(folder / NAME)
     except OSError as error:
-        raise InputError(f"{folder} cannot be written to ({error.strerror}); choose another --out") from None
+        raise InputError(f"{folder} cannot be written to ({error.strerror}); {Remedy.ANOTHER_FOLDER}") from None
     try:
         yield
     finally:
@@ -61,7 +61,7 @@ def _locked(path: Path) -> int:
             holder = _told(os.pread(file, 1000, 0))
             os.close(file)
             raise LockedError(
-                f"{path.parent} is being written by {holder}; wait for it to end, or choose another --out"
+                f"{path.parent} is being written by {holder}; wait for it to end, or {Remedy.ANOTHER_FOLDER}"
             ) from None
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):

@@ -12,8 +12,6 @@ import platform
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from jaxvae.errors import InputError, StorageError, shown
 
 
@@ -26,6 +24,8 @@ def cores() -> list[int]:
 
 def free_memory() -> int:
     """Bytes that could be taken without swapping."""
+    import psutil  # here, as a command's --help imports this module
+
     return psutil.virtual_memory().available
 
 

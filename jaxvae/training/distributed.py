@@ -18,7 +18,7 @@ import jax
 from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
-from jaxvae.errors import FaultError, InputError, PeerError, reason
+from jaxvae.errors import FaultError, InputError, PeerError, Remedy, reason
 
 TURN_MS = 500
 SIGNS = ("Gloo", "NCCL", "UNAVAILABLE", "Socket closed", "CoordinationService", "heartbeat")  # that a process is lost
@@ -48,9 +48,7 @@ def connect(coordinator: str | None, processes: int | None, index: int | None, t
             )  # fmt: skip
     except (ValueError, TypeError, RuntimeError, OSError, KeyError) as error:
         why = "it is not known which processes there are" if isinstance(error, ValueError) else reason(error)
-        raise InputError(
-            f"{why}; give --coordinator HOST:PORT --processes N --process I to each, or start them by srun or mpirun"
-        ) from None
+        raise InputError(f"{why}; {Remedy.NAME_PROCESSES}, or start them by srun or mpirun") from None
 
 
 def leave(seconds: float | None = None) -> None:
@@ -147,7 +145,7 @@ def check_equal(name: str, given: dict[str, Any]) -> None:
     for index, theirs in enumerate(others, 1):
         if differing := [what for what, value in first_given.items() if theirs[what] != value]:
             raise InputError(
-                f"process {index} was given other {' and '.join(differing)} than the first; give all the same command"
+                f"process {index} was given other {' and '.join(differing)} than the first; {Remedy.SAME_FOR_ALL}"
             )
 
 

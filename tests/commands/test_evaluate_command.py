@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from experiments.evaluate import main
-from experiments.sweep import main as sweep
+from jaxvae.commands.evaluate import main
+from jaxvae.commands.sweep import main as sweep
 from jaxvae.evaluation.records import METRICS, from_json
 from tests.command_line import QUICK, ROOT, command
 
@@ -29,7 +29,7 @@ def evaluate(give):
 
 
 def test_help_explains_every_metric_in_a_line_and_needs_no_jax():
-    code = "import sys, experiments.evaluate as e; print(e.parser().format_help()); print('jax' in sys.modules)"
+    code = "import sys, jaxvae.commands.evaluate as e; print(e.parser().format_help()); print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[-1] == "False"

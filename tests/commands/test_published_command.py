@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from experiments import published
+from experiments.protocols import PROTOCOLS
 from jaxvae.errors import InputError
 from jaxvae.evaluation.records import Record
 from tests.command_line import run
@@ -16,7 +17,7 @@ RECORD = Record("L_K", -87.654, 0.123, None, "nats", "weighting", 5000, "test", 
 
 
 def test_stages_have_the_papers_lengths_and_rates():
-    config = published.ROWS["iwae-5"].run
+    config = PROTOCOLS["iwae-5"].run
     rates = [config.hypers(epoch).learning_rate for epoch in range(1, 3281)]
     assert config.epochs == len(rates) == sum(3**i for i in range(8))
     levels, counts = np.unique(rates, return_counts=True)
@@ -26,13 +27,14 @@ def test_stages_have_the_papers_lengths_and_rates():
 
 
 def test_rows_follow_their_protocols():
+    assert tuple(PROTOCOLS) == published.ROWS
     for row, k in (("vae", 1), ("iwae-5", 5), ("iwae-50", 50)):
-        config = published.ROWS[row].run
+        config = PROTOCOLS[row].run
         assert (config.train.objective, config.train.importance_samples) == ("iwae", k)
         assert (config.model.hidden, config.model.activation, config.model.latent_dim) == ((200, 200), "tanh", 50)
         assert config.train.batch_size == 20
-        assert published.ROWS[row].train_images == 59_600
-    assert len({row.run.name for row in published.ROWS.values()}) == 4  # a folder each
+        assert PROTOCOLS[row].train_images == 59_600
+    assert len({row.run.name for row in PROTOCOLS.values()}) == 4  # a folder each
 
 
 def test_a_budget_is_a_share_of_the_epochs():

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import jaxvae
-from experiments.sweep import main
+from jaxvae.commands.sweep import main
 from jaxvae.runs import checkpoint
 from tests.command_line import LINEAR, QUICK, ROOT, command, run
 
@@ -33,7 +33,7 @@ def refused(give):
 
 
 def test_help_teaches_and_needs_no_jax():
-    code = "import sys, experiments.sweep as s; s.parser().format_help(); print('jax' in sys.modules)"
+    code = "import sys, jaxvae.commands.sweep as s; s.parser().format_help(); print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
     started = time.perf_counter()
@@ -157,12 +157,12 @@ def test_being_stopped_leaves_a_resumable_sweep_and_says_so(refused, cache, tmp_
 
 def test_the_way_out_does_not_wait_for_what_is_still_computed():
     """As Python's own would: 29 s for the epoch of five vmapped conv models on MNIST."""
-    code = "import threading, time; from experiments.command import leave\n" + (
+    code = "import threading, time; from jaxvae.commands import leave\n" + (
         "threading.Thread(target=time.sleep, args=(60,)).start(); print('said', end=''); leave(143)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=20)
     assert (done.returncode, done.stdout) == (143, b"said")
-    for path in (ROOT / "experiments").glob("*.py"):
+    for path in [*ROOT.glob("experiments/*.py"), ROOT / "jaxvae" / "__main__.py"]:
         if "__main__" in (source := path.read_text()):
             assert source.endswith("    leave(main())\n"), path
 

@@ -234,7 +234,7 @@ def test_auto_falls_back_with_a_reason_and_a_name_never_does(tmp_path, monkeypat
 
 @pytest.mark.parametrize("name", ["auto", "mnist"])
 def test_a_mistyped_folder_is_an_error_and_no_reason_to_fall_back(tmp_path, name):
-    with pytest.raises(DataError, match=r"nowhere does not exist; check --data-dir"):
+    with pytest.raises(DataError, match=r"nowhere does not exist; check data_dir"):
         data.load(name, tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"~no-such-user/data cannot be resolved"):
         data.load(name, "~no-such-user/data")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks.faults import inputs
-from experiments import command, evaluate, published, report, sweep
+from experiments import published
+from jaxvae.commands import evaluate, guarded, report, sweep
 from jaxvae.errors import InputError, printable
 
 
@@ -64,13 +65,13 @@ def test_a_mistake_of_the_program_is_one_line_and_exit_1(module, arguments, monk
     monkeypatch.setattr(module, "start_jax", _fails)
     assert module.main(arguments) == 1
     assert capsys.readouterr().err == (
-        "error: a mistake of this program, not of yours (ZeroDivisionError: by a reader); --debug shows where\n"
+        "error: internal error (ZeroDivisionError: by a reader); please report it; --debug shows the traceback\n"
     )
     assert module.main([*arguments, "--debug"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("Traceback (most recent call last):")
     assert "in _fails" in err
-    assert err.splitlines()[-1].startswith("error: a mistake of this program")
+    assert err.splitlines()[-1].startswith("error: internal error")
 
 
 @pytest.mark.parametrize(("module", "arguments"), MAINS, ids=lambda value: getattr(value, "__name__", None))
@@ -89,5 +90,5 @@ def test_a_line_is_a_line_whatever_it_quotes(capsys):
     def work():
         raise OSError(2, "No such\nfile", "a\rb")
 
-    assert command.guarded(work, "") == 2
+    assert guarded(work, "") == 2
     assert capsys.readouterr().err == "error: a\\rb: No such\\nfile\n"

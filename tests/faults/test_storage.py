@@ -17,7 +17,7 @@ from PIL import Image
 
 import jaxvae
 from benchmarks.faults.kills import difference
-from experiments.sweep import main
+from jaxvae.commands.sweep import main
 from jaxvae.config import ModelConfig, RunConfig, TrainConfig
 from jaxvae.errors import CheckpointError, InputError, LockedError, StorageError
 from jaxvae.runs import checkpoint

@@ -11,8 +11,8 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.report import main
 from jaxvae import results
+from jaxvae.commands.report import main
 from jaxvae.config import ModelConfig, RunConfig
 from jaxvae.errors import CheckpointError
 from jaxvae.page import report
@@ -293,7 +293,7 @@ def test_the_command_keeps_a_page_whose_models_it_has_not(reported, small, tmp_p
 
 
 def test_help_teaches_and_needs_no_jax():
-    code = "import sys, experiments.report as r; print(r.parser().format_help()); print('jax' in sys.modules)"
+    code = "import sys, jaxvae.commands.report as r; print(r.parser().format_help()); print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
     assert "examples:" in done.stdout

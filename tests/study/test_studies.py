@@ -6,8 +6,8 @@ from itertools import product
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.study_file import read_runs
-from experiments.sweep import asked_for, parser
+from jaxvae.commands.study_file import read_runs
+from jaxvae.commands.sweep import parser, requested_runs
 from jaxvae.config import ModelConfig, RunConfig, TrainConfig
 from tests.command_line import ROOT
 
@@ -30,7 +30,7 @@ def test_what_a_study_leaves_out_has_its_default(tmp_path):
 
 
 def asked(*arguments):
-    return asked_for(parser().parse_args(arguments))
+    return requested_runs(parser().parse_args(arguments))
 
 
 def test_a_grid_goes_by_seed_architecture_size_beta_and_learning_rate():

@@ -14,7 +14,7 @@ import pytest
 
 import jaxvae
 from benchmarks.faults.kills import difference
-from experiments.sweep import main
+from jaxvae.commands.sweep import main
 from jaxvae.runs import checkpoint
 from tests.command_line import QUICK, ROOT, run
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jaxvae.config import RunConfig
 from jaxvae.errors import ConfigError, InputError, reason, shown
 from jaxvae.system import as_path
+
+if TYPE_CHECKING:
+    from jaxvae.config import RunConfig
 
 
 def read_runs(path: str | Path) -> list[RunConfig]:
@@ -65,6 +67,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _run(path: Path, i: int, of: int, entry: Any) -> RunConfig:
+    from jaxvae.config import RunConfig
+
     try:
         return RunConfig.from_json(entry)
     except ConfigError as error:
@@ -72,6 +76,8 @@ def _run(path: Path, i: int, of: int, entry: Any) -> RunConfig:
 
 
 def _from_python(path: Path, content: bytes) -> list[RunConfig]:
+    from jaxvae.config import RunConfig
+
     scope: dict[str, Any] = {"__name__": "study", "__file__": str(path)}
     try:
         exec(compile(content, str(path), "exec"), scope)

@@ -1,4 +1,4 @@
-"""A command that computes with others runs in a process of its own, so that its end is told in one line.
+"""A command that computes with others runs in a process of its own, so that its end is explained in one line.
 
 When another process is lost, JAX's runtime prints pages and aborts, and no Python code hears of it. So the work is done
 by a forked process, whose native output goes to a file nobody needs to read; the one that was started waits, hands on
@@ -33,24 +33,24 @@ def supervised(work: Callable[[], int], explain: Callable[[str], str], *, debug:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     with tempfile.TemporaryFile() as native:
-        ours, theirs = os.pipe()
+        child_end, parent_end = os.pipe()
         child = os.fork()
         if child == 0:
-            os.close(theirs)
-            _work(work, native.fileno(), ours)
-        os.close(ours)
-        sent = _hand_on(child)
+            os.close(parent_end)
+            _work(work, native.fileno(), child_end)
+        os.close(child_end)
+        sent = _forward_signals(child)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code >= 0:
             return code
         if -code in sent:
             return 128 - code
         native.seek(0)
-        told = native.read().decode(errors="replace")
-    line = explain(told) or f"the process that computed was ended by {signal.Signals(-code).name}"
+        output = native.read().decode(errors="replace")
+    line = explain(output) or f"the process that computed was ended by {signal.Signals(-code).name}"
     if code == -signal.SIGKILL:
         line += ", perhaps because the machine ran out of memory"
-    print(f"{told if debug else ''}error: {line}", file=sys.stderr)
+    print(f"{output if debug else ''}error: {line}", file=sys.stderr)
     return 1
 
 
@@ -76,15 +76,15 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _hand_on(child: int) -> list[int]:
-    """Signals to stop go to the child; returns a list of those that came."""
+def _forward_signals(child: int) -> list[int]:
+    """Signals to stop go to the child; returns a list of those that came, which grows."""
     sent: list[int] = []
 
-    def hand_on(number: int, frame: object) -> None:
+    def forward(number: int, frame: object) -> None:
         sent.append(number)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
 
     for number in interrupts.SIGNALS:
-        signal.signal(number, hand_on)
+        signal.signal(number, forward)
     return sent

@@ -10,12 +10,17 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
+from jaxvae.commands.advice import with_options
 from jaxvae.errors import FaultError, InputError, printable, reason
 from jaxvae.system import interrupts, own_cache_dir
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line what it does not understand; the usage is in --help."""
+    """Says in one line what it does not understand; the usage is in --help, whose text is laid out as it is written."""
+
+    def __init__(self, prog: str, description: str, epilog: str | None = None):
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog=prog, description=description, epilog=epilog, formatter_class=layout)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {printable(message)}; --help says what can be given\n")
@@ -28,10 +33,11 @@ def add_debug(parser: argparse.ArgumentParser) -> None:
 def guarded(work: Callable[[], int], stopped: str, again: str = "", *, debug: bool = False) -> int:
     """Runs `work` and returns its exit code.
 
-    2 on bad input; 1 on what failed meanwhile: a worker, the disk, or a mistake of this program; 130, 143 or 129 after
+    2 on bad input; 1 on what failed meanwhile: a worker, the disk, or this program itself; 130, 143 or 129 after
     Ctrl-C, SIGTERM or SIGHUP. What went wrong is one line.
 
     Args:
+        work: returns an exit code.
         stopped: what is said after such a signal.
         again: how to go on after a failure.
         debug: show the traceback, too.
@@ -45,22 +51,23 @@ def guarded(work: Callable[[], int], stopped: str, again: str = "", *, debug: bo
     except Exception as error:
         if debug:
             traceback.print_exc()
-        line, code = _told(error, again)
+        line, code = _line_and_code(error, again)
         print(f"error: {printable(line)}", file=sys.stderr)
         return code
 
 
-def _told(error: Exception, again: str) -> tuple[str, int]:
-    """What a user is told of an error, and the exit code."""
+def _line_and_code(error: Exception, again: str) -> tuple[str, int]:
+    """What a user reads of an error, and the exit code."""
     if isinstance(error, InputError):
-        return str(error), 2
+        return with_options(str(error)), 2
     if isinstance(error, FaultError):
-        return f"{error}; {again}" if again else str(error), 1
+        line = with_options(str(error))
+        return f"{line}; {again}" if again else line, 1
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}", 2
     if isinstance(error, MemoryError):
         return "there is not enough memory", 1
-    return f"a mistake of this program, not of yours ({reason(error)}); --debug shows where", 1
+    return f"internal error ({reason(error)}); please report it; --debug shows the traceback", 1
 
 
 def leave(code: int) -> NoReturn:
@@ -72,21 +79,27 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def start_jax(before: Callable[[], None] | None = None, *, cpu_devices: int | None = None) -> None:
-    """Imports JAX and finds its devices; compiled programs are kept for the next time, small ones too.
+def set_environment(*, cpu_devices: int | None = None) -> None:
+    """What JAX reads when it is imported: compiled programs are kept for the next time, small ones too.
 
     Args:
-        before: done when JAX is imported and has not looked for devices yet.
         cpu_devices: how many devices a CPU is made of, where the environment does not say.
-
-    Raises:
-        InputError: JAX finds no device.
     """
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(own_cache_dir() / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     if cpu_devices:
         os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(cpu_devices))
 
+
+def start_jax(before: Callable[[], None] | None = None) -> None:
+    """Finds JAX's devices; `set_environment` comes before, and so do imports of whatever imports JAX.
+
+    Args:
+        before: called when JAX has been imported and has not looked for devices yet.
+
+    Raises:
+        InputError: JAX finds no device.
+    """
     import jax
 
     if before:

@@ -1,4 +1,4 @@
-"""A command on several hosts: what it is told of the others, how it joins them, and what it says when one is lost.
+"""A command on several hosts: what it knows of the others, how it joins them, and what it says when one is lost.
 
 In: options, environment variables. Out: a process that computes beside the others', and its exit code.
 """
@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from experiments.supervised import supervised
+from jaxvae.commands.supervisor import supervised
 from jaxvae.errors import ConfigError, InputError, shown
 
 REFUSED_SECONDS = 5  # that bad input waits for the others, which mostly refuse it as well
@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def asked(options: argparse.Namespace) -> Hosts | None:
+def from_options(options: argparse.Namespace) -> Hosts | None:
     """What the options say, else $JAX_COORDINATOR_ADDRESS, $JAX_NUM_PROCESSES, $JAX_PROCESS_ID; None for one host.
 
     Raises:
@@ -74,10 +74,10 @@ def _number(variable: str) -> int | None:
 
 
 def join(hosts: Hosts) -> None:
-    """To be called before JAX has looked for devices; see `jaxvae.peers.connect`."""
-    from jaxvae.training import distributed as peers
+    """To be called before JAX has looked for devices; see `jaxvae.training.distributed.connect`."""
+    from jaxvae.training import distributed
 
-    peers.connect(hosts.coordinator, hosts.processes, hosts.process, hosts.timeout)
+    distributed.connect(hosts.coordinator, hosts.processes, hosts.process, hosts.timeout)
 
 
 def beside_others(hosts: Hosts, work: Callable[[], int], again: str, *, debug: bool = False) -> int:
@@ -88,15 +88,15 @@ def beside_others(hosts: Hosts, work: Callable[[], int], again: str, *, debug: b
         debug: show what JAX's runtime says of its end.
     """
 
-    def worked() -> int:
+    def work_and_leave() -> int:
         code = work()
         if code in (0, 2):  # else the others are on their way out, too
-            from jaxvae.training import distributed as peers
+            from jaxvae.training import distributed
 
-            peers.leave(None if code == 0 else REFUSED_SECONDS)
+            distributed.leave(None if code == 0 else REFUSED_SECONDS)
         return code
 
-    def explained(native: str) -> str:
+    def explain(native: str) -> str:
         if "RegisterTask" in native:
             where = hosts.coordinator or "the one that the environment names"
             return (
@@ -107,4 +107,4 @@ def beside_others(hosts: Hosts, work: Callable[[], int], again: str, *, debug: b
             return f"another process of this sweep was lost; {again}"
         return ""
 
-    return supervised(worked, explained, debug=debug)
+    return supervised(work_and_leave, explain, debug=debug)
