@@ -4,6 +4,9 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+# small programs, compiled once and run for a moment, also by the processes that tests start; .ci/run compiles as a user
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import fcntl
 import shutil
@@ -14,10 +17,21 @@ import pytest
 
 from benchmarks.faults.blobs import blobs, small
 from jaxvae.data.dataset import FILES, Dataset
+from jaxvae.system import machine
 from tests.command_line import LINEAR, QUICK, run
 
-# small programs, compiled once and run for a moment; the commands under test compile as a user's do
-jax.config.update("jax_disable_most_optimizations", True)
+
+def pytest_configure(config):
+    """What a test compiles no other does again, in whichever process and by whichever command; nor does the next run."""
+    folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir(machine.own_cache_dir().name)))
+    jax.config.update("jax_compilation_cache_dir", folder)
+
+
+def pytest_collection_modifyitems(items):
+    """Whatever begins with a whole command's sweep is slow."""
+    for item in items:
+        if "finished" in item.fixturenames:
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)
@@ -63,10 +77,7 @@ def once(tmp_path_factory, name: str, make) -> Path:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
-    """A cache that holds stand-ins for the embedded digits, so that no command spends its time on making them.
-
-    The processes that run tests share it, and with it compiled programs.
-    """
+    """A cache that holds stand-ins for the embedded digits, so that no command spends its time on making them."""
     from jaxvae import data
     from jaxvae.data import digits
 
@@ -83,8 +94,6 @@ def cache(tmp_path_factory):
 def give(cache, capsys, monkeypatch):
     """Gives a command within this process, which is faster than in one of its own: (exit code, output, errors)."""
     monkeypatch.setenv("JAXVAE_CACHE_DIR", str(cache))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache / "compiled"))  # the command would leave these set
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
     def call(main, arguments):
         try:
