@@ -15,14 +15,14 @@ from pathlib import Path
 import jax
 import pytest
 
-from benchmarks.faults.blobs import blobs, small
 from jaxvae.data.dataset import FILES, Dataset
 from jaxvae.system import machine
+from tests.blobs import blobs, small
 from tests.command_line import LINEAR, QUICK, run
 
 
 def pytest_configure(config):
-    """What a test compiles no other does again, in whichever process and by whichever command; nor does the next run."""
+    """What one test compiles no other does again, in whichever process or command; nor does the next run of pytest."""
     folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir(machine.own_cache_dir().name)))
     jax.config.update("jax_compilation_cache_dir", folder)
 

@@ -1,8 +1,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.faults.blobs import blobs
 from jaxvae.evaluation import classifier
+from tests.blobs import blobs
 
 
 def test_it_learns_to_read_and_does_so_again(small):

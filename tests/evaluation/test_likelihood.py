@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.special import expit, logsumexp, softmax
 
-from benchmarks.faults.blobs import blobs
 from jaxvae.config import ModelConfig
 from jaxvae.evaluation import likelihood
 from jaxvae.models import model
 from jaxvae.objectives.importance import Bounds
+from tests.blobs import blobs
 
 CONFIG = ModelConfig("linear", 2, "bfloat16", hidden=(16,))  # evaluated in float32 all the same
 IMAGES = blobs(13, 3)[0]
