@@ -7,6 +7,8 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 # small programs, compiled once and run for a moment, also by the processes that tests start; .ci/run compiles as a user
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")  # compiles in half the time
+# what a killed process or one that is still writing has of a program is compiled again, and nobody need hear of it
+os.environ.setdefault("PYTHONWARNINGS", "ignore:Error reading persistent,ignore:Error writing persistent")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import fcntl
