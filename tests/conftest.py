@@ -31,9 +31,11 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Whatever begins with a whole command's sweep is slow."""
+    """Whatever begins with a whole command's sweep starts a process, and that is slow, as are studies of many epochs."""
     for item in items:
         if "finished" in item.fixturenames:
+            item.add_marker("processes")
+        if item.get_closest_marker("processes") or {"wholes", "diverged"} & {*item.fixturenames}:
             item.add_marker("slow")
 
 

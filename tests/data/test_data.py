@@ -182,6 +182,7 @@ def test_a_copy_prepared_by_tensorflow_datasets_is_put_back_into_idx_order(tmp_p
     assert prepared.test_labels.tolist() == [i % 10 for i in range(21)]
 
 
+@pytest.mark.slow
 def test_digits_are_deterministic_disjoint_and_of_mnists_form():
     started = time.perf_counter()
     made = data.load("digits")

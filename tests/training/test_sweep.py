@@ -20,7 +20,7 @@ def same_bits(a, b):
     jax.tree.map(np.testing.assert_array_equal, *(jax.tree.map(np.asarray, s.params) for s in (a, b)))
 
 
-@pytest.mark.parametrize("architecture", ["linear", "conv"])
+@pytest.mark.parametrize("architecture", ["linear", pytest.param("conv", marks=pytest.mark.slow)])
 def test_a_vmapped_lane_is_the_solo_run(architecture, small):
     """Latent sizes and seeds in one padded program against each run by itself."""
     one = mesh.across(jax.local_devices()[:1])  # on two, each would have a lane
