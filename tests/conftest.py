@@ -31,7 +31,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Whatever begins with a whole command's sweep starts a process, and that is slow, as are studies of many epochs."""
+    """What begins with a whole command's sweep starts a process; that is slow, as are studies trained and stopped."""
     for item in items:
         if "finished" in item.fixturenames:
             item.add_marker("processes")
