@@ -26,8 +26,6 @@ from jaxvae.study.study import Study
 from jaxvae.system import lock
 from tests.command_line import ROOT
 
-pytestmark = pytest.mark.usefixtures("one_device")
-
 RUNS = [RunConfig(ModelConfig("linear", d, hidden=(8,)), TrainConfig(20), epochs=3) for d in (2, 3)]
 
 
