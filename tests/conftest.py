@@ -4,6 +4,12 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+# small programs, compiled once and run for a moment, also by the processes that tests start; .ci/run compiles as a user
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")  # compiles in half the time
+# what a killed process or one that is still writing has of a program is compiled again, and nobody need hear of it
+os.environ.setdefault("PYTHONWARNINGS", "ignore:Error reading persistent,ignore:Error writing persistent")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import fcntl
 import shutil
@@ -12,12 +18,25 @@ from pathlib import Path
 import jax
 import pytest
 
-from benchmarks.faults.blobs import blobs, small
 from jaxvae.data.dataset import FILES, Dataset
+from jaxvae.system import machine
+from tests.blobs import blobs, small
 from tests.command_line import LINEAR, QUICK, run
 
-# small programs, compiled once and run for a moment; the commands under test compile as a user's do
-jax.config.update("jax_disable_most_optimizations", True)
+
+def pytest_configure(config):
+    """What one test compiles no other does again, in whichever process or command; nor does the next run of pytest."""
+    folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir(machine.own_cache_dir().name)))
+    jax.config.update("jax_compilation_cache_dir", folder)
+
+
+def pytest_collection_modifyitems(items):
+    """What begins with a whole command's sweep starts a process; that is slow, as are studies trained and stopped."""
+    for item in items:
+        if "finished" in item.fixturenames:
+            item.add_marker("processes")
+        if item.get_closest_marker("processes") or {"wholes", "diverged"} & {*item.fixturenames}:
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)
@@ -63,10 +82,7 @@ def once(tmp_path_factory, name: str, make) -> Path:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
-    """A cache that holds stand-ins for the embedded digits, so that no command spends its time on making them.
-
-    The processes that run tests share it, and with it compiled programs.
-    """
+    """A cache that holds stand-ins for the embedded digits, so that no command spends its time on making them."""
     from jaxvae import data
     from jaxvae.data import digits
 
@@ -83,8 +99,6 @@ def cache(tmp_path_factory):
 def give(cache, capsys, monkeypatch):
     """Gives a command within this process, which is faster than in one of its own: (exit code, output, errors)."""
     monkeypatch.setenv("JAXVAE_CACHE_DIR", str(cache))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache / "compiled"))  # the command would leave these set
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
     def call(main, arguments):
         try:

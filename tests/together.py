@@ -27,11 +27,11 @@ def work(folder: str, epochs: str, layout: str, number: str = "", seconds: str =
     processes, process = (int(os.environ[f"JAX_{name}"]) for name in ("NUM_PROCESSES", "PROCESS_ID"))
     peers.connect(os.environ["JAX_COORDINATOR_ADDRESS"], processes, process, TIMEOUT)
 
-    from benchmarks.faults.blobs import small
     from jaxvae.config import ModelConfig, RunConfig, TrainConfig
     from jaxvae.runs import checkpoint
     from jaxvae.study.study import Study
     from jaxvae.training import mesh
+    from tests.blobs import small
 
     save, saves = checkpoint.save, itertools.count(1)
 

@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
 def tallies(quick: bool, folder: Path):
     """Each kind of fault in turn, as soon as it has been tried."""
     from benchmarks.faults import injuries, inputs, kills, soak
-    from benchmarks.faults.blobs import small
+    from tests.blobs import small
 
     kinds, count = ((kills.QUICK,), 4) if quick else (kills.KINDS, 24)
     yield kills.killed(kinds, count, _made(folder / "kills"), folder / "cache")

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.faults.blobs import blobs
 from jaxvae import data, results
 from jaxvae.config import ModelConfig, RunConfig, TrainConfig
 from jaxvae.data import digits
@@ -23,6 +22,7 @@ from jaxvae.results import claims
 from jaxvae.runs import manifest
 from jaxvae.runs import run as trained
 from jaxvae.study.study import Study
+from tests.blobs import blobs
 
 RUN = RunConfig(ModelConfig("linear", 2, hidden=(2,)), TrainConfig(batch_size=20), epochs=1)
 MODEL = f"sweep/{RUN.name}"

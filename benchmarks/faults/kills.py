@@ -56,13 +56,11 @@ class Sweeps:
 
     def __init__(self, folder: Path, cache: Path):
         self.log, self.cache = folder / "log.txt", cache
-        environment = os.environ | {
-            "JAXVAE_CACHE_DIR": str(cache),
-            "JAX_PLATFORMS": "cpu",
-            # too late for the command to set, as JAX is imported by then
+        environment = {  # too late for the command to set, as JAX is imported by then
             "JAX_COMPILATION_CACHE_DIR": str(cache / machine.own_cache_dir().name / "compiled"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
+        environment |= os.environ | {"JAXVAE_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu"}
         for name in ("JAXVAE_DATA_DIR", "JAX_NUM_CPU_DEVICES"):
             environment.pop(name, None)
         command = [sys.executable, "-m", "benchmarks.faults.victim"]

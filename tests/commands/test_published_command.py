@@ -67,9 +67,15 @@ def test_the_table_says_how_far_each_row_got():
         (["--data-dir", "/nowhere"], "/nowhere does not exist"),
     ],
 )
-def test_bad_input_is_one_clear_line_and_nothing_written(arguments, says, cache, tmp_path):
-    code, _, err = run([*arguments, "--out", tmp_path / "out"], cache, "experiments.published")
+def test_bad_input_is_one_clear_line_and_nothing_written(arguments, says, give, tmp_path):
+    code, _, err = give(published.main, [*arguments, "--out", tmp_path / "out"])
     assert code == 2
     assert says in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_in_a_process_of_its_own_too(cache, tmp_path):
+    code, printed, err = run(["--rows", "gan", "--out", tmp_path / "out"], cache, "experiments.published")
+    assert (code, printed) == (2, "")
+    assert err == "error: unknown row 'gan': choose of vae, iwae-5, iwae-50, small\n"

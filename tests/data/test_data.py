@@ -182,6 +182,7 @@ def test_a_copy_prepared_by_tensorflow_datasets_is_put_back_into_idx_order(tmp_p
     assert prepared.test_labels.tolist() == [i % 10 for i in range(21)]
 
 
+@pytest.mark.slow
 def test_digits_are_deterministic_disjoint_and_of_mnists_form():
     started = time.perf_counter()
     made = data.load("digits")
@@ -212,7 +213,8 @@ def test_digits_splits_come_from_disjoint_originals(monkeypatch):
     assert not train & test
 
 
-def test_auto_falls_back_with_a_reason_and_a_name_never_does(tmp_path, monkeypatch):
+def test_auto_falls_back_with_a_reason_and_a_name_never_does(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXVAE_CACHE_DIR", str(cache))
     monkeypatch.setattr(published, "unreachable", lambda url: "no route in this test")
     fallen = data.load("auto", limit=60)
     assert fallen.name == "digits"
@@ -240,9 +242,11 @@ def test_a_mistyped_folder_is_an_error_and_no_reason_to_fall_back(tmp_path, name
         data.load(name, "~no-such-user/data")
 
 
-def test_a_download_that_breaks_off_is_a_reason_to_fall_back(monkeypatch):
+def test_a_download_that_breaks_off_is_a_reason_to_fall_back(cache, monkeypatch):
     import requests
     import tensorflow_datasets as tfds
+
+    monkeypatch.setenv("JAXVAE_CACHE_DIR", str(cache))
 
     def broken(*_):
         raise requests.ConnectionError("connection reset in this test")

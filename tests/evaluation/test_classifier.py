@@ -1,10 +1,12 @@
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from benchmarks.faults.blobs import blobs
 from jaxvae.evaluation import classifier
+from tests.blobs import blobs
 
 
+@pytest.mark.slow
 def test_it_learns_to_read_and_does_so_again(small):
     """A blob's place tells its label; the last batch of images to be read is filled up."""
     images, labels = blobs(400, 5)

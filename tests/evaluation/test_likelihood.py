@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.special import expit, logsumexp, softmax
 
-from benchmarks.faults.blobs import blobs
 from jaxvae.config import ModelConfig
 from jaxvae.evaluation import likelihood
 from jaxvae.models import model
 from jaxvae.objectives.importance import Bounds
+from tests.blobs import blobs
 
 CONFIG = ModelConfig("linear", 2, "bfloat16", hidden=(16,))  # evaluated in float32 all the same
 IMAGES = blobs(13, 3)[0]
@@ -92,6 +92,7 @@ def exact(params):
     return logsumexp(joint, 0) - np.log(2 * np.pi) + 2 * np.log(grid[1] - grid[0])
 
 
+@pytest.mark.slow
 def test_importance_weighting_and_annealing_find_the_exact_integral(params):
     truth = exact(params)
     found = likelihood.bounds(CONFIG, params, IMAGES, (1, 2000))
@@ -111,6 +112,7 @@ def test_annealing_does_not_depend_on_the_batch(batch, params):
     np.testing.assert_allclose(other.lower, whole.lower, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_on_simulated_images_the_bracket_holds_the_likelihood(params, monkeypatch):
     images, codes = likelihood.simulated(CONFIG, params, 6, seed=2)
     assert set(np.unique(images)) == {0, 255}
@@ -134,6 +136,7 @@ def test_simulated_images_come_from_their_codes(params):
     assert scaled.std() == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_conv_model_too():
     config = ModelConfig("conv", 3)
     params = jax.jit(model.init, static_argnums=0)(config, jax.random.key(0))

@@ -100,6 +100,7 @@ print(json.dumps(sorted(seen)))
 """
 
 
+@pytest.mark.processes
 def test_loading_a_checkpoint_unpickles_imports_and_starts_nothing():
     folder = CHECKPOINTS / f"format-{checkpoint.FORMAT}"
     done = subprocess.run([sys.executable, "-c", WATCHED, folder], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -161,6 +162,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(small, tmp_pat
     assert jaxvae.load(tmp_path / "sweep" / CONFIG.name).metrics[-1]["epoch"] == 2
 
 
+@pytest.mark.processes
 def test_nothing_leaks_in_a_long_life(small, tmp_path):
     """The short form of `python -m benchmarks.faults`."""
     tally = soak.soaked(10, tmp_path, small)
@@ -168,6 +170,7 @@ def test_nothing_leaks_in_a_long_life(small, tmp_path):
     assert not tally.failures
 
 
+@pytest.mark.processes
 def test_a_leak_is_seen(small, tmp_path, monkeypatch):
     kept, ended = [], threading.Event()
 

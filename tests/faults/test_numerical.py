@@ -153,6 +153,7 @@ def images(train, test, level=None, seed=0):
     return Dataset("extreme", some(train), next(labels), some(test), next(labels))
 
 
+@pytest.mark.slow
 def test_one_image_is_enough_from_training_to_the_page(tmp_path):
     config = RunConfig(SMALL, TrainConfig(1), epochs=2)
     study = Study(tmp_path / "sweep", [config], images(1, 1))
@@ -177,6 +178,7 @@ def loaded(configs, folder):
     return runs
 
 
+@pytest.mark.slow
 def test_extreme_numbers_can_be_trained_with(tmp_path):
     changes = {"learning_rate": 0.0}, {"learning_rate": 1e6}, {"beta": 0.0}, {"beta": 1e6}, {"beta": 1e37}
     configs = [run(seed=seed, epochs=2, **change) for seed, change in enumerate(changes)]

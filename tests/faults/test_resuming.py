@@ -124,6 +124,7 @@ def test_without_a_checkpoint_before_it_a_lane_stays_where_it_is(wholes, tmp_pat
     assert [found[run.name].epoch for run in RUNS] == [3, 2, 2, 2]
 
 
+@pytest.mark.processes
 def test_killed_at_any_moment_a_sweep_ends_like_one_that_was_not(finished, cache, tmp_path):
     """The short form of `python -m benchmarks.faults`."""
     tally = kills.killed((kills.QUICK,), 4, tmp_path, cache, finished[0])

@@ -12,7 +12,7 @@ from jaxvae.page import report
 from tests.reported import CONV, EPOCHS, LINEAR, large
 from tests.results.test_grids import grid, random_outcomes
 
-pytestmark = pytest.mark.skipif(bool(lacking()), reason=lacking())
+pytestmark = [pytest.mark.processes, pytest.mark.skipif(bool(lacking()), reason=lacking())]
 
 
 @pytest.fixture(scope="module")

@@ -159,6 +159,7 @@ def test_devices_send_each_other_nothing_but_the_gradients_of_a_shared_batch(sma
     assert sent == {TWO: set(), SHARED: {"all-reduce("}}
 
 
+@pytest.mark.slow
 def test_a_whole_grid_is_one_program_for_each_architecture(small):
     """Seeds, latent sizes, β and learning rates are data to it; and its lanes are those of single runs."""
     grid = [

@@ -20,7 +20,7 @@ def same_bits(a, b):
     jax.tree.map(np.testing.assert_array_equal, *(jax.tree.map(np.asarray, s.params) for s in (a, b)))
 
 
-@pytest.mark.parametrize("architecture", ["linear", "conv"])
+@pytest.mark.parametrize("architecture", ["linear", pytest.param("conv", marks=pytest.mark.slow)])
 def test_a_vmapped_lane_is_the_solo_run(architecture, small):
     """Latent sizes and seeds in one padded program against each run by itself."""
     one = mesh.across(jax.local_devices()[:1])  # on two, each would have a lane
@@ -86,13 +86,14 @@ def test_a_run_taken_up_again_ends_as_if_never_interrupted(strategy, small):
 
 @pytest.mark.parametrize("strategy", ["loop", "vmap"])
 def test_nothing_is_compiled_after_the_first_epoch_of_a_group(strategy, small):
-    compiled, after_first = [], []
+    compiled, before_first, after_first = [], [], []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, duration, **_: compiled.append(event) if "backend_compile" in event else None
     )
 
     def on_epoch(report):
         if report.epoch == 1:
+            before_first.extend(compiled)
             compiled.clear()
         elif report.epoch > 1:
             after_first.append(list(compiled))
@@ -101,8 +102,7 @@ def test_nothing_is_compiled_after_the_first_epoch_of_a_group(strategy, small):
         run = config(latent_dim=4, epochs=4)  # a size no other test compiles
         sweep([run], small, strategy=strategy, on_epoch=on_epoch)
         assert after_first == [[], [], []]
-        sweep([config(latent_dim=6, epochs=1)], small, strategy=strategy)
-        assert compiled  # the listener does hear compilations
+        assert before_first  # the listener does hear compilations
     finally:
         jax.monitoring.clear_event_listeners()
 

@@ -46,6 +46,7 @@ def by_two(small):
     return states, reports
 
 
+@pytest.mark.processes
 def test_worker_processes_train_the_models_that_one_process_trains(small, by_two):
     states, reports = by_two
     alone = {}
@@ -65,6 +66,7 @@ def test_worker_processes_train_the_models_that_one_process_trains(small, by_two
         )  # fmt: skip
 
 
+@pytest.mark.processes
 def test_the_same_number_of_processes_gives_the_same_bits_also_after_a_stop(small, by_two):
     half = {}
     sweep([dataclasses.replace(run, epochs=1) for run in RUNS[:2]], small, workers=2,
@@ -151,6 +153,7 @@ def test_vmapped_runs_are_dealt_over_all_worker_processes():
     assert {run for group in groups for run in group.runs} == set(runs)
 
 
+@pytest.mark.processes
 def test_a_worker_that_is_killed_is_told_from_one_that_goes_wrong(small):
     worker = ProcessWorker([0], small, None, 2**30)
     try:
@@ -166,6 +169,7 @@ def test_a_worker_that_is_killed_is_told_from_one_that_goes_wrong(small):
         worker.close()
 
 
+@pytest.mark.processes
 def test_workers_end_whatever_happens_to_the_sweep(small):
     def stop(report):
         raise KeyboardInterrupt
@@ -176,6 +180,7 @@ def test_workers_end_whatever_happens_to_the_sweep(small):
     assert set(multiprocessing.active_children()) == before
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
 def test_each_worker_keeps_to_its_share_of_the_cores_and_hears_no_interrupt(small, monkeypatch):
     monkeypatch.setattr(processes.machine, "cores", lambda: [0, 1])
