@@ -246,7 +246,7 @@ def run(options: argparse.Namespace, runs: list[RunConfig], asked: hosts.Hosts |
     study = Study(folder, runs, dataset)
     started = time.perf_counter()
     count = workers(options.workers, len(runs), on)
-    study.train(options.strategy, count, on=on, fresh=options.fresh, quiet=options.quiet)
+    study.train(options.strategy, count, mesh=on, fresh=options.fresh, quiet=options.quiet)
     peers.from_first("results", lambda: study.write(wall_seconds=time.perf_counter() - started))
     return 0
 

@@ -12,8 +12,10 @@ FOLDERS = [
     "errors", "parts", "config", "system", "data", "nn", "models", "objectives", "training", "runs", "evaluation",
     "results", "figures", "page", "study", "commands",
 ]  # fmt: skip
-WITHOUT_JAX = ("errors.py", "config.py", "system", "data", "results/claims.py", "results/grids.py",
-               "figures/plotting.py", "figures/settings_map.py", "figures/animation.py", "evaluation/records.py",
+WITHOUT_JAX = ("errors.py", "config.py", "system", "data", "results/claims.py", "results/settings.py",
+               "results/labels.py",
+               "figures/plotting.py", "figures/pictures.py", "figures/settings_map.py", "figures/animation.py",
+               "evaluation/records.py",
                "evaluation/codes.py", "runs/manifest.py")  # fmt: skip
 MODULES = sorted((ROOT / "jaxvae").rglob("*.py"))
 

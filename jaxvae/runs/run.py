@@ -34,9 +34,10 @@ class Outcome(NamedTuple):
 
     config: RunConfig
     parameters: int
-    losses: np.ndarray  # float64 [epoch, split, part of `Losses`], nats per image; not a number: not measured
+    losses: np.ndarray  # float64 [epoch, split, part], nats per image; not a number: not measured
     seconds: float  # of training and testing
     diverged: Divergence | None = None  # what the epoch after the last one came to, if it was not finite
+    parts: tuple[str, ...] = ("reconstruction", "kl", "loss")  # these first, then what an objective adds to them
 
     @property
     def epochs(self) -> int:
