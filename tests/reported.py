@@ -4,10 +4,9 @@ import json
 
 import numpy as np
 
-from jaxvae import results
 from jaxvae.config import ModelConfig, RunConfig, TrainConfig
 from jaxvae.evaluation.records import Record
-from jaxvae.results import claims
+from jaxvae.results import Results, about, write_sweep, write_tables
 from jaxvae.runs import run as trained
 from jaxvae.study.study import Study
 
@@ -22,27 +21,30 @@ def made(folder, dataset):
     """Runs in `folder`, its tables, and an evaluation of one run."""
     study = Study(folder, RUNS, dataset)
     study.train(quiet=True)
-    outcomes = [trained.load(folder / run.name).outcome for run in RUNS]
-    n = len(dataset.test_labels)
+    outcomes = tuple(trained.load(folder / run.name).outcome for run in RUNS)
     confusion = np.diag(np.bincount(dataset.test_labels, minlength=10)).tolist()
-    told = {"classes": [], "purity": [], "silhouette": [], "radius": [], "confusion": confusion}
-    digits = {"classifier": {"epochs": 2, "accuracy": 1.0, "test_images": n}, "runs": {run.name: told for run in RUNS}}
-    found = claims.check([results.final(outcome) for outcome in outcomes], digits["runs"])
-    results.write_tables(folder, outcomes, found, digits, dataset)
-    how = {"runs": [run.to_json() for run in RUNS], **study.how, "wall_seconds": 61.0}
-    results.write_sweep(folder, outcomes, study.about, how)
+    results = Results(outcomes, study.about["dataset"], digits(RUNS, confusion, len(dataset.test_labels)))
+    write_tables(folder, results)
+    write_sweep(folder, results, study.about, study.how | {"wall_seconds": 61.0})
     (folder / "evaluation.json").write_text(json.dumps({"evaluations": [evaluation(RUNS[0], dataset)]}))
 
 
 def large(folder, dataset, outcomes):
     """Tables of a grid as if it had been trained; without checkpoints."""
-    names = [outcome.config.name for outcome in outcomes]
-    told = {"classes": [], "purity": [], "silhouette": [], "radius": [], "confusion": np.eye(10, dtype=int).tolist()}
-    digits = {"classifier": {"epochs": 2, "accuracy": 1.0, "test_images": 10}, "runs": dict.fromkeys(names, told)}
-    results.write_tables(folder, outcomes, claims.check([]), digits, dataset)
-    runs = [outcome.config.to_json() for outcome in outcomes]
+    confusion = np.eye(10, dtype=int).tolist()
+    origin = about(dataset)
+    results = Results(tuple(outcomes), origin["dataset"], digits([one.config for one in outcomes], confusion, 10))
+    write_tables(folder, results)
     how = {"strategy": "vmap", "workers": 1, "epochs_trained_before": 0, "epochs_trained": 9, "wall_seconds": 9.0}
-    results.write_sweep(folder, outcomes, results.about(dataset), {"runs": runs, **how})
+    write_sweep(folder, results, origin, how)
+    return results
+
+
+def digits(runs, confusion, images):
+    """The content of digits.json, with one record for all runs."""
+    record = {"classes": [], "purity": [], "silhouette": [], "radius": [], "confusion": confusion}
+    classifier = {"epochs": 2, "accuracy": 1.0, "test_images": images}
+    return {"classifier": classifier, "runs": {run.name: record for run in runs}}
 
 
 def evaluation(config, dataset, samples=500, bound=-150.25):

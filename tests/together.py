@@ -48,7 +48,7 @@ def work(folder: str, epochs: str, layout: str, number: str = "", seconds: str =
         for d, seed in ((2, 1), (3, 1), (3, 2), (2, 2), (2, 3))
     ]
     study = Study(Path(folder), runs, small())
-    study.train(on=mesh.arranged(layout), quiet=True)
+    study.train(mesh=mesh.arranged(layout), quiet=True)
     print(study.how["epochs_trained"], sum(max(checkpoint.epochs(study.folder / run.name)) for run in runs))
     peers.leave()
     return 0

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxvae import data, results
+from jaxvae import data
 from jaxvae.config import ModelConfig, RunConfig, TrainConfig
 from jaxvae.data import digits
 from jaxvae.data.dataset import Dataset
 from jaxvae.evaluation.records import Record
-from jaxvae.results import claims
+from jaxvae.results import Results, write_sweep, write_tables
 from jaxvae.runs import manifest
 from jaxvae.runs import run as trained
 from jaxvae.study.study import Study
@@ -62,13 +62,12 @@ def make_sweep(folder: Path) -> None:
     dataset = known()
     study = Study(folder, [RUN], dataset)
     study.train("loop", quiet=True)
-    outcomes = [trained.load(folder / RUN.name).outcome]
     confusion = np.diag(np.bincount(dataset.test_labels, minlength=10)).tolist()
     told = {"classes": [], "purity": [], "silhouette": [], "radius": [], "confusion": confusion}
     read = {"classifier": {"epochs": 2, "accuracy": 1.0, "test_images": 25}, "runs": {RUN.name: told}}
-    found = claims.check([results.final(outcome) for outcome in outcomes], read["runs"])
-    results.write_tables(folder, outcomes, found, read, dataset)
-    results.write_sweep(folder, outcomes, study.about, {"runs": [RUN.to_json()], **study.how, "wall_seconds": 1.0})
+    results = Results((trained.load(folder / RUN.name).outcome,), study.about["dataset"], read)
+    write_tables(folder, results)
+    write_sweep(folder, results, study.about, study.how | {"wall_seconds": 1.0})
     (folder / RUN.name / "evaluation.json").write_text(json.dumps(evaluation(dataset.fingerprint)))
 
 

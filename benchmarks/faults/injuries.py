@@ -59,7 +59,7 @@ def overlooked(folder: Path, path: Path, study: Study) -> str | None:
     except CheckpointError as error:
         told.append(str(error))
     try:
-        progress = resume.found(folder, study.runs, study.about, told.append)
+        progress = resume.past_of_runs(folder, study.runs, study.about, told.append)
         if not in_checkpoint and not repairable:
             return "went on as if nothing were wrong"
         if progress[run.name].epoch != EPOCHS - in_checkpoint:

@@ -1,13 +1,11 @@
-"""Pictures of a sweep."""
+"""Figures of a sweep."""
 
-from jaxvae.figures import curves, plotting, settings_map
-from jaxvae.figures.write import GRID_TICKS, POINTS, write_figures
+from jaxvae.figures import curves, pictures
+from jaxvae.figures.write import POINTS, write_figures
 
 __all__ = [
-    "GRID_TICKS",
     "POINTS",
     "curves",
-    "plotting",
-    "settings_map",
+    "pictures",
     "write_figures",
 ]

@@ -1,6 +1,6 @@
-"""Pictures that move, for pages where nothing can be pressed: reconstructions as they improve, a walk between digits.
+"""Animations for pages that are not interactive: reconstructions as they improve, a walk from class to class.
 
-In: NumPy arrays of images. Out: the bytes of an animated WebP; no JAX, no files.
+In: NumPy arrays of pictures, uint8 [..., h, w] or [..., h, w, 3]. Out: the bytes of an animated WebP; no JAX, no files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-SMALL, LARGE = 42, 112  # pixels of a digit's side, in rows and by itself
+SMALL, LARGE = 42, 112  # pixels of a picture's height, in rows and by itself
 LINE, LETTERS = 22, 12  # pixels of a line of text, of its letters
 GAP, MARGIN = 3, 6
 INK, PAPER = 235, 18
@@ -25,7 +25,7 @@ QUALITY = 60  # lossy: a third of the lossless size, and no difference to see in
 def evolution(
     originals: np.ndarray, models: Sequence[tuple[str, np.ndarray]], title: str, *, milliseconds: int = 350
 ) -> bytes:
-    """Originals [n, 28, 28] above rows of models, (name, reconstructions [epoch, n, 28, 28]); a frame an epoch.
+    """Originals [n, h, w] above rows of models, (name, reconstructions [epoch, n, h, w]); a frame an epoch.
 
     A model that ends earlier stays as it is; the last frame stays for two seconds.
     """
@@ -38,38 +38,45 @@ def evolution(
             np.hstack([_text(name, label, SMALL), *(_enlarged(image, SMALL) for image in images)])
             for name, images in rows
         ]
-        spaced = np.vstack([np.pad(strip, ((0, GAP), (0, 0)), constant_values=PAPER) for strip in strips])
+        spaced = np.vstack([_padded(strip, bottom=GAP) for strip in strips])
         frames.append(_titled(f"Epoch {epoch} of {last}: {title}", spaced))
     return _animated(frames, [milliseconds] * last + [2000])
 
 
 def walk(models: Sequence[tuple[str, np.ndarray]], title: str, *, milliseconds: int = 60) -> bytes:
-    """Models side by side, (name, decoded [frame, 28, 28]), at most five in a row, in a loop."""
+    """Models side by side, (name, decoded [frame, h, w]), at most five in a row, in a loop."""
     columns = min(5, len(models))
-    width = max(LARGE, *(_width(name) for name, _ in models))
+    width = max(_enlarged(models[0][1][0], LARGE).shape[1], *(_width(name) for name, _ in models))
     frames = []
     for step in range(len(models[0][1])):
         cells = [_cell(name, decoded[step], width) for name, decoded in models]
         cells += [np.full_like(cells[0], PAPER)] * (-len(cells) % columns)
-        table = np.block([[*cells[start : start + columns]] for start in range(0, len(cells), columns)])
+        table = np.vstack([np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)])
         frames.append(_titled(title, table))
     return _animated(frames, [milliseconds] * len(frames))
 
 
 def _cell(name: str, image: np.ndarray, width: int) -> np.ndarray:
-    picture = np.pad(_enlarged(image, LARGE), ((0, 0), (0, width - LARGE)), constant_values=PAPER)
-    return np.pad(np.vstack([_text(name, width), picture]), GAP, constant_values=PAPER)
+    picture = _enlarged(image, LARGE)
+    cell = np.vstack([_text(name, width), _padded(picture, right=width - picture.shape[1])])
+    return _padded(cell, GAP, GAP, GAP, GAP)
 
 
 def _titled(title: str, picture: np.ndarray) -> np.ndarray:
     """The picture under its title, as wide as the wider of the two."""
     width = max(_width(title), picture.shape[1])
-    wide = np.pad(picture, ((0, 0), (0, width - picture.shape[1])), constant_values=PAPER)
-    return np.vstack([_text(title, width), wide])
+    return np.vstack([_text(title, width), _padded(picture, right=width - picture.shape[1])])
 
 
-def _enlarged(image: np.ndarray, side: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
+def _padded(picture: np.ndarray, top: int = 0, bottom: int = 0, left: int = 0, right: int = 0) -> np.ndarray:
+    return np.pad(picture, ((top, bottom), (left, right), (0, 0)), constant_values=PAPER)
+
+
+def _enlarged(image: np.ndarray, height: int) -> np.ndarray:
+    """[height, width, 3], with the image's ratio of sides."""
+    h, w = image.shape[:2]
+    size = max(1, round(height * w / h)), height
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC).convert("RGB"))
 
 
 def _width(text: str) -> int:
@@ -78,15 +85,15 @@ def _width(text: str) -> int:
 
 
 def _text(text: str, width: int, height: int = LINE) -> np.ndarray:
-    """A line of text, light on dark."""
+    """A line of text, light on dark, [height, width, 3]."""
     image = Image.new("L", (width, height), PAPER)
     ImageDraw.Draw(image).text((MARGIN, height / 2), text, INK, ImageFont.truetype(FONT, LETTERS), anchor="lm")
-    return np.asarray(image)
+    return np.asarray(image.convert("RGB"))
 
 
 def _animated(frames: Sequence[np.ndarray], milliseconds: Sequence[int]) -> bytes:
-    """An endless loop; frames [h, w] of grey levels, each with the time it stays."""
-    first, *rest = (Image.fromarray(frame).convert("RGB") for frame in frames)
+    """An endless loop; frames [h, w, 3], each with the time it stays."""
+    first, *rest = map(Image.fromarray, frames)
     file = io.BytesIO()
     first.save(
         file, "WEBP", save_all=True, append_images=rest, duration=list(milliseconds), loop=0, quality=QUALITY, method=4

@@ -1,69 +1,71 @@
-"""What figures and the page draw of all runs together: curves, points, and a grid's landscape.
+"""What figures and the page draw of all runs together: curves, points, and maps of a grid.
 
-In: settings and the losses of their runs. Out: arrays for `plotting` and `landscape`.
+In: results. Out: arrays for `plotting` and `settings_map`.
 
 Of several settings of a model – several β or learning rates – the best one stands for it, and a band for all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxvae.config import Axis
 from jaxvae.figures import plotting
-from jaxvae.figures.settings_map import Landscape
-from jaxvae.results import Model, Setting, best, large, metrics, ranked, several, some
+from jaxvae.figures.settings_map import SettingsMap
+from jaxvae.results import PARTS, Model, Results, Setting, in_order, ranked, thin_out
 from jaxvae.runs import SPLITS
 
-Losses = Mapping[str, np.ndarray]  # of each run, by name, as in `Outcome.losses`
 BY_ELBO = (("negative_elbo", "−ELBO"), *plotting.PARTS[1:])
 
 
-def parts(found: Sequence[Setting]) -> tuple[tuple[str, str], ...]:
-    """Of the loss: where β differs the losses do not compare, −ELBOs do."""
-    return BY_ELBO if len({setting.config.beta for setting in found}) > 1 else plotting.PARTS
+def parts(results: Results) -> tuple[tuple[str, str], ...]:
+    """The parts of the loss that are drawn: where losses of different settings do not compare, −ELBOs do."""
+    return BY_ELBO if results.axes.trade_off else plotting.PARTS
 
 
-def explained(found: Sequence[Setting]) -> str:
+def meaning_of_bands(results: Results) -> str:
     """What the bands of curves are; empty where there are none."""
-    if several(found):
+    if results.several_settings:
         return "lines: each model's setting with the lowest mean −ELBO; bands: from the lowest to the highest setting"
-    return "bands: from the lowest to the highest seed" if large(found) else ""
+    return "bands: from the lowest to the highest seed" if results.too_many else ""
 
 
 # ── curves ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def mean_curves(found: Sequence[Setting], losses: Losses) -> list[plotting.Curve]:
+def mean_curves(results: Results) -> list[plotting.Curve]:
     """One curve a model, averaged over its seeds up to the epoch that all of them reached."""
     by_model: dict[Model, list[Setting]] = {}
-    for setting in found:
+    for setting in results.trained:
         by_model.setdefault(setting.model, []).append(setting)
-    banded = several(found) or large(found)
+    banded = results.several_settings or results.too_many
     curves = []
-    for setting in best(found):
-        line, band = _mean(_members(setting, losses, banded)), None
-        if several(found):
-            band = _range([_mean(_members(one, losses, banded)) for one in by_model[setting.model]], len(line))
+    for setting in results.best:
+        line, band = _mean(_members(results, setting, banded)), None
+        if results.several_settings:
+            band = _range([_mean(_members(results, one, banded)) for one in by_model[setting.model]], len(line))
         elif banded:
-            band = _range([_mean([one]) for one in _members(setting, losses, banded)], len(line))
-        drawn = None if band is None else _by_part(band)
-        curves.append(plotting.Curve(*setting.model, np.arange(1, len(line)), **_by_part(line), band=drawn))
+            band = _range([_mean([one]) for one in _members(results, setting, banded)], len(line))
+        band = None if band is None else _by_part(band)
+        curves.append(plotting.Curve(*setting.model, np.arange(1, len(line)), **_by_part(line), band=band))
     return curves
 
 
-def readable(curves: Sequence[plotting.Curve], found: Sequence[Setting]) -> tuple[list[plotting.Curve], str]:
+def readable(curves: Sequence[plotting.Curve], results: Results) -> tuple[list[plotting.Curve], str]:
     """As many curves as can be told apart, and how many these are where it is not all."""
-    kept = some([setting.model for setting in found]) if large(found) else {setting.model for setting in found}
-    shown = [curve for curve in curves if (curve.architecture, curve.latent_dim) in kept]
-    return shown, f"{len(shown)} of {len(curves)} models" if len(shown) < len(curves) else ""
+    if not results.too_many:
+        return [*curves], ""
+    models = thin_out([setting.model for setting in results.trained]) if curves else set()
+    some = [curve for curve in curves if (curve.architecture, curve.latent_dim) in models]
+    return some, f"{len(some)} of {len(curves)} models" if len(some) < len(curves) else ""
 
 
-def _members(setting: Setting, losses: Losses, finite: bool) -> list[np.ndarray]:
-    """Those of runs that came to their last epoch, if there are any; or of all."""
-    return [losses[final.name] for final in (finite and setting.finite) or setting.finals]
+def _members(results: Results, setting: Setting, finite: bool) -> list[np.ndarray]:
+    """The losses of the runs that reached their last epoch, if there are any; or of all."""
+    return [results.losses[final.name] for final in (finite and setting.finite) or setting.finals]
 
 
 def _mean(members: Sequence[np.ndarray]) -> np.ndarray:
@@ -73,7 +75,7 @@ def _mean(members: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _range(members: Sequence[np.ndarray], epochs: int) -> np.ndarray:
-    """The lowest and the highest of those that came to an epoch, [epoch, split, part, 2]."""
+    """The lowest and the highest of those that reached an epoch, [epoch, split, part, 2]."""
     cut = [one[:epochs] for one in members]
     padded = [np.pad(one, [(0, epochs - len(one)), (0, 0), (0, 0)], constant_values=np.nan) for one in cut]
     return np.stack([np.fmin.reduce(padded), np.fmax.reduce(padded)], axis=-1)
@@ -81,64 +83,80 @@ def _range(members: Sequence[np.ndarray], epochs: int) -> np.ndarray:
 
 def _by_part(losses: np.ndarray) -> dict[str, Any]:
     """From epoch 1 on, by split and part."""
-    names = (*metrics.PARTS, "negative_elbo")
+    names = (*PARTS, "negative_elbo")
     return {split: {part: losses[1:, s, i] for i, part in enumerate(names)} for s, split in enumerate(SPLITS)}
 
 
 # ── points ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def points(found: Sequence[Setting]) -> list[tuple[Setting, str, float, float]]:
-    """(setting, what it is of, rate, distortion) of the best settings on the test split: of each run, or of many runs
-    the mean over seeds."""
-    told = []
-    for setting in best(found):
-        if large(found):
-            rate, distortion = (setting.mean(part) for part in ("kl", "reconstruction"))
-            if rate and distortion:
-                told.append((setting, setting.config.name, rate.mean, distortion.mean))
+def points(results: Results) -> list[tuple[Setting, str, float, float]]:
+    """(setting, the run or setting that it is of, rate, distortion) of the best settings on the test split: of each
+    run, or of many runs the mean over seeds."""
+    points = []
+    for setting in results.best:
+        if results.too_many:
+            if rate_and_distortion := _means(setting):
+                points.append((setting, setting.config.name, *rate_and_distortion))
         else:
-            told += [(setting, final.name, final.kl, final.reconstruction) for final in setting.finals]
-    return told
+            points += [(setting, final.name, final.kl, final.reconstruction) for final in setting.finals]
+    return points
 
 
-def by_size(found: Sequence[Setting]) -> dict[str, list[tuple[int, float, float]]]:
+def _means(setting: Setting) -> tuple[float, float] | None:
+    rate, distortion = (setting.mean(part) for part in ("kl", "reconstruction"))
+    return (rate.mean, distortion.mean) if rate and distortion else None
+
+
+def points_by_size(results: Results) -> dict[str, list[tuple[int, float, float]]]:
     """For each architecture (latent size, rate, distortion) of the points, by size."""
-    found_points: dict[str, list[tuple[int, float, float]]] = {}
-    for setting, _, rate, distortion in sorted(points(found), key=lambda point: point[0].model[1]):
-        found_points.setdefault(setting.model[0], []).append((setting.model[1], rate, distortion))
-    return found_points
+    by_architecture: dict[str, list[tuple[int, float, float]]] = {}
+    for setting, _, rate, distortion in sorted(points(results), key=lambda point: point[0].model[1]):
+        by_architecture.setdefault(setting.model[0], []).append((setting.model[1], rate, distortion))
+    return by_architecture
 
 
-def by_beta(found: Sequence[Setting]) -> dict[Model, list[tuple[float, float, float]]]:
-    """For each model, of many `some`, (β, rate, distortion) by β: means over seeds, at its best learning rate."""
-    kept: dict[tuple[Model, float], Setting] = {}
-    for setting in ranked(found):
-        kept.setdefault((setting.model, float(setting.config.beta)), setting)
-    lines: dict[Model, list[tuple[float, float, float]]] = {setting.model: [] for setting in found}
-    for (model, beta), setting in sorted(kept.items(), key=lambda item: item[0]):
-        rate, distortion = (setting.mean(part) for part in ("kl", "reconstruction"))
-        if rate and distortion:
-            lines[model].append((beta, rate.mean, distortion.mean))
-    shown = some(lines) if large(found) else lines
-    return {model: line for model, line in lines.items() if line and model in shown}
+def trade_off_lines(results: Results, name: str) -> dict[Model, list[tuple[Any, float, float]]]:
+    """For each model (value, rate, distortion) by the values of an axis: means over seeds, everything else at its best;
+    of many models some."""
+    best: dict[tuple[Model, Any], Setting] = {}
+    for setting in ranked(results.trained):
+        if axis := setting.config.axes.get(name):
+            best.setdefault((setting.model, axis.value), setting)
+    lines: dict[Model, list[tuple[Any, float, float]]] = {setting.model: [] for setting in results.trained}
+    for model, line in lines.items():
+        for value in in_order([value for own, value in best if own == model]):
+            if rate_and_distortion := _means(best[model, value]):
+                line.append((value, *rate_and_distortion))
+    models = thin_out(lines) if results.too_many else lines
+    return {model: line for model, line in lines.items() if line and model in models}
 
 
-def landscapes(found: Sequence[Setting]) -> list[Landscape]:
-    """Of each model the mean −ELBO over β and learning rate; not a number where no seed came to its end."""
-    tables: dict[Model, dict[tuple[float, float], Setting]] = {}
-    for setting in found:
-        place = float(setting.config.beta), float(setting.config.learning_rate)
-        tables.setdefault(setting.model, {}).setdefault(place, setting)
-    drawn = []
-    for model, table in tables.items():
-        betas, rates = (sorted({place[axis] for place in table}) for axis in range(2))
-        cells = [[table.get((beta, rate)) for rate in rates] for beta in betas]
-        means = [[cell.mean("negative_elbo") if cell else None for cell in row] for row in cells]
-        values = np.array([[mean.mean if mean else np.nan for mean in row] for row in means])
-        halves = [
-            [(mean.interval[1] - mean.mean if mean and mean.interval else np.nan) for mean in row] for row in means
-        ]
-        lost = np.array([[len(cell.diverged) if cell else 0 for cell in row] for row in cells])
-        drawn.append(Landscape(*model, betas, rates, values, np.array(halves), lost))
-    return drawn
+def settings_maps(results: Results) -> list[SettingsMap]:
+    """Of each model the mean −ELBO over two traced axes, or over one; none where runs have no traced axis.
+
+    The axes are the first two that vary; if one varies, that one, and if none does, the last one there is.
+    """
+    table = results.axes
+    names = table.varying_traced[:2] or [name for name in table.names if table.axes[name].traced][-1:]
+    axes = [table.axes[name] for name in names]
+    by_model: dict[Model, dict[tuple, Setting]] = {}
+    for setting in results.trained:
+        own = setting.config.axes
+        if all(name in own for name in names):
+            by_model.setdefault(setting.model, {}).setdefault(tuple(own[name].value for name in names), setting)
+    return [_settings_map(model, axes, cells) for model, cells in by_model.items() if names]
+
+
+def _settings_map(model: Model, axes: Sequence[Axis], settings: dict[tuple, Setting]) -> SettingsMap:
+    values = [in_order({place[i] for place in settings}) for i in range(len(axes))]
+    shape = [len(own) for own in values]
+    means, halves = np.full(shape, np.nan), np.full(shape, np.nan)
+    diverged = np.zeros(shape, int)
+    for place, setting in settings.items():
+        index = tuple(own.index(value) for own, value in zip(values, place, strict=True))
+        diverged[index] = len(setting.diverged)
+        if mean := setting.mean("negative_elbo"):
+            means[index] = mean.mean
+            halves[index] = mean.interval[1] - mean.mean if mean.interval else np.nan
+    return SettingsMap(*model, tuple(axes), tuple(values), means, halves, diverged)

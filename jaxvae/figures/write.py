@@ -1,13 +1,14 @@
 """A sweep's figures: what of its runs and its data goes into which picture.
 
-In: what came of all runs, those that are drawn, what a classifier reads in all, and the dataset. Out: figures/*.png and
-*.webp.
+In: results, the runs that have figures of their own, the dataset. Out: figures/*.png and *.webp.
+
+Figures that need pictures are left out where examples are no pictures, and those that need labels where there are none.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,154 +17,165 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxvae.data import Dataset
-from jaxvae.figures import animation as motion
-from jaxvae.figures import curves as series
-from jaxvae.figures import plotting
-from jaxvae.figures import settings_map as landscape
-from jaxvae.results import Setting, best, caption, firsts, grouped, labels, large, probes, several, spread, trained_in
-from jaxvae.runs import Outcome, Run, manifest
+from jaxvae.figures import animation, curves, pictures, plotting, settings_map
+from jaxvae.results import Results, evenly_spaced, first_seeds, has_labels, probes
+from jaxvae.runs import Run, manifest
 
 POINTS = 2_000  # test images that the walk and the page show: a fifth of MNIST's
 GRID_TICKS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 SAMPLES = 64
-WALK_STEPS = 8  # frames from a digit to the next
-SIZES = 8  # latent sizes side by side in a figure of readings
+WALK_STEPS = 8  # frames from a class to the next
+CONFUSION_SIZES = 8  # latent sizes side by side in the figure of confusions
 
 
-def write_figures(
-    folder: Path, outcomes: Sequence[Outcome], runs: Sequence[Run], digits: dict[str, Any], dataset: Dataset
-) -> list[Path]:
+def write_figures(folder: Path, results: Results, runs: Sequence[Run], dataset: Dataset) -> list[Path]:
     """Draws every figure of the sweep into `folder`; returns their paths.
 
     Args:
-        outcomes: of all runs of the sweep.
-        runs: those that are drawn, see `jaxvae.grids.drawn`.
-        digits: as in `write_tables`.
-        dataset: the images that the runs saw.
+        runs: the loaded ones of `results.runs_to_plot`.
+        dataset: the images as the runs were trained on them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    configs = [outcome.config for outcome in outcomes]
-    data, originals, called, written = caption(dataset, configs, shared=True), probes(dataset), labels(configs), []
-
-    def keep(name: str, picture: Figure | bytes) -> None:
-        if isinstance(picture, bytes):
-            path = folder / f"{name}.webp"
+    paths = []
+    for name, figure in _figures(results, runs, dataset):
+        if isinstance(figure, bytes):
+            path, content = folder / f"{name}.webp", figure
         else:
             path, file = folder / f"{name}.png", io.BytesIO()
-            picture.savefig(file, format="png", metadata={"Software": None})
-            picture = file.getvalue()
-        written.append(path)
-        manifest.write(path, picture)
+            figure.savefig(file, format="png", metadata={"Software": None})
+            content = file.getvalue()
+        paths.append(path)
+        manifest.write(path, content)
+    return paths
 
-    if found := trained_in(grouped(outcomes)):
-        for name, figure in _of_all(found, outcomes, digits, dataset).items():
-            keep(name, figure)
-    named = {final.name for setting in best(found) for final in setting.finals}
-    if compared := [run for run in runs if run.config.name in named]:
-        keep("comparison", _comparison(compared, called, originals[1], data))
+
+def _figures(results: Results, runs: Sequence[Run], dataset: Dataset) -> Iterator[tuple[str, Figure | bytes]]:
+    if results.trained:
+        yield from figures_of_all(results)
+    shape = dataset.test_images.shape[1:]
+    if not pictures.drawable(shape):
+        for run in runs:
+            if run.config.latent_dim == 2:
+                yield f"latent-{run.config.name}", _latent_plane(results, run, dataset)
+        return
+    originals = pictures.as_pictures(probes(dataset), shape)
+    best = {final.name for setting in results.best for final in setting.finals}
+    if compared := [run for run in runs if run.config.name in best]:
+        yield "comparison", _comparison(results, compared, originals[1], shape)
     for run in runs:
-        label = f"{called[run.config.name]} – {data}"
-        last = run.metrics[-1]["epoch"]
-        for i, split in enumerate(("train", "test")):
-            title = f"{split} images reconstructed during training\n{label}"
-            figure = plotting.evolution(originals[i], run.reconstructions[:, i], _shown_epochs(last), title)
-            keep(f"evolution-{run.config.name}-{split}", figure)
-        samples = np.asarray(run.sample(jax.random.key(run.config.seed), SAMPLES))
-        title = f"drawn from the prior: {called[run.config.name]}\n{data}"
-        keep(f"samples-{run.config.name}", plotting.mosaic(samples, 8, title))
-        if run.config.model.latent_dim == 2:
-            keep(f"latent-{run.config.name}", _latent_plane(run, dataset, label))
-    first = {run.name for run in firsts(run.config for run in runs)}
-    if moving := [run for run in runs if run.config.name in first]:
-        for name, picture in _moving(moving, called, dataset, originals[1], data).items():
-            keep(name, picture)
-    return written
+        yield from _of_run(results, run, dataset, originals)
+    firsts = first_seeds(run.config for run in runs)
+    if moving := [run for run in runs if run.config in firsts]:
+        yield from _animations(results, moving, dataset, originals[1])
 
 
-def _of_all(
-    found: Sequence[Setting], outcomes: Sequence[Outcome], digits: dict[str, Any], dataset: Dataset
-) -> dict[str, Figure]:
-    """Figures of losses and readings, in which the best setting stands for its model."""
-    configs = [outcome.config for outcome in outcomes if outcome.epochs > 0]
-    losses = {outcome.config.name: outcome.losses for outcome in outcomes}
-    averaged, shared = caption(dataset, configs, averaged=True), caption(dataset, configs, averaged=True, shared=True)
-    data = shared if large(found) else caption(dataset, configs, shared=True)
-    chosen = "\nof each model the setting with the lowest mean −ELBO" if several(found) else ""
-    bands = f"\n{told}" if (told := series.explained(found)) else ""
-    models, parts = series.mean_curves(found, losses), series.parts(found)
-    shown, some = series.readable(models, found)
-    figures = {
-        "curves": plotting.curves(shown, f"{averaged}{some and f'; {some}'}{bands}", parts),
-        "by-dimension": plotting.by_dimension(models, f"{averaged}{bands}", parts),
-        "rate-distortion": plotting.rate_distortion(series.by_size(found), f"{data}{chosen}"),
-        "confusions": plotting.confusions(*_confusions(best(found), digits), f"{shared}{chosen}"),
-    }
-    if len({setting.config.beta for setting in found}) > 1:
-        figures["rate-distortion-beta"] = landscape.rate_distortion(series.by_beta(found), averaged)
-    if several(found):
-        figures["settings"] = landscape.settings(series.landscapes(found), averaged)
-    return figures
+def figures_of_all(results: Results) -> Iterator[tuple[str, Figure]]:
+    """Figures of losses and confusions, in which the best setting stands for its model."""
+    averaged, shared = results.caption(averaged=True), results.caption(averaged=True, shared=True)
+    data = shared if results.too_many else results.caption(shared=True)
+    best = "\nof each model the setting with the lowest mean −ELBO" if results.several_settings else ""
+    bands = f"\n{meaning}" if (meaning := curves.meaning_of_bands(results)) else ""
+    models, parts = curves.mean_curves(results), curves.parts(results)
+    some, how_many = curves.readable(models, results)
+    yield "curves", plotting.curves(some, f"{averaged}{how_many and f'; {how_many}'}{bands}", parts)
+    yield "by-dimension", plotting.by_dimension(models, f"{averaged}{bands}", parts)
+    yield "rate-distortion", plotting.rate_distortion(curves.points_by_size(results), f"{data}{best}")
+    if results.digits and (rows := _confusions(results, results.digits["runs"])):
+        yield "confusions", plotting.confusions(rows, results.digits["classifier"]["accuracy"], f"{shared}{best}")
+    table = results.axes
+    if (name := table.trade_off) and (lines := curves.trade_off_lines(results, name)):
+        others = [axis for other, axis in table.axes.items() if axis.traced and other != name
+                  and (other in table.varying or axis.symbol != axis.title)]  # fmt: skip
+        figure = settings_map.rate_distortion(lines, table.axes[name], others, averaged)
+        yield f"rate-distortion-{name}", figure
+    if results.several_settings and (maps := curves.settings_maps(results)):
+        yield "settings", settings_map.settings(maps, averaged)
 
 
-def _moving(
-    runs: Sequence[Run], called: dict[str, str], dataset: Dataset, originals: np.ndarray, data: str
-) -> dict[str, bytes]:
-    """Animations of a run of each setting: test images reconstructed epoch by epoch, a walk from digit to digit."""
-    names = [called[run.config.name] for run in runs]
-    epochs = [run.reconstructions[:, 1] for run in runs]
-    walks = [_walk(run, dataset) for run in runs]
-    return {
-        "evolution": motion.evolution(originals, list(zip(names, epochs, strict=True)), f"Test images, {data}"),
-        "walk": motion.walk(list(zip(names, walks, strict=True)), f"From digit to digit through latent space, {data}"),
-    }
-
-
-def _walk(run: Run, dataset: Dataset) -> np.ndarray:
-    """Decoded on the way from each class's mean code to the next one's and back to the first, uint8 [frame, 28, 28]."""
-    codes, labels = np.asarray(run.encode(dataset.test_images[:POINTS]).mean), dataset.test_labels[:POINTS]
-    stations = np.stack([codes[labels == label].mean(0) for label in np.unique(labels)])
-    steps = np.linspace(0, 1, WALK_STEPS, endpoint=False)[:, None]
-    way = [start + steps * (end - start) for start, end in zip(stations, np.roll(stations, -1, 0), strict=True)]
-    codes = np.nan_to_num(np.concatenate(way), posinf=1e6, neginf=-1e6)  # those of a run that diverges may overflow
-    return np.rint(255 * np.nan_to_num(np.asarray(run.decode(codes)))).astype(np.uint8)
-
-
-def _shown_epochs(last: int) -> list[int]:
-    return sorted({0, *np.geomspace(1, last, 7).round().astype(int).tolist()}) if last else [0]
-
-
-def _confusions(found: Sequence[Setting], digits: dict[str, Any]) -> tuple[list[list[tuple[str, np.ndarray]]], float]:
-    """A row an architecture: (title, shares of the digits' images over all seeds that were read), and how many of the
-    originals the classifier reads rightly."""
+def _confusions(results: Results, records: Mapping[str, Any]) -> list[list[tuple[str, np.ndarray]]]:
+    """A row an architecture: (title, shares of the classes' images over all seeds that were classified)."""
     rows: dict[str, dict[int, np.ndarray]] = {}
-    for setting in found:
+    for setting in results.best:
         architecture, d = setting.model
-        told = [digits["runs"][final.name] for final in setting.finals if final.name in digits["runs"]]
-        counts = [np.asarray(one["confusion"], float) for one in told]
-        rows.setdefault(architecture, {})[d] = np.sum(counts, axis=0)
+        own = [records[final.name]["confusion"] for final in setting.finals if final.name in records]
+        if own:
+            rows.setdefault(architecture, {})[d] = np.sum(np.asarray(own, float), axis=0)
     shares = [
         [(f"{a}, d = {d}", n / np.maximum(n.sum(1, keepdims=True), 1)) for d, n in sorted(row.items())]
         for a, row in rows.items()
     ]
-    return [spread(row, SIZES) for row in shares], digits["classifier"]["accuracy"]
+    return [evenly_spaced(row, CONFUSION_SIZES) for row in shares]
 
 
-def _comparison(runs: Sequence[Run], called: dict[str, str], originals: np.ndarray, data: str) -> Figure:
-    """Smallest against largest latent size, linear against conv: test digits and what the models make of them."""
-    by_model = {(run.config.model.architecture, run.config.model.latent_dim): run for run in reversed(runs)}
+# ── of single runs ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _of_run(results: Results, run: Run, dataset: Dataset, originals: np.ndarray) -> Iterator[tuple[str, Figure]]:
+    name, data, shape = run.config.name, results.caption(shared=True), dataset.test_images.shape[1:]
+    reconstructions = pictures.as_pictures(run.reconstructions, shape)
+    for i, split in enumerate(("train", "test")):
+        title = f"{split} images reconstructed during training\n{results.labels[name]} – {data}"
+        epochs = epochs_to_draw(run.metrics[-1]["epoch"])
+        yield f"evolution-{name}-{split}", pictures.evolution(originals[i], reconstructions[:, i], epochs, title)
+    samples = pictures.as_pictures(np.asarray(run.sample(jax.random.key(run.config.seed), SAMPLES)), shape)
+    yield f"samples-{name}", pictures.mosaic(samples, 8, f"drawn from the prior: {results.labels[name]}\n{data}")
+    if run.config.latent_dim == 2:
+        yield f"latent-{name}", _latent_plane(results, run, dataset)
+
+
+def epochs_to_draw(last: int) -> list[int]:
+    """Up to eight, from before training to the last, closer together at the beginning."""
+    return sorted({0, *np.geomspace(1, last, 7).round().astype(int).tolist()}) if last else [0]
+
+
+def _latent_plane(results: Results, run: Run, dataset: Dataset) -> Figure:
+    """The test images' codes, beside what codes on a grid decode to if that is a picture."""
+    shape, k, decoded = dataset.test_images.shape[1:], len(GRID_TICKS), None
+    if pictures.drawable(shape):
+        z1, z2 = np.meshgrid(GRID_TICKS, GRID_TICKS)
+        images = pictures.as_pictures(np.asarray(run.decode(np.stack([z1.ravel(), z2.ravel()], 1))), shape)
+        decoded = images.reshape(k, k, *images.shape[1:])
+    codes = np.asarray(run.encode(dataset.test_images).mean)
+    title = f"The latent plane: {results.labels[run.config.name]} – {results.caption(shared=True)}"
+    return pictures.latent_plane(decoded, GRID_TICKS, codes, dataset.test_labels, title)
+
+
+def _comparison(results: Results, runs: Sequence[Run], originals: np.ndarray, shape: Sequence[int]) -> Figure:
+    """Smallest against largest latent size, a row an architecture: test images and what the models make of them."""
+    by_model = {(run.config.architecture, run.config.latent_dim): run for run in reversed(runs)}
     sizes = sorted({d for _, d in by_model})
     ends = [2 if 2 in sizes else sizes[0], 50 if 50 in sizes else sizes[-1]]
     cells = []
     for architecture in dict.fromkeys(a for a, _ in sorted(by_model, reverse=True)):
         row = [by_model[architecture, d] for d in dict.fromkeys(ends) if (architecture, d) in by_model]
-        cells.append([(called[run.config.name], originals, run.reconstructions[-1, 1]) for run in row])
+        last = [pictures.as_pictures(run.reconstructions[-1, 1], shape) for run in row]
+        names = [results.labels[run.config.name] for run in row]
+        cells.append([(name, originals, images) for name, images in zip(names, last, strict=True)])
     width = min(len(row) for row in cells)
-    return plotting.comparison([row[:width] for row in cells], f"Test images and their reconstructions – {data}")
+    title = f"Test images and their reconstructions – {results.caption(shared=True)}"
+    return pictures.comparison([row[:width] for row in cells], title)
 
 
-def _latent_plane(run: Run, dataset: Dataset, label: str) -> Figure:
-    z1, z2 = np.meshgrid(GRID_TICKS, GRID_TICKS)
-    decoded = np.asarray(run.decode(np.stack([z1.ravel(), z2.ravel()], 1)))
-    decoded = decoded.reshape(len(GRID_TICKS), len(GRID_TICKS), 28, 28)
-    codes = np.asarray(run.encode(dataset.test_images).mean)
-    return plotting.latent_plane(decoded, GRID_TICKS, codes, dataset.test_labels, f"The latent plane: {label}")
+def _animations(
+    results: Results, runs: Sequence[Run], dataset: Dataset, originals: np.ndarray
+) -> Iterator[tuple[str, bytes]]:
+    """A run of each setting: test images reconstructed epoch by epoch, and a walk from class to class."""
+    data, shape = results.caption(shared=True), dataset.test_images.shape[1:]
+    names = [results.labels[run.config.name] for run in runs]
+    epochs = [pictures.as_pictures(run.reconstructions[:, 1], shape) for run in runs]
+    evolutions = list(zip(names, epochs, strict=True))
+    yield "evolution", animation.evolution(pictures.as_bytes(originals), evolutions, f"Test images, {data}")
+    if has_labels(dataset):
+        walks = list(zip(names, (_walk(run, dataset) for run in runs), strict=True))
+        yield "walk", animation.walk(walks, f"From digit to digit through latent space, {data}")
+
+
+def _walk(run: Run, dataset: Dataset) -> np.ndarray:
+    """Decoded on the way from each class's mean code to the next one's and back to the first, uint8 [frame, h, w]."""
+    codes, labels = np.asarray(run.encode(dataset.test_images[:POINTS]).mean), dataset.test_labels[:POINTS]
+    stations = np.stack([codes[labels == label].mean(0) for label in np.unique(labels)])
+    steps = np.linspace(0, 1, WALK_STEPS, endpoint=False)[:, None]
+    way = [start + steps * (end - start) for start, end in zip(stations, np.roll(stations, -1, 0), strict=True)]
+    codes = np.nan_to_num(np.concatenate(way), posinf=1e6, neginf=-1e6)  # those of a run that diverges may overflow
+    decoded = np.asarray(run.decode(codes))
+    return pictures.as_bytes(pictures.as_pictures(decoded, dataset.test_images.shape[1:]))

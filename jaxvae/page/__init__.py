@@ -1,9 +1,8 @@
 """A sweep's folder as one HTML page."""
 
-from jaxvae.page import explorer, report, sections
+from jaxvae.page import explorer, report
 
 __all__ = [
     "explorer",
     "report",
-    "sections",
 ]

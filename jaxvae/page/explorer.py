@@ -2,10 +2,10 @@
 
 In: loaded runs and test images. Out: dictionaries for JSON, with arrays as base64 of little-endian numbers.
 
-The page decodes by itself, so weights travel in it, in 16 bits each: as bfloat16 for a run whose products read that,
-which is exact; else as whole numbers with a scale for each output. Float16, as large weights are its coarsest, moved
-pixels of the linear model with d = 2 by up to 1.3/255 at the edge of its map; these move them by 0.17/255. Biases are
-float32.
+The page decodes by itself, so weights travel in it, in 16 bits each: as bfloat16 for a run whose products have such
+operands, which is exact; else as whole numbers with a scale for each output. Float16, as large weights are its
+coarsest, moved pixels of the linear model with d = 2 by up to 1.3/255 at the edge of its map; these move them by
+0.17/255. Biases are float32.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ AXES = 2
 
 
 def explored(run: Run, images: np.ndarray) -> dict[str, Any] | None:
-    """The decoder and the codes of test images [n, 28, 28]; None if they are not finite numbers.
+    """The decoder and the codes of test images [n, *shape]; None if the page cannot run the decoder, or if a code is
+    not finite.
 
     Keys: `decoder`, see `packed_decoder`; `mean` and `logStd` of q(z|x), float16 [n, d]; `kl`, nats for each dimension;
     `centre` and `axes`, the plane that is drawn: centre [d], axes [2, d]; `shares` of the codes' variance along them.

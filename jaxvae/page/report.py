@@ -1,7 +1,8 @@
 """A sweep's folder as one HTML page: tables, curves, reconstructions and the latent explorer, with nothing outside it.
 
-In: the folder's tables, and as far as there are checkpoints the loaded runs and the images that they saw. Out: a page
-that opens by double click and needs no server and no network. A section whose material is missing is left out.
+In: results with the folder's other tables, and as far as there are checkpoints the loaded runs and the images that they
+were trained on. Out: a page that opens by double click and needs no server and no network. A section whose material is
+missing is left out.
 """
 
 from __future__ import annotations
@@ -22,64 +23,44 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from jaxvae import results
-from jaxvae.config import RunConfig
 from jaxvae.data import Dataset
-from jaxvae.errors import CheckpointError, InputError, Remedy, reason
-from jaxvae.figures import POINTS
+from jaxvae.errors import CheckpointError, InputError, Remedy
+from jaxvae.figures import POINTS, pictures
 from jaxvae.page import explorer
-from jaxvae.page import sections as overview
 from jaxvae.page.run_table import number
-from jaxvae.results import grids
+from jaxvae.page.sections import page_context
+from jaxvae.results import DAMAGE, PLOTTED, Results, damaged, first_seeds, has_labels, probes, read_sweep
 from jaxvae.runs import Run, manifest
 
 PAGE = "report.html"
 SCRIPTS = ("page.js", "chart.js", "losses.js", "reconstructions.js", "decoder.js", "map.js", "panel.js", "explorer.js")
 SPRITE_COLUMNS = 50
-# what comes of reading a table that is not what it should be
-DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    OSError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    jinja2.TemplateError,
-)
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
     "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 
 
-def write(folder: Path, runs: Sequence[Run], seen: Dataset | None) -> Path:
+def write(results: Results, folder: Path, runs: Sequence[Run] = (), dataset: Dataset | None = None) -> Path:
     """Writes report.html into a sweep's folder, whose tables are there already; returns its path.
 
     Args:
-        runs: the sweep's runs of which there are checkpoints; none is enough for the tables and curves.
-        seen: the images that these runs saw, see `jaxvae.data.binarized`; not needed without runs.
+        runs: those of `results.runs_to_plot` that have checkpoints; none is enough for the tables and curves.
+        dataset: the images as these runs were trained on them, see `jaxvae.data.binarized`; not needed without runs.
 
     Raises:
-        CheckpointError: the folder holds no finished sweep, or a damaged table.
+        CheckpointError: a table of the folder is damaged.
     """
     path = folder / PAGE
-    manifest.write(path, page(folder, runs, seen))
+    manifest.write(path, page(results, folder, runs, dataset))
     return path
 
 
-def page(folder: Path, runs: Sequence[Run], seen: Dataset | None) -> str:
+def page(results: Results, folder: Path, runs: Sequence[Run] = (), dataset: Dataset | None = None) -> str:
     """The page itself; see `write`."""
-    found = results.read_sweep(folder)
-    if found is None:
-        raise CheckpointError(f"{folder} holds no finished sweep: it has no {results.SWEEP}; {Remedy.STUDY} writes it")
-    configs, sweep = found
-    called, first = results.labels(configs), grids.firsts(run.config for run in runs)
-    shown = [run for run in runs if run.config in first]
-    models: dict[str, Any] = {"reconstructions": None, "explorer": None}
-    if shown and seen is not None:
-        models = {"reconstructions": _reconstructions(shown, called, seen), "explorer": _explorer(shown, called, seen)}
-    loadable = [{"name": run.config.name, "path": os.fspath(run.folder)} for run in runs]
+    _check_epochs(results, folder, runs)
+    first = first_seeds(run.config for run in runs)
+    models = _models(results, [run for run in runs if run.config in first], dataset)
     style, script = _source("report.css"), "\n".join(map(_source, SCRIPTS))
     policy = POLICY.format(style=_hash(style), script=_hash(script))
     environment = jinja2.Environment(
@@ -88,30 +69,31 @@ def page(folder: Path, runs: Sequence[Run], seen: Dataset | None) -> str:
     )  # fmt: skip
     environment.filters |= {"number": number, "measured": measured, "depth": depth, "script_json": script_json}
     try:
-        _check_epochs(folder, runs, sweep)
+        _, sweep = read_sweep(folder) or ([], {})
         return environment.get_template("report.html").render(
-            overview.told(folder, configs, sweep), **models, policy=policy, style=Markup(style), script=Markup(script),
-            loadable=loadable, first_seeds=sorted({run.seed for run in first}),
-            several_seeds=len({run.seed for run in configs}) > 1, some=_some(configs, runs),
+            page_context(folder, results, sweep), **models, policy=policy, style=Markup(style), script=Markup(script),
+            loadable=[{"name": run.config.name, "path": os.fspath(run.folder)} for run in runs],
+            first_seeds=sorted({run.seed for run in first}), several_seeds=len({run.seed for run in results.runs}) > 1,
+            some=_some(results, runs),
         )  # fmt: skip
     except InputError:
         raise
-    except DAMAGED as error:
-        raise CheckpointError(f"{folder} holds a damaged table ({reason(error)}); {Remedy.TRAIN_AGAIN}") from None
+    except (*DAMAGE, jinja2.TemplateError) as error:
+        raise damaged(folder, error) from None
 
 
-def _some(configs: Sequence[RunConfig], runs: Sequence[Run]) -> str:
+def _some(results: Results, runs: Sequence[Run]) -> str:
     """Which models are in the page, where it is not all."""
-    if len(configs) <= grids.ALL or not runs:
+    if not results.too_many or not runs:
         return ""
-    return f"{len(runs)} of {len(configs):,} runs stand for all: {grids.STAND_FOR}"
+    return f"{len(runs)} of {len(results.runs):,} runs stand for all: {PLOTTED}"
 
 
-def _check_epochs(folder: Path, runs: Sequence[Run], sweep: dict[str, Any]) -> None:
+def _check_epochs(results: Results, folder: Path, runs: Sequence[Run]) -> None:
     """Refuses tables of one epoch beside models of another."""
-    ended = {final["name"]: final["epochs"] for final in sweep["results"]}
     for run in runs:
-        if run.metrics[-1]["epoch"] != ended.get(run.config.name):
+        final = results.finals.get(run.config.name)
+        if final is None or run.metrics[-1]["epoch"] != final.epochs:
             raise CheckpointError(f"{run.folder} is not as {folder}'s tables say; {Remedy.TRAIN_AGAIN}")
 
 
@@ -165,54 +147,71 @@ def _finite(value: Any) -> Any:
 # ── pictures and models ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _reconstructions(runs: Sequence[Run], called: Mapping[str, str], seen: Dataset) -> dict[str, Any]:
+def _models(results: Results, runs: Sequence[Run], dataset: Dataset | None) -> dict[str, Any]:
+    """Reconstructions and explorer, None where they are left out; and sentences that say why."""
+    sections: dict[str, Any] = {"reconstructions": None, "explorer": None, "left_out": []}
+    if dataset is None or not runs:
+        return sections
+    if not pictures.drawable(dataset.test_images.shape[1:]):
+        sections["left_out"] = ["The data are no pictures, so there are no reconstructions and no latent space to see."]
+        return sections
+    sections["reconstructions"] = _reconstructions(results, runs, dataset)
+    sections["explorer"] = _explorer(results, runs, dataset)
+    if not sections["explorer"]:
+        sections["left_out"] = ["The page can run none of the decoders, so there is no latent space to walk in."]
+    return sections
+
+
+def _reconstructions(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[str, Any]:
     """Originals and, for each run and split, a picture with a row of reconstructions for each epoch."""
-    originals = results.probes(seen)
+    shape = dataset.test_images.shape[1:]
+    originals = pictures.as_pictures(probes(dataset), shape)
+    strips = [[pictures.as_pictures(run.reconstructions[:, split], shape) for split in range(2)] for run in runs]
     return {
         "digits": originals.shape[1],
-        "originals": [png(_tiled(images[None])) for images in originals],
+        "height": shape[0],
+        "width": shape[1],
+        "firstOfClass": has_labels(dataset),
+        "originals": [png(pictures.tiled(images[None])) for images in originals],
         "runs": [
-            {"name": run.config.name, "about": called[run.config.name], "epochs": run.metrics[-1]["epoch"]}
-            | {"pictures": [png(_tiled(run.reconstructions[:, split])) for split in range(2)]}
+            {"name": run.config.name, "about": results.labels[run.config.name], "epochs": run.metrics[-1]["epoch"]}
+            | {"pictures": [png(pictures.tiled(images)) for images in of_run]}
             | {"losses": [[entry[s] and entry[s]["loss"] for entry in run.metrics] for s in ("train", "test")]}
-            for run in runs
+            for run, of_run in zip(runs, strips, strict=True)
         ],
     }
 
 
-def _explorer(runs: Sequence[Run], called: Mapping[str, str], seen: Dataset) -> dict[str, Any] | None:
+def _explorer(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[str, Any] | None:
     """Test images, and of each run what `jaxvae.explorer.explored` makes; None if no run can be explored."""
-    images, labels = seen.test_images[:POINTS], seen.test_labels[:POINTS]
-    found = [(run, explorer.explored(run, images)) for run in runs]
-    explored = [
-        {"name": run.config.name, "about": called[run.config.name], "latentDim": run.config.model.latent_dim} | told
-        for run, told in found
-        if told
-    ]
-    if not explored:
+    images, shape = dataset.test_images[:POINTS], dataset.test_images.shape[1:]
+    labels = dataset.test_labels[:POINTS] if has_labels(dataset) else None
+    spaces = {run.config.name: explorer.explored(run, images) for run in runs}
+    if not any(spaces.values()):
         return None
-    rows = -(-len(images) // SPRITE_COLUMNS)
-    padded = np.zeros((rows * SPRITE_COLUMNS, *images.shape[1:]), np.uint8)
-    padded[: len(images)] = images
+    tiles = pictures.as_pictures(images, shape)
+    rows = -(-len(tiles) // SPRITE_COLUMNS)
+    padded = np.zeros((rows * SPRITE_COLUMNS, *tiles.shape[1:]), tiles.dtype)
+    padded[: len(tiles)] = tiles
     return {
         "columns": SPRITE_COLUMNS,
-        "labels": labels.tolist(),
-        "of": len(seen.test_images),
-        "classes": sorted({int(label) for label in labels}),
-        "sprite": png(_tiled(padded.reshape(rows, SPRITE_COLUMNS, *images.shape[1:]))),
-        "runs": explored,
-        "left_out": [run.config.name for run, told in found if not told],
+        "height": shape[0],
+        "width": shape[1],
+        "labels": None if labels is None else labels.tolist(),
+        "of": len(dataset.test_images),
+        "classes": [] if labels is None else np.unique(labels).tolist(),
+        "sprite": png(pictures.tiled(padded.reshape(rows, SPRITE_COLUMNS, *tiles.shape[1:]))),
+        "runs": [
+            {"name": name, "about": results.labels[name], "latentDim": run.config.latent_dim} | space
+            for run in runs
+            if (space := spaces[name := run.config.name])
+        ],
+        "left_out": [name for name, space in spaces.items() if not space],
     }
 
 
-def _tiled(images: np.ndarray) -> np.ndarray:
-    """Images [rows, columns, h, w] as one picture."""
-    rows, columns, h, w = images.shape
-    return images.swapaxes(1, 2).reshape(rows * h, columns * w)
-
-
 def png(picture: np.ndarray) -> str:
-    """A grey picture, uint8, as base64 of a PNG."""
+    """A picture as base64 of a PNG."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG", optimize=True)
+    Image.fromarray(pictures.as_bytes(picture)).save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()

@@ -1,11 +1,10 @@
 """The report's table of runs: a column for each number that there is, with what it means.
 
-In: a sweep's configurations, its final losses, its readings of digits and its evaluations. Out: columns, a cell a run.
+In: results and evaluations. Out: columns, with a cell for each run or, of many runs, for each setting.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 from jaxvae.config import RunConfig
 from jaxvae.errors import CheckpointError, reason
 from jaxvae.evaluation import Record, records
-from jaxvae.results import Setting, mean
+from jaxvae.results import Results, Setting, mean, read_json
 
 
 def number(value: float | int | None, digits: int = 2) -> str:
@@ -31,30 +30,22 @@ def number(value: float | int | None, digits: int = 2) -> str:
     return f"{0 if abs(value) < 0.5 * 10**-digits else value:,.{digits}f}".replace("-", "−")
 
 
-def read_json(path: Path) -> Any:
-    """A file's content, None if there is no such file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-
-
-def evaluated(folder: Path, configs: Sequence[RunConfig], fingerprint: str) -> dict[str, list[Record]]:
+def read_evaluations(folder: Path, configs: Sequence[RunConfig], fingerprint: str) -> dict[str, list[Record]]:
     """Records of each run that was evaluated as it is now: in the sweep's evaluation.json, then in its own folder's.
 
     Raises:
         CheckpointError: such a file is damaged.
     """
-    together: dict[tuple[RunConfig, int], list[Record]] = {}
-    for config, epoch, told in _evaluations_in(folder / "evaluation.json"):
-        together.setdefault((config, epoch), []).extend(told)
-    found = {}
+    of_sweep: dict[tuple[RunConfig, int], list[Record]] = {}
+    for config, epoch, own in _evaluations_in(folder / "evaluation.json"):
+        of_sweep.setdefault((config, epoch), []).extend(own)
+    by_run = {}
     for run in configs:
-        own = _evaluations_in(folder / run.name / "evaluation.json")
-        kept = [record for config, epoch, told in own if (config, epoch) == (run, run.epochs) for record in told]
-        kept = [*together.get((run, run.epochs), []), *kept]
-        found[run.name] = [record for record in kept if record.fingerprint == fingerprint]
-    return found
+        of_run = _evaluations_in(folder / run.name / "evaluation.json")
+        own = [record for *key, evaluation in of_run if key == [run, run.epochs] for record in evaluation]
+        current = [*of_sweep.get((run, run.epochs), []), *own]
+        by_run[run.name] = [record for record in current if record.fingerprint == fingerprint]
+    return by_run
 
 
 def _evaluations_in(path: Path) -> list[tuple[RunConfig, int, list[Record]]]:
@@ -62,10 +53,10 @@ def _evaluations_in(path: Path) -> list[tuple[RunConfig, int, list[Record]]]:
     left out."""
     try:
         content = read_json(path) or {"evaluations": []}
-        contents = [told for told in content.get("evaluations", [content]) if "config" in told]
+        entries = [entry for entry in content.get("evaluations", [content]) if "config" in entry]
         return [
-            (RunConfig.from_json(told["config"]), told["epoch"], [records.from_json(one) for one in told["records"]])
-            for told in contents
+            (RunConfig.from_json(one["config"]), one["epoch"], [records.from_json(record) for record in one["records"]])
+            for one in entries
         ]
     except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({reason(error)}); evaluate the run again") from None
@@ -81,42 +72,38 @@ class Column(NamedTuple):
     places: int = 2  # behind the point
 
 
-def columns(
-    configs: Sequence[RunConfig],
-    finals: Mapping[str, dict[str, Any]],
-    digits: dict[str, Any] | None,
-    evaluated: Mapping[str, Sequence[Record]],
-) -> list[Column]:
-    """The columns that there are numbers for.
-
-    Args:
-        finals: by run, its entry of sweep.json's results.
-        digits: the content of digits.json.
-    """
+def columns(results: Results, evaluations: Mapping[str, Sequence[Record]]) -> list[Column]:
+    """The columns that there are numbers for."""
 
     def column(title, unit, meaning, value, places=2) -> Column:
-        values = {run.name: value(finals[run.name]) for run in configs}
+        values = {outcome.config.name: value(outcome) for outcome in results.outcomes}
         return Column(title, unit, meaning, {name: (v, number(v, places)) for name, v in values.items()}, places)
 
-    drawn = "−E log p(x|z), one code an image: nats that a code leaves to the pixels"
-    made = [
-        column("parameters", "", "", lambda row: row["parameters"], 0),
-        column("reconstruction", "nats", drawn, lambda row: row["reconstruction"]),
-        column("KL", "nats", records.METRICS["rate"], lambda row: row["kl"]),
-        column("−ELBO", "nats", "reconstruction plus KL", lambda row: row["reconstruction"] + row["kl"]),
-        *_evaluations(evaluated),
+    def loss(part: str):
+        return lambda outcome: getattr(results.finals[outcome.config.name], part)
+
+    one_code = "−E log p(x|z), one code an image: nats that a code leaves to the pixels"
+    table = [
+        column("parameters", "", "", lambda outcome: outcome.parameters, 0),
+        column("reconstruction", "nats", one_code, loss("reconstruction")),
+        column("KL", "nats", records.METRICS["rate"], loss("kl")),
+        column("−ELBO", "nats", "reconstruction plus KL", loss("negative_elbo")),
+        *evaluation_columns(evaluations),
     ]
-    if digits:
-        made.append(Column("read rightly", "%", records.METRICS["reading"], _readings(digits), 1))
-    made.append(column("training", "s", "seconds of training and testing", lambda row: row["seconds"], 1))
-    return made
+    if results.digits:
+        cells = _accuracies(results.digits["runs"])
+        table.append(Column("classifier accuracy", "on reconstructions, %", records.METRICS["reading"], cells, 1))
+    seconds = "seconds of training and testing"
+    table.append(column("training", "s", seconds, lambda outcome: round(outcome.seconds, 1), 1))
+    return over_seeds(table, results.settings) if results.too_many else table
 
 
 def over_seeds(table: Sequence[Column], settings: Sequence[Setting]) -> list[Column]:
     """The same columns with a cell a setting: the mean over seeds that did not diverge, half of its 95 % interval."""
-    seeds = {setting.config.name: setting.seeds - len(setting.diverged) for setting in settings}
-    counted = Column("seeds", "", "of which the means are", {name: (n, str(n)) for name, n in seeds.items()}, 0)
-    return [counted, *(_over_seeds(column, settings) for column in table)]
+    counts = {setting.config.name: setting.seeds - len(setting.diverged) for setting in settings}
+    cells: dict[str, tuple[float | int, str]] = {name: (count, str(count)) for name, count in counts.items()}
+    seeds = Column("seeds", "", "number of runs that the means are over", cells, 0)
+    return [seeds, *(_over_seeds(column, settings) for column in table)]
 
 
 def _over_seeds(column: Column, settings: Sequence[Setting]) -> Column:
@@ -131,34 +118,34 @@ def _over_seeds(column: Column, settings: Sequence[Setting]) -> Column:
     return column._replace(cells=cells)
 
 
-def _readings(digits: dict[str, Any]) -> dict[str, tuple[float, str]]:
-    """Per cent of each run's reconstructions that are read as what they should be."""
-    counts = {name: np.asarray(told["confusion"]) for name, told in digits["runs"].items()}
+def _accuracies(records: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
+    """By run, per cent of the reconstructions in which the classifier reads the image's own class."""
+    counts = {name: np.asarray(record["confusion"]) for name, record in records.items()}
     shares = {name: 100 * float(np.trace(n)) / max(1, int(n.sum())) for name, n in counts.items()}
     return {name: (share, number(share, 1)) for name, share in shares.items()}
 
 
-def _evaluations(evaluated: Mapping[str, Sequence[Record]]) -> list[Column]:
+def evaluation_columns(evaluations: Mapping[str, Sequence[Record]]) -> list[Column]:
     """Columns from evaluations; each holds numbers of one kind only, the kind that most runs have."""
-    made = []
+    table = []
     for metric, title, unit, scale, places in (
         ("L_K", "−log p(x)", "K = {:,}, nats", -1, 2),
         ("active units", "active units", "", 1, 0),
         ("nearest neighbours", "nearest neighbours", "%", 100, 1),
     ):
-        found = [(name, _kind(r), r) for name, kept in evaluated.items() for r in kept if r.metric == metric]
-        if not found:
+        rows = [(name, _kind(r), r) for name, own in evaluations.items() for r in own if r.metric == metric]
+        if not rows:
             continue
-        counts = Counter(kind for _, kind in {(name, kind) for name, kind, _ in found})
+        counts = Counter(kind for _, kind in {(name, kind) for name, kind, _ in rows})
         common = max(counts, key=lambda kind: (counts[kind], kind.samples or 0))
         cells = {}
-        for name, kind, record in found:
+        for name, kind, record in rows:
             if kind == common:
                 error, value = record.standard_error, scale * record.value
                 spread = "" if error is None else f" ± {number(abs(scale) * error, places)}"
                 cells[name] = value, number(value, places) + spread
-        made.append(Column(title, unit.format(common.samples), records.METRICS[metric], cells, places))
-    return made
+        table.append(Column(title, unit.format(common.samples), records.METRICS[metric], cells, places))
+    return table
 
 
 def _kind(record: Record) -> Record:

@@ -1,182 +1,154 @@
 """What the page says of a sweep as a whole: how it was trained, its table, curves and points.
 
-In: a sweep's folder, its configurations and the content of its sweep.json. Out: what the page's template is given.
+In: results, and the content of the folder's other tables. Out: what the page's template is given.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxvae import results
 from jaxvae.config import RunConfig
-from jaxvae.errors import CheckpointError, Remedy, reason
-from jaxvae.figures import curves as series
-from jaxvae.page import run_table as columns
-from jaxvae.page.run_table import Column, number, read_json
-from jaxvae.results import Final, Setting, grids, metrics
-from jaxvae.runs import Divergence
+from jaxvae.figures import curves
+from jaxvae.page.run_table import Column, columns, number, read_evaluations
+from jaxvae.results import AxisTable, Results, in_order, precisions, read_json, written
 
-LISTED = 20  # values that are told one by one
+MAX_LISTED_VALUES = 20  # of what runs differ in; of more the smallest, the largest and their number
+CURVE_DIGITS = 6  # of losses behind the point, as in metrics.csv
 
 
-def settings(configs: Sequence[RunConfig], sweep: dict[str, Any]) -> list[Setting]:
-    """The sweep's runs by setting, from the results in its sweep.json."""
-    shown = {row["name"]: row for row in sweep["results"]}
-    finals = [Final(**{field: shown[run.name][field] for field in Final._fields}) for run in configs]
-    return grids.settings(configs, finals, {name for name, row in shown.items() if row.get("diverged")})
+def page_context(folder: Path, results: Results, sweep: dict[str, Any]) -> dict[str, Any]:
+    """Values for the template, by name.
 
-
-def drawn(folder: Path, configs: Sequence[RunConfig], sweep: dict[str, Any]) -> list[RunConfig]:
-    """The runs whose models the page has, if they have checkpoints.
-
-    Raises:
-        CheckpointError: the results in sweep.json are damaged.
+    Args:
+        sweep: the content of sweep.json.
     """
-    if len(configs) <= grids.ALL:
-        return [*configs]
-    try:
-        names = set(grids.drawn(settings(configs, sweep)))
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder} holds a damaged table ({reason(error)}); {Remedy.TRAIN_AGAIN}") from None
-    return [run for run in configs if run.name in names]
-
-
-def told(folder: Path, configs: Sequence[RunConfig], sweep: dict[str, Any]) -> dict[str, Any]:
-    claims, digits = (read_json(folder / name) for name in ("claims.json", "digits.json"))
-    losses = metrics.read_metrics(folder)
-    found, shown = settings(configs, sweep), {row["name"]: row for row in sweep["results"]}
-    trained = grids.trained_in([
-        setting._replace(finals=tuple(final for final in setting.finals if len(losses[final.name]) > 1))
-        for setting in found
-    ])  # fmt: skip
-    evaluated = columns.evaluated(folder, configs, sweep["dataset"]["fingerprint"])
-    table = columns.columns(configs, shown, digits, evaluated)
-    if grids.large(found):
-        table = columns.over_seeds(table, found)
-    many, parts, order = grids.large(found), series.parts(trained), {run.name: i for i, run in enumerate(configs)}
-    curves, some = series.readable(series.mean_curves(trained, losses), trained)
-    called = results.labels([setting.config for setting in found] if many else configs)
+    claims = read_json(folder / "claims.json")
+    evaluations = read_evaluations(folder, results.runs, results.data["fingerprint"])
+    table, parts, count = columns(results, evaluations), curves.parts(results), len(results.runs)
+    lines, how_many = curves.readable(curves.mean_curves(results), results)
+    labels = [results.labels[run.name] for run in results.runs]
     return {
-        "title": f"{len(configs):,} variational auto-encoder{'s' if len(configs) > 1 else ''}",
-        "caption": results.named(sweep["dataset"]["name"], sweep["dataset"]["train_images"], configs),
+        "title": f"{count:,} variational auto-encoder{'s' if count > 1 else ''}",
+        "caption": results.caption(),
         "sweep": sweep,
-        "training": _training(configs),
-        "precisions": results.precisions(configs),
-        "architectures": _layers(configs),
-        "runs": _counted(configs, found) if many else "; ".join(called.values()),
-        "best": _best(found, called, configs, shown),
+        "training": _training(results.runs),
+        "precisions": precisions(results.runs),
+        "configurations": _configurations(results.runs),
+        "runs": _counts(results) if results.too_many else "; ".join(labels),
+        "best": _best(results),
         "claims": claims["claims"] if claims else None,
         "checked": claims.get("checked") if claims else None,
+        "labelled": results.data.get("labels", True),
         "columns": table,
-        "rows": _mean_rows(found, called, table) if many else _rows(configs, called, table, shown),
-        "averaged": many,
-        "chosen": grids.several(trained),
-        "bands": "; ".join(filter(None, [series.explained(trained), some])),
+        "rows": _rows_of_settings(results, table) if results.too_many else _rows(results, table),
+        "averaged": results.too_many,
+        "several_settings": results.several_settings,
+        "bands": "; ".join(filter(None, [curves.meaning_of_bands(results), how_many])),
         "parts": [[part, title] for part, title in parts],
-        "curves": [_curve(curve, parts) for curve in curves],
-        "points": [
-            {"name": name, "architecture": setting.model[0], "latentDim": setting.model[1]}
-            | {"rate": rate, "distortion": distortion}
-            for setting, name, rate, distortion in sorted(
-                series.points(trained), key=lambda point: order.get(point[1], 0)
-            )
-        ],
+        "curves": [_curve(line, [part for part, _ in parts]) for line in lines],
+        "points": _points(results),
     }
 
 
-def _curve(curve: Any, parts: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    splits = ("train", "test")
-    told = {"architecture": curve.architecture, "latentDim": curve.latent_dim}
-    told |= {split: {part: getattr(curve, split)[part].tolist() for part, _ in parts} for split in splits}
+def _curve(curve: Any, parts: Sequence[str]) -> dict[str, Any]:
+    def by_split(values: dict[str, Any]) -> dict[str, Any]:
+        return {part: values[part].round(CURVE_DIGITS).tolist() for part in parts}
+
+    record: dict[str, Any] = {"architecture": curve.architecture, "latentDim": curve.latent_dim}
+    record |= {"train": by_split(curve.train), "test": by_split(curve.test)}
     if curve.band:
-        told["band"] = {split: {part: curve.band[split][part].tolist() for part, _ in parts} for split in splits}
-    return told
+        record["band"] = {split: by_split(values) for split, values in curve.band.items()}
+    return record
+
+
+def _points(results: Results) -> list[dict[str, Any]]:
+    order = {run.name: i for i, run in enumerate(results.runs)}
+    points = sorted(curves.points(results), key=lambda point: order.get(point[1], 0))
+    return [
+        {"name": name, "architecture": setting.model[0], "latentDim": setting.model[1]}
+        | {"rate": rate, "distortion": distortion}
+        for setting, name, rate, distortion in points
+    ]
 
 
 # ── the table ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _rows(
-    configs: Sequence[RunConfig], called: dict[str, str], table: Sequence[Column], shown: dict[str, Any]
-) -> list[dict[str, Any]]:
-    return [
-        {"about": called[run.name], "cells": [column.cells.get(run.name) for column in table]}
-        | {"diverged": Divergence(**mark) if (mark := shown[run.name].get("diverged")) else None}
-        for run in configs
-    ]
+def _rows(results: Results, table: Sequence[Column]) -> list[dict[str, Any]]:
+    return [_row(results, outcome.config.name, table) | {"diverged": outcome.diverged} for outcome in results.outcomes]
 
 
-def _mean_rows(found: Sequence[Setting], called: dict[str, str], table: Sequence[Column]) -> list[dict[str, Any]]:
+def _rows_of_settings(results: Results, table: Sequence[Column]) -> list[dict[str, Any]]:
     """A row a setting, for a table too long with a row a run."""
     return [
-        {"about": called[setting.config.name], "cells": [column.cells.get(setting.config.name) for column in table]}
+        _row(results, setting.config.name, table)
         | {"diverged": f"{len(setting.diverged)} of {setting.seeds} diverged" if setting.diverged else None}
-        for setting in found
+        for setting in results.settings
     ]
+
+
+def _row(results: Results, name: str, table: Sequence[Column]) -> dict[str, Any]:
+    return {"about": results.labels[name], "cells": [column.cells.get(name) for column in table]}
 
 
 # ── in words ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _counted(configs: Sequence[RunConfig], found: Sequence[Setting]) -> str:
-    sizes, seeds = {run.model.latent_dim for run in configs}, {run.seed for run in configs}
-    counts = {
-        "settings": len(found),
-        "architectures": len({run.model.architecture for run in configs}),
-        "latent sizes": len(sizes),
-        "values of β": len({run.beta for run in configs}),
-        "learning rates": len({run.learning_rate for run in configs}),
-        "seeds": len(seeds),
-    }
-    told = [f"{count:,} {what if count > 1 else what.replace('values', 'value').removesuffix('s')}"
-            for what, count in counts.items()]  # fmt: skip
-    return f"{len(configs):,}: {', '.join(told)}"
+def _counts(results: Results) -> str:
+    """How many runs there are, and of how many kinds."""
+
+    def counted(count: int, what: str) -> str:
+        return f"{count:,} {what}{'s' if count > 1 else ''}"
+
+    runs, table = results.runs, AxisTable(results.runs)
+    varying = [name for name in table.names if name in table.varying]
+    phrases = [
+        counted(len(results.settings), "setting"),
+        counted(len({run.architecture for run in runs}), "architecture"),
+        counted(len({run.latent_dim for run in runs}), "latent size"),
+        *(f"{len(table.values(name)):,} values of {table.axes[name].title}" for name in varying),
+        counted(len({run.seed for run in runs}), "seed"),
+    ]
+    return f"{len(runs):,}: {', '.join(phrases)}"
 
 
-def _layers(configs: Sequence[RunConfig]) -> dict[str, str]:
-    """Of each architecture, several where they differ."""
-    told: dict[str, list[str]] = {}
-    for run in configs:
-        if (layers := results.layers(run)) not in (own := told.setdefault(run.model.architecture, [])):
-            own.append(layers)
-    return {architecture: "; or ".join(own) for architecture, own in told.items()}
+def _configurations(runs: Sequence[RunConfig]) -> dict[str, str]:
+    """By architecture, the whole configuration of its first run as JSON."""
+    first: dict[str, RunConfig] = {}
+    for run in runs:
+        first.setdefault(run.architecture, run)
+    return {architecture: json.dumps(run.to_json(), indent=2) for architecture, run in first.items()}
 
 
-def _training(configs: Sequence[RunConfig]) -> str:
+def _training(runs: Sequence[RunConfig]) -> str:
     """How the runs were trained; several values where they differ."""
 
-    def each(value) -> str:
-        found = [f"{one:g}" if isinstance(one, float) else str(one) for one in sorted({*map(value, configs)})]
-        return ", ".join(found) if len(found) <= LISTED else f"{found[0]} to {found[-1]} ({len(found):,} values)"
+    def each(value: Callable[[RunConfig], Any]) -> str:
+        return _listed(in_order({value(run) for run in runs}))
 
-    def objective(run: RunConfig) -> str:
-        k = run.train.importance_samples
-        return run.train.objective if run.train.objective == "elbo" else f"{run.train.objective} with K = {k}"
-
-    return "; ".join([
-        f"epochs {each(lambda run: run.epochs)}",
-        f"batch {each(lambda run: run.train.batch_size)}",
-        f"Adam, learning rate {each(lambda run: float(run.learning_rate))}",
-        f"β {each(lambda run: float(run.beta))}",
-        f"objective {each(objective)}",
-        f"pixels binarised: {each(lambda run: run.train.binarize)}",
-        f"seed {each(lambda run: run.seed)}",
-    ])  # fmt: skip
+    table = AxisTable(runs)
+    phrases = [f"{table.axes[name].title} {_listed(table.values(name))}" for name in table.names]
+    return "; ".join([f"epochs {each(lambda run: run.epochs)}", *phrases, f"seed {each(lambda run: run.seed)}"])
 
 
-def _best(
-    found: Sequence[Setting], called: dict[str, str], configs: Sequence[RunConfig], shown: dict[str, Any]
-) -> dict[str, str] | None:
-    """What has the lowest −ELBO on test images: a run, of many runs a setting; if several were trained."""
-    if grids.large(found):
-        elbos = {setting.config.name: setting.negative_elbo for setting in found if setting.config.epochs}
+def _listed(values: Sequence[Any]) -> str:
+    if len(values) <= MAX_LISTED_VALUES:
+        return ", ".join(map(written, values))
+    return f"{written(values[0])} to {written(values[-1])} ({len(values):,} values)"
+
+
+def _best(results: Results) -> dict[str, str] | None:
+    """The run with the lowest −ELBO on test images, of many runs the setting; if several were trained."""
+    if results.too_many:
+        elbos = {setting.config.name: setting.negative_elbo for setting in results.settings if setting.config.epochs}
     else:
-        elbos = {run.name: shown[run.name]["reconstruction"] + shown[run.name]["kl"] for run in configs if run.epochs}
+        elbos = {run.name: results.finals[run.name].negative_elbo for run in results.runs if run.epochs}
     elbos = {name: elbo for name, elbo in elbos.items() if math.isfinite(elbo)}
     if len(elbos) < 2:
         return None
     name = min(elbos, key=lambda name: elbos[name])
-    return {"about": called[name], "elbo": number(elbos[name])}
+    return {"about": results.labels[name], "elbo": number(elbos[name])}

@@ -1,56 +1,51 @@
 """What came of a sweep: losses, settings, the original experiment's claims, as tables."""
 
-from jaxvae.results import claims, grids, metrics, summary
-from jaxvae.results.claims import Final, mean
-from jaxvae.results.grids import Model, Setting, best, firsts, large, ranked, several, some, spread, trained_in
+from jaxvae.results.claims import mean
+from jaxvae.results.dataset import about, has_labels, probes
+from jaxvae.results.labels import AxisTable, caption, in_order, precisions, written
+from jaxvae.results.results import MAX_LISTED_RUNS, PARTS, PLOTTED, Results
+from jaxvae.results.settings import Model, Setting, evenly_spaced, first_seeds, ranked, thin_out
+from jaxvae.results.summary import summary
 from jaxvae.results.tables import (
+    DAMAGE,
     SWEEP,
-    about,
-    caption,
-    claims_json,
+    damaged,
     divergence,
-    final,
-    grouped,
-    labels,
-    layers,
-    named,
-    precisions,
-    probes,
+    read_json,
+    read_results,
     read_sweep,
     write_sweep,
     write_tables,
 )
 
 __all__ = [
+    "DAMAGE",
+    "MAX_LISTED_RUNS",
+    "PARTS",
+    "PLOTTED",
     "SWEEP",
-    "Final",
+    "AxisTable",
     "Model",
+    "Results",
     "Setting",
     "about",
-    "best",
     "caption",
-    "claims",
-    "claims_json",
+    "damaged",
     "divergence",
-    "final",
-    "firsts",
-    "grids",
-    "grouped",
-    "labels",
-    "large",
-    "layers",
+    "evenly_spaced",
+    "first_seeds",
+    "has_labels",
+    "in_order",
     "mean",
-    "metrics",
-    "named",
     "precisions",
     "probes",
     "ranked",
+    "read_json",
+    "read_results",
     "read_sweep",
-    "several",
-    "some",
-    "spread",
     "summary",
-    "trained_in",
+    "thin_out",
     "write_sweep",
     "write_tables",
+    "written",
 ]

@@ -1,75 +1,70 @@
 """What is printed at the end of a sweep: losses of its runs, or of many runs their means, and the original's claims.
 
-In: what came of each run, the claims, a caption. Out: tables for the console.
+In: results. Out: tables for the console.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.table import Table
 
-from jaxvae.config import RunConfig
-from jaxvae.results.claims import Claim, Mean
-from jaxvae.results.grids import Setting, comparable, large, ranked
-from jaxvae.results.tables import final, grouped, labels
-from jaxvae.runs import Outcome
+from jaxvae.results.claims import Mean
+from jaxvae.results.results import Results
+from jaxvae.results.settings import Setting, ranked
 
-ROWS = 40  # of a table of means; the file has them all
+MAX_ROWS = 40  # of a table of means; the file has them all
 
 
-def tables(outcomes: Sequence[Outcome], claims: Sequence[Claim], caption: str) -> list[Table]:
-    found = grouped(outcomes)
-    losses = of_settings(found, caption) if large(found) else of_runs(outcomes, caption)
-    return [losses, of_claims(claims, [outcome.config for outcome in outcomes], caption)]
+def summary(results: Results) -> list[Table]:
+    return [table_of_settings(results) if results.too_many else table_of_runs(results), table_of_claims(results)]
 
 
-def of_runs(outcomes: Sequence[Outcome], caption: str) -> Table:
-    table = Table(title=f"Test losses, nats per image – {caption}", title_justify="left")
+def table_of_runs(results: Results) -> Table:
+    table = Table(title=f"Test losses, nats per image – {results.caption()}", title_justify="left")
     table.add_column("run")
     for heading in ("parameters", "epochs", "reconstruction", "KL", "loss", "sum over 100"):
         table.add_column(heading, justify="right", no_wrap=heading == "epochs")
-    for outcome, last in zip(outcomes, map(final, outcomes), strict=True):
+    for outcome, last in zip(results.outcomes, results.finals.values(), strict=True):
         losses = f"{last.reconstruction:.2f}", f"{last.kl:.2f}", f"{last.loss:.2f}", f"{last.batch_sum:,.0f}"
         ended = f"{last.epochs}, then {outcome.diverged}" if outcome.diverged else str(last.epochs)
         table.add_row(last.name, f"{last.parameters:,}", ended, *losses)
     return table
 
 
-def of_settings(found: Sequence[Setting], caption: str) -> Table:
-    """Those with the lowest −ELBO, if there are too many for a screen."""
-    shown = ranked(found)[:ROWS] if len(found) > ROWS else found
-    some = f"\nthe {ROWS} with the lowest −ELBO of {len(found):,} settings; means.csv has all" if shown != found else ""
-    title = f"Test losses, nats per image, means over seeds with 95 % intervals – {caption}{some}"
+def table_of_settings(results: Results) -> Table:
+    """The settings with the lowest −ELBO, if there are too many for a screen."""
+    settings, count = results.settings, len(results.settings)
+    title = f"Test losses, nats per image, means over seeds with 95 % intervals – {results.caption()}"
+    if count > MAX_ROWS:
+        settings = ranked(settings)[:MAX_ROWS]
+        title += f"\nthe {MAX_ROWS} with the lowest −ELBO of {count:,} settings; means.csv has all"
     table = Table(title=title, title_justify="left")
     table.add_column("setting")
     for heading in ("seeds", "reconstruction", "KL", "−ELBO", "loss"):
         table.add_column(heading, justify="right")
-    called = labels([setting.config for setting in found])
-    for setting in shown:
-        losses = [written(setting.mean(part)) for part in ("reconstruction", "kl", "negative_elbo", "loss")]
-        table.add_row(called[setting.config.name], counted(setting), *losses)
+    for setting in settings:
+        losses = [_with_interval(setting.mean(part)) for part in ("reconstruction", "kl", "negative_elbo", "loss")]
+        table.add_row(results.labels[setting.config.name], _seeds(setting), *losses)
     return table
 
 
-def counted(setting: Setting) -> str:
+def _seeds(setting: Setting) -> str:
     """How many seeds a mean is over."""
-    lost = len(setting.diverged)
-    return f"{setting.seeds - lost}, {lost} diverged" if lost else str(setting.seeds)
+    diverged = len(setting.diverged)
+    return f"{setting.seeds - diverged}, {diverged} diverged" if diverged else str(setting.seeds)
 
 
-def written(mean: Mean | None) -> str:
+def _with_interval(mean: Mean | None) -> str:
     if mean is None:
         return "–"
     return f"{mean.mean:.2f}" + (f" ± {mean.interval[1] - mean.mean:.2f}" if mean.interval else "")
 
 
-def of_claims(claims: Sequence[Claim], configs: Sequence[RunConfig], caption: str) -> Table:
-    _, chosen = comparable(configs)
-    title = f"The original experiment's claims about MNIST, on {caption}" + (f"; {chosen}" if chosen else "")
+def table_of_claims(results: Results) -> Table:
+    _, why = results.comparable
+    title = f"The original experiment's claims about MNIST, on {results.caption()}" + (f"; {why}" if why else "")
     table = Table(title=title, title_justify="left")
     for heading in ("", "claim", "verdict", "holds in"):
         table.add_column(heading)
-    for claim in claims:
+    for claim in results.claims:
         table.add_row(str(claim.number), claim.statement, claim.verdict, claim.holds)
     return table

@@ -16,8 +16,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from jaxvae.config import RunConfig
 from jaxvae.training import Epoch
 
-MANY = 40  # runs; of more, not each is shown
-SECONDS = 5  # from one to the next that is
+MAX_SHOWN_RUNS = 40  # of more, only one now and then has its line
+ROUNDING = 0.005  # nats, that are not shown
+SECONDS = 5  # between two such lines
 
 
 class Display:
@@ -32,15 +33,15 @@ class Display:
     """
 
     def __init__(self, console: Console, runs: Sequence[RunConfig], done: Mapping[str, int], images: int):
-        self.console, self.images, self.many = console, images, len(runs) > MANY
+        self.console, self.images, self.many = console, images, len(runs) > MAX_SHOWN_RUNS
         self.epochs = {run.name: done.get(run.name, 0) for run in runs}
         self.total = sum(run.epochs for run in runs)
         self.behind = sum(self.epochs.values())
         self.ahead: Counter[str] = Counter()  # epochs, by architecture
         self.each: Counter[str] = Counter()  # of them, with those behind
         for run in runs:
-            self.ahead[run.model.architecture] += run.epochs - self.epochs[run.name]
-            self.each[run.model.architecture] += run.epochs
+            self.ahead[run.architecture] += run.epochs - self.epochs[run.name]
+            self.each[run.architecture] += run.epochs
         self.seconds: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])  # by architecture: how many, their sum
         self.started, self.said = time.perf_counter(), -math.inf
         self.width = max(map(len, self.epochs), default=0)
@@ -64,7 +65,7 @@ class Display:
             self.live.stop()
 
     def epoch(self, report: Epoch) -> None:
-        run, architecture = report.run, report.run.model.architecture
+        run, architecture = report.run, report.run.architecture
         came = report.epoch - self.epochs[run.name]
         lost = run.epochs - report.epoch if report.diverged is not None else 0
         self.epochs[run.name] = report.epoch
@@ -95,17 +96,17 @@ class Display:
             self.live.update(bar, total=self.each[architecture], completed=completed, text=f"{run.name}  {text}")
         else:
             self.live.update(bar, completed=report.epoch, text=f"{report.epoch}/{run.epochs}  {text}")
-        told = f"{self.behind}/{self.total} epochs  {self._left()}"
-        self.live.update(self.overall, completed=self.behind, total=self.total, text=told)
+        text = f"{self.behind}/{self.total} epochs  {self._left()}"
+        self.live.update(self.overall, completed=self.behind, total=self.total, text=text)
 
     def _text(self, report: Epoch) -> str:
         """Losses, and images a second: of all runs that share the program, if it is vmapped."""
-        run, test = report.run, report.test
+        test = report.test
         if report.diverged is not None:
             return f"diverged at step {report.diverged:,}: loss or state not finite; keeps epoch {report.epoch - 1}"
-        # of other objectives the loss is no sum of the two
-        parts = ("= ", " +", "") if run.train.objective == "elbo" and run.beta == 1 else ("(", ",", ")")
-        before, between, after = parts
+        # with another weight of the KL, or another objective, the loss is not their sum
+        is_sum = abs(test.loss - test.reconstruction - test.kl) < ROUNDING
+        before, between, after = ("= ", " +", "") if is_sum else ("(", ",", ")")
         losses = f"test {test.loss:6.2f} {before}{test.reconstruction:6.2f}{between} {test.kl:5.2f} KL{after} nats"
         if report.train is None:
             return losses

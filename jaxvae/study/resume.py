@@ -1,4 +1,4 @@
-"""What a sweep's folder already has: how far its runs are, and whether these runs may go on there.
+"""What a sweep's folder already has: how far its runs are, and whether other runs may go on there.
 
 In: a folder, runs, what they are trained on. Out: each run's progress, from its newest sound checkpoint; or why not.
 """
@@ -15,10 +15,9 @@ from jaxvae.config import RunConfig, differences
 from jaxvae.errors import CheckpointError, Remedy
 from jaxvae.nn import automatic
 from jaxvae.runs import Past, Progress, checkpoint, metrics_lines
-from jaxvae.training import ahead
-from jaxvae.training import distributed as peers
+from jaxvae.training import ahead, distributed
 
-NAMED = 5  # runs in a message
+MAX_NAMED_RUNS = 5  # in a message
 ANEW = f"{Remedy.START_ANEW}, or {Remedy.ANOTHER_FOLDER}"
 
 
@@ -27,43 +26,44 @@ def settle_precision(runs: Sequence[RunConfig], folder: Path | None) -> list[Run
 
     Of several processes, the first one's machine decides.
     """
-    kept = peers.from_first("precision", lambda: _precisions(runs, folder))
-    return [_in_precision(run, kept.get(run.name, kept[run.model.architecture])) for run in runs]
+    begun = distributed.from_first("precision", lambda: _precisions(runs, folder))
+    return [_in_precision(run, begun.get(run.name, begun[run.architecture])) for run in runs]
 
 
 def _precisions(runs: Sequence[RunConfig], folder: Path | None) -> dict[str, str]:
     """By architecture, and by run where that has been begun."""
-    kept: dict[str, str] = {}
+    precisions: dict[str, str] = {}
     for run in runs:
         if folder and checkpoint.epochs(folder / run.name):
             there, _ = checkpoint.read_config(folder / run.name)
-            kept[run.name] = kept[run.model.architecture] = there.model.precision
-    for architecture in {run.model.architecture for run in runs} - kept.keys():
-        kept[architecture] = automatic(architecture)
-    return kept
+            precisions[run.name] = precisions[run.architecture] = there.precision
+    for architecture in {run.architecture for run in runs} - precisions.keys():
+        precisions[architecture] = automatic(architecture)
+    return precisions
 
 
 def _in_precision(run: RunConfig, precision: str) -> RunConfig:
     return replace(run, model=replace(run.model, precision=precision))
 
 
-def found(
+def past_of_runs(
     folder: Path, runs: Sequence[RunConfig], about: Mapping[str, Any], say: Callable[[str], None]
 ) -> dict[str, Past]:
-    """What each run that has been begun has behind it, by name.
+    """The past of each run that has been begun, by name.
 
     Args:
         about: the data that the runs are to be trained on, as in `jaxvae.results.about`.
-        say: is told of damaged checkpoints and what is taken in their place.
+        say: prints a line: warnings of damaged checkpoints, and what is taken in their place.
 
     Raises:
         CheckpointError: the folder holds runs that differ from these, results that would be lost, no sound checkpoint
             of a run that has some, or links that lead out of it.
     """
     _check_links(folder, runs)
-    known: dict[tuple[str, ...], tuple[str, ...]] = {}  # one of equal lists, which may be as long as there are runs
+    # equal groups become one tuple: each is as long as there are runs in it
+    groups: dict[tuple[str, ...], tuple[str, ...]] = {}
     progress = {
-        run.name: own._replace(together=known.setdefault(own.together, own.together))
+        run.name: own._replace(together=groups.setdefault(own.together, own.together))
         for run in runs
         if (own := _newest_sound(folder / run.name, run, about, say))
     }
@@ -77,9 +77,9 @@ def with_companions(folder: Path, runs: Sequence[RunConfig], progress: Mapping[s
     Their last epoch was not saved of all when they were stopped; without the others, its bits would not be the same.
     """
     behind = {name: own.epoch for name, own in progress.items()}
-    together = {name: own.together for name, own in progress.items()}
+    groups = {name: own.together for name, own in progress.items()}
     again = dict(progress)
-    for name in ahead(runs, behind, together, [name for name, own in progress.items() if own.diverged]):
+    for name in ahead(runs, behind, groups, [name for name, own in progress.items() if own.diverged]):
         if behind[name] == 0:
             del again[name]
         elif behind[name] - 1 in checkpoint.epochs(folder / name):
@@ -88,13 +88,14 @@ def with_companions(folder: Path, runs: Sequence[RunConfig], progress: Mapping[s
 
 
 def _newest_sound(folder: Path, run: RunConfig, about: Mapping[str, Any], say: Callable[[str], None]) -> Past | None:
-    if not (kept := checkpoint.epochs(folder)):
+    epochs = checkpoint.epochs(folder)
+    if not epochs:
         return None
-    there, told = checkpoint.read_config(folder)
-    if conflicts := _conflicts(there, told, run, about):
+    there, origin = checkpoint.read_config(folder)
+    if conflicts := _conflicts(there, origin, run, about):
         raise CheckpointError(f"{folder / 'config.json'} is another run's ({'; '.join(conflicts)}); {ANEW}")
     damage = None
-    for epoch in reversed(kept):
+    for epoch in reversed(epochs):
         try:
             progress = checkpoint.read(folder, epoch)
         except CheckpointError as error:
@@ -142,26 +143,28 @@ def _check_results(folder: Path, runs: Sequence[RunConfig], about: Mapping[str, 
 
     Results without their checkpoints, as a clone has them, may come again in another precision.
     """
-    if not (had := results.read_sweep(folder)):
+    earlier = results.read_sweep(folder)
+    if not earlier:
         return
-    there, told = had
+    there, origin = earlier
     now = {run.name: run for run in runs}
 
     def lost(run: RunConfig) -> bool:
         new = now.get(run.name)
         if not new or new.epochs < run.epochs:
             return True
-        return bool(_conflicts(_in_precision(run, new.model.precision), told, new, about))
+        return bool(_conflicts(_in_precision(run, new.precision), origin, new, about))
 
     if names := [run.name for run in there if lost(run)]:
-        some = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" if names[NAMED:] else "")
+        more = f" and {len(names) - MAX_NAMED_RUNS:,} more" if names[MAX_NAMED_RUNS:] else ""
+        some = ", ".join(names[:MAX_NAMED_RUNS]) + more
         raise CheckpointError(f"{folder} holds results that this sweep lacks or would change ({some}); {ANEW}")
 
 
-def _conflicts(there: RunConfig, told: Mapping[str, Any], run: RunConfig, about: Mapping[str, Any]) -> list[str]:
-    """What keeps `run` on the data of `about` from continuing the run `there`, on the data `told`."""
+def _conflicts(there: RunConfig, origin: Mapping[str, Any], run: RunConfig, about: Mapping[str, Any]) -> list[str]:
+    """What keeps `run`, on the data of `about`, from continuing the run `there`, on the data of `origin`."""
     conflicts = differences(there, run)
-    data, ours = told.get("dataset", {}).get("fingerprint"), about["dataset"]["fingerprint"]
+    data, ours = origin.get("dataset", {}).get("fingerprint"), about["dataset"]["fingerprint"]
     if data != ours:
         conflicts.append(f"dataset {str(data)[:12]} there, {ours[:12]} now")
     return conflicts

@@ -253,7 +253,7 @@ def test_a_clones_results_may_come_again_in_another_precision_but_not_from_other
     assert (out / "metrics.csv").read_bytes() == before
     code, printed, err = give(main, arguments)
     assert code == 0, err
-    assert "matrix products read bfloat16 in linear models" in printed
+    assert "operands of matrix products are bfloat16 in linear models" in printed
     assert "precision bfloat16 there, float32 now" in refused([*arguments[:-1], "float32"])
 
 

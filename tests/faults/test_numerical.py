@@ -110,11 +110,11 @@ def test_every_table_and_the_page_say_where(diverged):
 
 def test_runs_that_diverged_are_no_conflict_with_themselves(diverged, small):
     folder, study, _ = diverged
-    found = resume.found(folder, study.runs, study.about, print)
+    found = resume.past_of_runs(folder, study.runs, study.about, print)
     assert found[BAD.name].diverged == Divergence(1, 2)
     other = dataclasses.replace(BAD, train=TrainConfig(batch_size=30))
     with pytest.raises(InputError, match=r"batch_size 20 there, 30 now"):
-        resume.found(folder, [other], study.about, print)
+        resume.past_of_runs(folder, [other], study.about, print)
 
 
 def test_the_last_finite_checkpoint_is_kept_and_goes_along_when_the_others_go_on(diverged, small, tmp_path):

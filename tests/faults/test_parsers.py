@@ -19,8 +19,8 @@ from jaxvae.config import ACTIVATIONS, BINARIZATIONS, PRECISIONS, SCHEDULES, Mod
 from jaxvae.data.published import LARGEST, read_idx
 from jaxvae.errors import CheckpointError, ConfigError, DataError, InputError
 from jaxvae.evaluation import records
-from jaxvae.page import run_table as columns
-from jaxvae.results import metrics
+from jaxvae.page import run_table
+from jaxvae.results import losses
 from jaxvae.runs import checkpoint, manifest
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
@@ -267,7 +267,7 @@ linear-2,linear,2,0,2,diverged at step 7,nan,nan,nan
 
 def test_the_table_of_losses_is_sound(tmp_path):
     (tmp_path / "metrics.csv").write_text(CSV)
-    history = metrics.read_metrics(tmp_path)["linear-2"]
+    history = losses.read_metrics(tmp_path)["linear-2"].losses
     np.testing.assert_array_equal(history[:, 1], [[540.1, 0.1, 540.2], [190.5, 3.5, 194.0]])
     np.testing.assert_array_equal(history[:, 0], [[np.nan] * 3, [200.5, 3.0, 203.5]])
 
@@ -276,8 +276,8 @@ def test_the_table_of_losses_is_sound(tmp_path):
 @given(mutated(CSV.encode()) | st.text().map(lambda text: text.encode("utf-8", "replace")))
 def test_a_mutated_table_of_losses_is_a_table_or_refused(tmp_path, content):
     (tmp_path / "metrics.csv").write_bytes(content)
-    for history in (refused(CheckpointError, metrics.read_metrics, tmp_path) or {}).values():
-        assert (history.dtype, history.shape[1:]) == (np.float64, (2, 3))
+    for history in (refused(CheckpointError, losses.read_metrics, tmp_path) or {}).values():
+        assert (history.losses.dtype, history.losses.shape[1:]) == (np.float64, (2, len(history.parts)))
 
 
 SWEEP = {"runs": [CONFIG.to_json()], "dataset": {"name": "blobs", "fingerprint": "f" * 64}, "results": []}
@@ -313,12 +313,12 @@ def test_any_other_record_can_be_shown_or_is_refused(content):
 def test_any_other_evaluation_makes_columns_or_is_refused(tmp_path, content):
     (tmp_path / CONFIG.name).mkdir(exist_ok=True)
     (tmp_path / CONFIG.name / "evaluation.json").write_text(json.dumps(content))
-    found = refused(CheckpointError, columns.evaluated, tmp_path, [CONFIG], RECORD.fingerprint)
+    found = refused(CheckpointError, run_table.read_evaluations, tmp_path, [CONFIG], RECORD.fingerprint)
     if found is not None:
         assert found.keys() == {CONFIG.name}
-        columns._evaluations(found)
+        run_table.evaluation_columns(found)
 
 
 def test_a_sound_evaluation_is_found(tmp_path):
     (tmp_path / "evaluation.json").write_text(json.dumps(EVALUATION))
-    assert columns.evaluated(tmp_path, [CONFIG], RECORD.fingerprint) == {CONFIG.name: [RECORD]}
+    assert run_table.read_evaluations(tmp_path, [CONFIG], RECORD.fingerprint) == {CONFIG.name: [RECORD]}

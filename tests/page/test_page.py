@@ -9,8 +9,9 @@ import pytest
 
 from benchmarks.browser import AXE, PHONE, Opened, browser, lacking
 from jaxvae.page import report
+from jaxvae.results import read_results
 from tests.reported import CONV, EPOCHS, LINEAR, large
-from tests.results.test_grids import grid, random_outcomes
+from tests.results.test_settings import grid, random_outcomes
 
 pytestmark = [pytest.mark.processes, pytest.mark.skipif(bool(lacking()), reason=lacking())]
 
@@ -25,7 +26,7 @@ def chromium():
 def written(reported, small):
     """The page and the runs that it shows."""
     folder, runs = reported
-    return report.write(folder, runs, small), {run.config.name: run for run in runs}
+    return report.write(read_results(folder), folder, runs, small), {run.config.name: run for run in runs}
 
 
 @pytest.fixture
@@ -70,8 +71,8 @@ def test_every_section_is_there_and_nothing_is_asked_of_anyone(opened):
 
 
 def test_a_grids_bands_hold_its_lines(chromium, small, tmp_path):
-    large(tmp_path, small, random_outcomes(grid((2, 5), (1.0, 4.0), (1e-3,), range(16))))
-    with Opened(chromium, report.write(tmp_path, [], None)) as opened:
+    results = large(tmp_path, small, random_outcomes(grid((2, 5), (1.0, 4.0), (1e-3,), range(16))))
+    with Opened(chromium, report.write(results, tmp_path)) as opened:
         page = opened.page
         for part in ("negative_elbo", "kl"):
             page.check(f"input[name=part][value={part}]", force=True)
@@ -86,7 +87,7 @@ def test_a_grids_bands_hold_its_lines(chromium, small, tmp_path):
 
 def test_a_page_without_models_works_too(chromium, written, tmp_path):
     path = tmp_path / "page.html"
-    path.write_text(report.page(written[0].parent, [], None), encoding="utf-8")
+    path.write_text(report.page(read_results(written[0].parent), written[0].parent), encoding="utf-8")
     with Opened(chromium, path) as opened:
         assert opened.page.locator("#losses-plot path").count() == 2
         assert opened.page.locator("#explorer").count() == 0
@@ -247,7 +248,7 @@ def choose(page, x, y):
     page.focus("#map")
     page.keyboard.press("Enter")
     page.wait_for_timeout(60)
-    return int(re.search(r"Test image (\d+)", page.inner_text("#chosen-title"))[1])
+    return int(re.search(r"Test image (\d+)", page.inner_text("#choice-title"))[1])
 
 
 def thumbnails(page, row):
@@ -263,7 +264,7 @@ def test_a_chosen_image_has_its_reconstruction_and_its_neighbours(name, opened, 
     codes = np.asarray(run.encode(small.test_images).mean, np.float64)
     _, code = pixels(page)
     np.testing.assert_allclose(code, codes[i], atol=2e-3)
-    original, reconstruction = thumbnails(page, "chosen-images")
+    original, reconstruction = thumbnails(page, "choice-images")
     np.testing.assert_array_equal(original, small.test_images[i])
     assert np.abs(reconstruction / 255 - np.asarray(run.reconstruct(small.test_images[i : i + 1]))[0]).max() < 0.01
     distances = np.linalg.norm(codes - codes[i], axis=1)
@@ -332,7 +333,7 @@ def test_two_chosen_images_are_joined_by_a_walk(opened, written, small):
     page.focus("#map")
     page.keyboard.press("Escape")
     assert not page.is_visible("#walk")
-    assert not page.is_visible("#chosen")
+    assert not page.is_visible("#choice")
 
 
 def test_a_walk_moves_by_itself_where_motion_is_welcome(chromium, written):
@@ -360,16 +361,16 @@ def test_clicking_a_point_chooses_it_and_hidden_classes_have_none(opened, writte
     spot = {"x": place[0] * box["width"], "y": place[1] * box["height"]}
     page.get_by_role("button", name="none").click()
     page.locator("#map").click(position=spot)
-    assert not page.is_visible("#chosen")
+    assert not page.is_visible("#choice")
     assert "nearest" not in page.inner_text("#where")
     page.get_by_role("button", name=f"Class {small.test_labels[i]}").click()
     page.locator("#map").click(position=spot)
-    assert f"Test image {i}," in page.inner_text("#chosen-title")
+    assert f"Test image {i}," in page.inner_text("#choice-title")
     captions = page.eval_on_selector_all("#neighbours figcaption", "all => all.map(c => c.textContent)")
     assert captions
     assert {int(caption[2]) for caption in captions} == {small.test_labels[i]}
     page.get_by_role("button", name="Clear the choice").click()
-    assert not page.is_visible("#chosen")
+    assert not page.is_visible("#choice")
 
 
 def test_the_decoded_map_is_decoded_at_the_middle_of_its_tiles(opened, written, small):
@@ -426,7 +427,7 @@ def test_a_chosen_image_stays_chosen_in_another_model(opened, written, small):
     page = opened.page
     i = choose(page, 0.4, 0.6)
     page.select_option("#model", CONV)
-    assert f"Test image {i}," in page.inner_text("#chosen-title")
+    assert f"Test image {i}," in page.inner_text("#choice-title")
     _, code = pixels(page)
     np.testing.assert_allclose(code, np.asarray(written[1][CONV].encode(small.test_images).mean)[i], atol=2e-3)
 

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxvae import figures, results
 from jaxvae.config import ModelConfig, RunConfig
-from jaxvae.figures import plotting
-from jaxvae.results import metrics
+from jaxvae.figures import pictures, plotting
+from jaxvae.figures.write import GRID_TICKS, epochs_to_draw
+from jaxvae.results import Results, about, caption, losses, probes, write_sweep
 from jaxvae.results.claims import check
+from jaxvae.results.tables import SWEEP, claims_json
 from jaxvae.runs.history import Divergence
 from jaxvae.runs.run import Run
 from tests.results.test_claims import finals
+from tests.results.test_settings import results_of
 
 
 def history(epochs, level):
@@ -33,7 +35,7 @@ def trained(seed, diverged=None):
 
 def test_metrics_csv_has_a_row_for_every_run_epoch_and_split():
     runs = [trained(seed) for seed in (0, 4)]
-    rows = list(csv.DictReader(io.StringIO(metrics.metrics_csv([run.outcome for run in runs]))))
+    rows = list(csv.DictReader(io.StringIO(losses.metrics_csv(results_of([run.outcome for run in runs])))))
     assert len(rows) == 2 * (4 + 3)  # test from epoch 0, train from epoch 1
     assert {row["run"] for row in rows} == {"conv-2", "conv-2-seed4"}
     row = next(r for r in rows if (r["seed"], r["epoch"], r["split"]) == ("4", "3", "test"))
@@ -43,7 +45,9 @@ def test_metrics_csv_has_a_row_for_every_run_epoch_and_split():
 
 
 def test_claims_json_keeps_statement_numbers_and_verdict(small):
-    content = json.loads(results.claims_json(check(finals()), small, []))
+    results = Results((), about(small)["dataset"])
+    results.__dict__["claims"] = check(finals())  # where it is cached
+    content = json.loads(claims_json(results))
     assert content["fingerprint"] == small.fingerprint
     assert [claim["number"] for claim in content["claims"]] == [1, 2, 3, 4, 5, 6, 7]
     assert content["claims"][3]["measured"] == {"linear": 404_244, "conv": 228_677}
@@ -52,41 +56,37 @@ def test_claims_json_keeps_statement_numbers_and_verdict(small):
 def test_sweep_json_follows_its_runs_and_keeps_when_they_were_trained(tmp_path):
     """Also after a kill between training on and writing it."""
 
-    def told(runs, seconds):
-        results.write_sweep(
-            tmp_path,
-            [run.outcome for run in runs],
-            {},
-            {"runs": [run.config.to_json() for run in runs], "wall_seconds": seconds},
-        )
-        return json.loads((tmp_path / results.SWEEP).read_text())
+    def written(runs, seconds):
+        write_sweep(tmp_path, results_of([run.outcome for run in runs]), {}, {"wall_seconds": seconds})
+        return json.loads((tmp_path / SWEEP).read_text())
 
     run = trained(0)
     run = dataclasses.replace(run, metrics=run.metrics[:3])
-    assert told([run], 5.0)["results"][0]["epochs"] == 2
-    assert told([run], 9.0)["wall_seconds"] == 5.0
-    assert told([trained(0)], 9.0)["results"][0]["epochs"] == 3
-    assert told([trained(0, Divergence(4, 9))], 11.0)["results"][0]["diverged"] == {"epoch": 4, "step": 9}
+    assert written([run], 5.0)["results"][0]["epochs"] == 2
+    assert written([run], 9.0)["wall_seconds"] == 5.0
+    assert written([trained(0)], 9.0)["results"][0]["epochs"] == 3
+    assert written([trained(0, Divergence(4, 9))], 11.0)["results"][0]["diverged"] == {"epoch": 4, "step": 9}
     longer = dataclasses.replace(trained(0), config=dataclasses.replace(run.config, epochs=99))
-    assert told([longer], 13.0)["wall_seconds"] == 13.0
+    assert written([longer], 13.0)["wall_seconds"] == 13.0
 
 
 def test_captions_name_the_data_beta_and_the_seeds_behind_a_mean(small):
     model = ModelConfig("conv", 2)
     runs = [RunConfig(model, beta=beta, seed=seed) for beta, seed in ((1.0, 0), (4.0, 1))]
     whole = small._replace(train_images=np.zeros((60_000, 1, 1), np.uint8))
-    assert results.caption(whole) == results.caption(whole, runs[:1], averaged=True) == "BLOBS"
-    assert results.caption(whole, runs[1:]) == "BLOBS, β = 4"
-    assert results.caption(whole, runs, averaged=True) == "BLOBS, β = 1, 4, mean of 2 seeds"
-    assert results.caption(small) == f"BLOBS, first {len(small.train_images):,} images"
+    whole, part = about(whole)["dataset"], about(small)["dataset"]
+    assert caption(whole) == caption(whole, runs[:1], averaged=True) == "BLOBS"
+    assert caption(whole, runs[1:]) == "BLOBS, β = 4"
+    assert caption(whole, runs, averaged=True) == "BLOBS, β = 1, 4, mean of 2 seeds"
+    assert caption(part) == f"BLOBS, first {len(small.train_images):,} images"
 
 
 def test_probes_are_the_first_image_of_each_class(small):
-    probes = results.probes(small)
-    assert probes.shape == (2, 10, 28, 28)
+    firsts = probes(small)
+    assert firsts.shape == (2, 10, 28, 28)
     for k in range(10):
-        np.testing.assert_array_equal(probes[0, k], small.train_images[np.flatnonzero(small.train_labels == k)[0]])
-        np.testing.assert_array_equal(probes[1, k], small.test_images[np.flatnonzero(small.test_labels == k)[0]])
+        np.testing.assert_array_equal(firsts[0, k], small.train_images[np.flatnonzero(small.train_labels == k)[0]])
+        np.testing.assert_array_equal(firsts[1, k], small.test_images[np.flatnonzero(small.test_labels == k)[0]])
 
 
 def curve(architecture, latent_dim, epochs=4):
@@ -118,7 +118,7 @@ def test_the_latent_grid_has_z2_growing_upwards_and_z1_to_the_right():
     decoded[4, 0] = 0.25  # z2 = 2, z1 = −2: top left
     decoded[0, 4] = 0.75  # z2 = −2, z1 = 2: bottom right
     codes, labels = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 10
-    figure = plotting.latent_plane(decoded, figures.GRID_TICKS, codes, labels, "title")
+    figure = pictures.latent_plane(decoded, GRID_TICKS, codes, labels, "title")
     image = figure.axes[0].images[0].get_array()
     assert image is not None
     assert float(image[0, 0]) == 0.25
@@ -132,8 +132,8 @@ def test_the_latent_grid_has_z2_growing_upwards_and_z1_to_the_right():
 
 def test_evolution_shows_originals_then_the_epochs_asked_for():
     originals = np.full((3, 28, 28), 9, np.uint8)
-    pictures = np.arange(5, dtype=np.uint8)[:, None, None, None] + np.zeros((5, 3, 28, 28), np.uint8)
-    figure = plotting.evolution(originals, pictures, [0, 1, 4], "title")
+    reconstructions = np.arange(5, dtype=np.uint8)[:, None, None, None] + np.zeros((5, 3, 28, 28), np.uint8)
+    figure = pictures.evolution(originals, reconstructions, [0, 1, 4], "title")
     (ax,) = figure.axes
     picture = np.asarray(ax.images[0].get_array())
     labels = [label.get_text() for label in ax.get_yticklabels()]
@@ -142,9 +142,9 @@ def test_evolution_shows_originals_then_the_epochs_asked_for():
         assert [picture[round(label_at), column * 30 + 15] for column in range(3)] == [value] * 3
 
 
-@pytest.mark.parametrize(("last", "shown"), [(0, [0]), (1, [0, 1]), (15, [0, 1, 2, 4, 6, 10, 15])])
-def test_shown_epochs_start_before_training_and_end_with_the_last(last, shown):
-    assert figures._shown_epochs(last) == shown
+@pytest.mark.parametrize(("last", "epochs"), [(0, [0]), (1, [0, 1]), (15, [0, 1, 2, 4, 6, 10, 15])])
+def test_epochs_to_draw_start_before_training_and_end_with_the_last(last, epochs):
+    assert epochs_to_draw(last) == epochs
 
 
 def test_figures_are_the_same_bytes_each_time(tmp_path):

@@ -50,12 +50,12 @@ def test_of_many_runs_now_and_then_one_is_shown(console, monkeypatch):
     runs = [RunConfig(ModelConfig("linear", 2), epochs=2, seed=seed) for seed in range(1000)]
     clock = [0.0]
     monkeypatch.setattr("jaxvae.study.progress.time.perf_counter", lambda: clock[0])
-    told = epoch(runs[0], 1)
+    first = epoch(runs[0], 1)
     with Display(console, runs, {}, images=6000) as display:
         for number in (1, 2):
             for run in runs:
                 clock[0] += 0.1
-                display.epoch(told._replace(run=run, epoch=number))
+                display.epoch(first._replace(run=run, epoch=number))
         assert (display.behind, display.total, +display.ahead) == (2000, 2000, {})
     lines = console.file.getvalue().splitlines()
     if console.is_terminal:
@@ -76,8 +76,9 @@ def test_a_loss_that_is_no_sum_is_not_shown_as_one():
     weighted = RunConfig(ModelConfig("linear", 2), TrainConfig(objective="iwae", importance_samples=5), epochs=4)
     out = io.StringIO()
     with Display(Console(file=out, width=200), [weighted], {}, images=6000) as display:
-        display.epoch(epoch(weighted, 1))
-    assert "105.50 (100.00,  5.50 KL) nats" in out.getvalue()
+        report = epoch(weighted, 1)
+        display.epoch(report._replace(test=report.test._replace(loss=jnp.float32(103.5))))
+    assert "103.50 (100.00,  5.50 KL) nats" in out.getvalue()
     assert "=" not in out.getvalue()
 
 

@@ -1,4 +1,4 @@
-// Axes in an SVG that is drawn at the size it is shown in, so that its letters stay readable on a phone.
+// Axes in an SVG that is drawn at the size it has on the screen, so that its letters stay readable on a phone.
 
 /** Draws axes into `svg` and returns {x, y, svg element of the plot's content, the plot's box}.
  *  x and y: {range: [low, high], log, title, ticks}. */
@@ -30,25 +30,25 @@ function scale({ range: [low, high], log }, from, to) {
 /** Round numbers within an axis: 1, 2 or 5 times a power of ten apart; on a logarithmic one as many of them as fit. */
 function ticks({ range: [low, high], log }, about) {
   if (log && low > 0 && high / low > 3) {
-    const found = [];
+    const round = [];
     for (let power = 10 ** Math.floor(Math.log10(low)); power <= high; power *= 10)
       for (const leading of high / low > 100 ? [1, 3] : [1, 2, 3, 5, 7])
-        if (leading * power >= low && leading * power <= high) found.push(leading * power);
-    return found;
+        if (leading * power >= low && leading * power <= high) round.push(leading * power);
+    return round;
   }
   const least = (high - low) / about;
   const power = 10 ** Math.floor(Math.log10(least));
   const step = power * [1, 2, 5, 10].find((factor) => factor * power >= least);
-  const found = [];
-  for (let tick = Math.ceil(low / step - 1e-9) * step; tick <= high + 1e-9 * step; tick += step) found.push(tick);
-  return found;
+  const round = [];
+  for (let tick = Math.ceil(low / step - 1e-9) * step; tick <= high + 1e-9 * step; tick += step) round.push(tick);
+  return round;
 }
 
 /** A range somewhat wider than the values'; null if there are none. */
 function around(values, log, margin = 0.06) {
-  const kept = values.filter((value) => value !== null && (!log || value > 0));
-  if (!kept.length) return null;
-  const [low, high] = [Math.min(...kept), Math.max(...kept)];
+  const usable = values.filter((value) => value !== null && (!log || value > 0));
+  if (!usable.length) return null;
+  const [low, high] = [Math.min(...usable), Math.max(...usable)];
   if (log) return [low / 1.06, high * 1.06];
   const pad = (high - low || Math.abs(high) || 1) * margin;
   return [low - pad, high + pad];
@@ -60,19 +60,19 @@ const short = (value) => number(value, 10).replace(/\.?0+$/, "");
 const hue = (index, of) => (290 + (of > 1 ? (index / (of - 1)) * 170 : 0)) % 360;
 
 function line(parent, kind, x1, y1, x2, y2) {
-  const drawn = element("svg:line", { class: kind, x1, y1, x2, y2 });
-  parent.append(drawn);
-  return drawn;
+  const path = element("svg:line", { class: kind, x1, y1, x2, y2 });
+  parent.append(path);
+  return path;
 }
 
 function text(parent, x, y, content, anchor, kind = "") {
-  const drawn = element("svg:text", { class: kind, x, y, "text-anchor": anchor }, content);
-  parent.append(drawn);
-  return drawn;
+  const label = element("svg:text", { class: kind, x, y, "text-anchor": anchor }, content);
+  parent.append(label);
+  return label;
 }
 
 /** Draws now and whenever the SVG's width changes. */
-function drawn(svg, draw) {
+function drawToFit(svg, draw) {
   let width = 0;
   new ResizeObserver(() => {
     if (svg.clientWidth !== width) draw((width = svg.clientWidth));

@@ -16,13 +16,13 @@ function fromBfloat16(buffer) {
   return new Float32Array(bits.buffer);
 }
 
-/** Rounds to bfloat16 in place, ties to even: what products read in a run of that precision. */
+/** Rounds to bfloat16 in place, ties to even: the operands of products in a run of that precision. */
 function roundToBfloat16(values) {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   for (let i = 0; i < bits.length; i++) bits[i] = (bits[i] + 0x7fff + ((bits[i] >>> 16) & 1)) & 0xffff0000;
 }
 
-/** A function from a code to the logits of 28 × 28 pixels. */
+/** A function from a code to the logits of an image's values. */
 function decoder({ layers, weights, precision, activation }) {
   const packed = bytes(weights);
   const sizes = layers.map((layer) =>
@@ -71,16 +71,18 @@ function dense(kernel, bias) {
 }
 
 /** Each input pixel adds its channels, times the kernel, to the patch of the output that it stands for. */
-function transposed({ channels, features, kernel: size, stride, padding }, kernel, bias) {
+function transposed({ channels, features, kernel: size, stride, padding, rows }, kernel, bias) {
   return (values) => {
-    const side = Math.sqrt(values.length / channels);
-    const wide = (side - 1) * stride + size - 2 * padding;
-    const sums = new Float32Array(wide * wide * features);
+    const places = values.length / channels;
+    const high = rows ?? Math.sqrt(places); // square where the layer does not say how many rows its input has
+    const across = places / high;
+    const [tall, wide] = [high, across].map((length) => (length - 1) * stride + size - 2 * padding);
+    const sums = new Float32Array(tall * wide * features);
     for (let i = 0; i < sums.length; i += features) sums.set(bias, i);
-    for (let place = 0; place < side * side; place++) {
-      const top = Math.floor(place / side) * stride - padding;
-      const left = (place % side) * stride - padding;
-      for (let r = Math.max(0, -top); r < size && top + r < wide; r++)
+    for (let place = 0; place < places; place++) {
+      const top = Math.floor(place / across) * stride - padding;
+      const left = (place % across) * stride - padding;
+      for (let r = Math.max(0, -top); r < size && top + r < tall; r++)
         for (let q = Math.max(0, -left); q < size && left + q < wide; q++) {
           const to = ((top + r) * wide + left + q) * features;
           const tap = (r * size + q) * channels * features;
@@ -96,11 +98,14 @@ function transposed({ channels, features, kernel: size, stride, padding }, kerne
   };
 }
 
-/** Draws a decoded code, Bernoulli means as grey levels, into a context of 28 × 28 pixels. */
+/** Draws a decoded code, Bernoulli means as grey levels or as red, green and blue, into a context of the data's size. */
 function paint(context, logits) {
-  const picture = context.createImageData(28, 28);
-  for (let i = 0; i < logits.length; i++) {
-    picture.data.fill(Math.round(255 / (1 + Math.exp(-logits[i]))), 4 * i, 4 * i + 3);
+  const { width, height } = data.explorer;
+  const picture = context.createImageData(width, height);
+  const channels = logits.length / (width * height);
+  const level = (logit) => Math.round(255 / (1 + Math.exp(-logit)));
+  for (let i = 0; i < width * height; i++) {
+    for (let c = 0; c < 3; c++) picture.data[4 * i + c] = level(logits[channels * i + (channels === 3 ? c : 0)]);
     picture.data[4 * i + 3] = 255;
   }
   context.putImageData(picture, 0, 0);

@@ -1,12 +1,12 @@
-// The latent explorer: where one is, what is chosen, and everything that follows from it.
+// The latent explorer: where one is, which images are selected, and everything that follows from it.
 
-const WALK = 2500; // ms from one chosen image to the other
+const WALK = 2500; // ms from one selected image to the other
 
 class Explorer {
   constructor({ runs, labels, classes, columns, sprite, of }) {
-    Object.assign(this, { runs, labels, columns, of });
-    this.classes = new Set(classes); // that are shown
-    this.chosen = []; // test images: none, one, or the two ends of a walk
+    Object.assign(this, { runs, labels, columns, of }); // labels are null where the data have none
+    this.classes = new Set(classes); // that are switched on
+    this.selection = []; // test images: none, one, or the two ends of a walk
     this.cursor = [0, 0]; // the place in the plane, and
     this.rest = []; // how far off it the code is, a vector
     this.view = new MapView(byId("map"), labels);
@@ -14,12 +14,12 @@ class Explorer {
     this.mirrors = [...document.querySelectorAll("canvas.mirror")].map((canvas) => canvas.getContext("2d"));
     this.originals = new Image();
     this.originals.src = `data:image/png;base64,${sprite}`;
-    this.originals.decode().then(() => this.tell());
+    this.originals.decode().then(() => this.describe());
     this.stopFrame = this.stopWalk = () => {};
     this.walking = false;
-    classChips(classes, (shown) => this.showClasses(shown));
+    classChips(classes, (on) => this.showClasses(on));
     this.listen();
-    this.open(byId("model").value); // a browser may have kept another than the first
+    this.open(byId("model").value); // a browser may remember another than the first
   }
 
   open(name) {
@@ -35,10 +35,10 @@ class Explorer {
     byId("explorer-note").textContent = mapNote(run, this.plane, this.of);
     this.view.fit();
     this.view.clearTiles();
-    const last = this.chosen.at(-1); // stays chosen: another model of the same image
+    const last = this.selection.at(-1); // stays selected: another model of the same image
     if (last === undefined) this.settle([0, 0], this.plane.zeros());
     else this.jumpTo(this.plane.code(last));
-    this.tell();
+    this.describe();
     this.tilesStale = true; // for the frame to come
   }
 
@@ -57,9 +57,9 @@ class Explorer {
 
   /** `spoken`: to be read out; `from`: the slider that the reader holds, whose thumb stays in their hand. */
   settle(cursor, rest, { spoken = false, from = null } = {}) {
-    // stays so until a frame has seen it: another settling may come before
+    // stays so until the next frame: another settling may come before
     this.tilesStale ||= rest.some((value, j) => Math.abs(value - (this.rest[j] ?? 0)) > 1e-9);
-    Object.assign(this, { cursor, rest, held: from, code: this.plane.at(cursor, rest) });
+    Object.assign(this, { cursor, rest, slider: from, code: this.plane.at(cursor, rest) });
     byId("where").setAttribute("aria-live", spoken ? "polite" : "off"); // a pointer would never let it finish
     this.stopFrame();
     this.stopFrame = animate(() => {
@@ -77,7 +77,7 @@ class Explorer {
     byId("onto-plane").hidden = Math.hypot(...this.rest) < 0.005;
     byId("where").textContent = this.place();
     for (const { input, output, j } of this.sliders) {
-      if (input !== this.held) input.value = this.code[j];
+      if (input !== this.slider) input.value = this.code[j];
       output.textContent = number(this.code[j]);
     }
   }
@@ -89,15 +89,15 @@ class Explorer {
     const names = d > 2 ? ["axis 1", "axis 2"] : ["z₁", "z₂"];
     const words = names.slice(0, d).map((name, k) => `${name} = ${number(this.cursor[k])}`);
     if (off >= 0.005) words.push(`${number(off)} off the plane`);
-    const [near] = this.plane.nearest(this.code, 1, (i) => this.shown(i));
+    const [near] = this.plane.nearest(this.code, 1, (i) => this.visible(i));
     if (!near || near.distance < 0.005) return words.join(", ");
     const all = d > 2 ? ` in all ${d} dimensions` : "";
-    return `${words.join(", ")}; nearest test image${all}: a ${this.labels[near.i]}, ${number(near.distance)} away`;
+    return `${words.join(", ")}; nearest test image${all}: ${this.kind(near.i)}, ${number(near.distance)} away`;
   }
 
   redraw() {
-    const { cursor, classes, chosen } = this;
-    this.view.draw({ cursor, classes, chosen, tiles: byId("tiles").checked });
+    const { cursor, classes, selection } = this;
+    this.view.draw({ cursor, classes, selection, tiles: byId("tiles").checked });
   }
 
   decodeTiles() {
@@ -107,61 +107,67 @@ class Explorer {
 
   // ── choosing ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  shown(i) {
-    return this.classes.has(this.labels[i]);
+  visible(i) {
+    return !this.labels || this.classes.has(this.labels[i]);
   }
 
-  /** The shown dot that is nearest on the map, and how far it is there. */
+  /** The visible dot that is nearest on the map, and how far it is there. */
   nearestDot([u, v]) {
-    const distances = this.plane.points.map(([x, y], i) => (this.shown(i) ? Math.hypot(x - u, y - v) : Infinity));
+    const distances = this.plane.points.map(([x, y], i) => (this.visible(i) ? Math.hypot(x - u, y - v) : Infinity));
     const distance = Math.min(...distances);
     return { i: distances.indexOf(distance), distance };
   }
 
   choose(i) {
     this.stopWalk();
-    this.chosen = this.chosen.length === 1 && this.chosen[0] !== i ? [...this.chosen, i] : [i];
+    this.selection = this.selection.length === 1 && this.selection[0] !== i ? [...this.selection, i] : [i];
     byId("walk-at").value = 1;
     this.jumpTo(this.plane.code(i), { spoken: true });
-    this.tell();
-    if (this.chosen.length === 2 && !calm.matches) this.walk();
+    this.describe();
+    if (this.selection.length === 2 && !calm.matches) this.walk();
   }
 
   letGo() {
     this.stopWalk();
-    this.chosen = [];
-    this.tell();
+    this.selection = [];
+    this.describe();
     this.settle(this.cursor, this.plane.zeros());
   }
 
   showClasses(classes) {
     this.classes = classes;
-    this.tell();
+    this.describe();
     this.show();
   }
 
-  /** What is known of the chosen images. */
-  tell() {
+  /** Describes the selected images. */
+  describe() {
     const { plane, labels } = this;
-    const [a, b] = this.chosen;
-    for (const part of ["chosen", "let-go"]) byId(part).hidden = a === undefined;
-    byId("nothing-chosen").hidden = a !== undefined;
+    const [a, b] = this.selection;
+    for (const part of ["choice", "let-go"]) byId(part).hidden = a === undefined;
+    byId("no-choice").hidden = a !== undefined;
     byId("walk").hidden = b === undefined;
     if (a === undefined) return;
     const i = b ?? a;
-    byId("chosen-title").textContent = `Test image ${i}, a ${labels[i]}`;
-    byId("chosen-images").replaceChildren(this.original(i, "original"), this.decoded(plane.code(i), "reconstruction"));
-    const near = plane.nearest(plane.code(i), 6, (other) => other !== i && this.shown(other));
-    byId("neighbours").replaceChildren(...near.map((other) => this.original(other.i, `a ${labels[other.i]}, ${number(other.distance)}`)));
+    byId("choice-title").textContent = labels ? `Test image ${i}, ${this.kind(i)}` : `Test image ${i}`;
+    byId("choice-images").replaceChildren(this.original(i, "original"), this.decoded(plane.code(i), "reconstruction"));
+    const near = plane.nearest(plane.code(i), 6, (other) => other !== i && this.visible(other));
+    byId("neighbours").replaceChildren(...near.map((other) => this.original(other.i, `${this.kind(other.i)}, ${number(other.distance)}`)));
     if (b === undefined) return;
-    byId("walk-title").textContent = `From the ${labels[a]} to the ${labels[b]}`;
+    byId("walk-title").textContent = labels ? `From the ${labels[a]} to the ${labels[b]}` : `From image ${a} to image ${b}`;
     const shares = [0, 1, 2, 3, 4, 5, 6].map((k) => k / 6);
     byId("walk-images").replaceChildren(...shares.map((share) => this.decoded(this.between(share), number(share))));
   }
 
+  /** What a test image is called: by its class, or by its number. */
+  kind(i) {
+    return this.labels ? `a ${this.labels[i]}` : `image ${i}`;
+  }
+
   original(i, caption) {
-    const [x, y] = [28 * (i % this.columns), 28 * Math.floor(i / this.columns)];
-    return thumbnail(caption, (context) => context.drawImage(this.originals, x, y, 28, 28, 0, 0, 28, 28));
+    const { width, height } = data.explorer;
+    const [x, y] = [width * (i % this.columns), height * Math.floor(i / this.columns)];
+    return thumbnail(caption, (context) => context.drawImage(this.originals, x, y, width, height, 0, 0, width, height));
   }
 
   decoded(code, caption) {
@@ -170,9 +176,9 @@ class Explorer {
 
   // ── walking ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** A code on the line between the two chosen images. */
+  /** A code on the line between the two selected images. */
   between(share) {
-    const [from, to] = this.chosen.map((i) => this.plane.code(i));
+    const [from, to] = this.selection.map((i) => this.plane.code(i));
     return from.map((value, j) => value + share * (to[j] - value));
   }
 
@@ -237,10 +243,10 @@ class Explorer {
     }).observe(byId("map"));
   }
 
-  /** A pointer that leaves the map leaves it as it was chosen. */
+  /** A pointer that leaves the map leaves it at the selection. */
   leave() {
-    if (this.walking || !this.chosen.length) return;
-    const [one, other] = this.chosen;
+    if (this.walking || !this.selection.length) return;
+    const [one, other] = this.selection;
     this.jumpTo(other === undefined ? this.plane.code(one) : this.between(Number(byId("walk-at").value)));
   }
 

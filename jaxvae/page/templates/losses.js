@@ -1,19 +1,28 @@
 // Loss curves with a reading at an epoch, and the rate–distortion plot.
 
-const DASHES = { linear: "5 3" };
+const DASHES = { linear: "5 3", conv: "none" };
+const FURTHER_DASHES = ["1 3", "8 3 1 3", "10 3", "5 2 1 2 1 2"]; // of other architectures, in turn
+
+/** By architecture, the dashes of its lines. */
+function dashes(architectures) {
+  const further = architectures.filter((name) => !(name in DASHES));
+  const own = (name) => DASHES[name] ?? FURTHER_DASHES[further.indexOf(name) % FURTHER_DASHES.length];
+  return Object.fromEntries(architectures.map((name) => [name, own(name)]));
+}
 
 function losses(svg) {
   const sizes = [...new Set(data.curves.map((curve) => curve.latentDim))].sort((a, b) => a - b);
   const last = Math.max(...data.curves.map((curve) => Object.values(curve.test)[0].length));
   const legend = byId("losses-legend").tBodies[0];
+  const dash = dashes([...new Set(data.curves.map((curve) => curve.architecture))]);
   const models = data.curves.map((curve) => {
-    const style = { class: "curve", "stroke-dasharray": DASHES[curve.architecture] ?? "none" };
+    const style = { class: "curve", "stroke-dasharray": dash[curve.architecture] };
     const swatch = element("svg:svg", { class: "swatch", viewBox: "0 0 30 10", "aria-hidden": "true" });
     const value = element("td");
     const row = element("tr", {}, element("th", { scope: "row" }, swatch, `${curve.architecture}, d = ${curve.latentDim}`), value);
-    const tint = (drawn) => {
-      drawn.style.setProperty("--hue", hue(sizes.indexOf(curve.latentDim), sizes.length));
-      return drawn;
+    const tint = (shape) => {
+      shape.style.setProperty("--hue", hue(sizes.indexOf(curve.latentDim), sizes.length));
+      return shape;
     };
     swatch.append(tint(element("svg:path", { ...style, d: "M0 5H30" })));
     legend.append(row);
@@ -22,23 +31,23 @@ function losses(svg) {
   let epoch = last;
   let plot = null;
 
-  const values = ({ curve }) => curve[chosen("split")][chosen("part")];
-  const band = ({ curve }) => curve.band?.[chosen("split")][chosen("part")] ?? []; // the lowest and the highest of each epoch
+  const values = ({ curve }) => curve[choice("split")][choice("part")];
+  const band = ({ curve }) => curve.band?.[choice("split")][choice("part")] ?? []; // the lowest and the highest of each epoch
 
   function draw() {
-    const log = chosen("scale") === "log";
+    const log = choice("scale") === "log";
     const range = around(models.flatMap((model) => [...values(model), ...band(model).flat()]), log) ?? (log ? [1, 10] : [0, 1]);
     const part = document.querySelector("input[name=part]:checked + span").textContent;
     const x = last > 1 ? [1, last] : [0.5, 1.5];
     plot = axes(
       svg,
       { range: x, title: "epoch", ticks: ticks({ range: x }, svg.clientWidth < 500 ? 5 : Math.min(last, 15)).filter(Number.isInteger) },
-      { range, log, title: `${chosen("split")} ${part}, nats per image` },
+      { range, log, title: `${choice("split")} ${part}, nats per image` },
     );
     for (const model of models) {
-      const kept = band(model).flatMap(([low, high], i) => (low === null || (log && low <= 0) ? [] : [[plot.x(i + 1), plot.y(low), plot.y(high)]]));
-      const outline = [...kept.map(([x, low]) => [x, low]), ...kept.map(([x, , high]) => [x, high]).reverse()];
-      if (kept.length > 1) svg.append(model.tint(element("svg:path", { class: "band", d: `M${outline.join("L")}Z` })));
+      const corners = band(model).flatMap(([low, high], i) => (low === null || (log && low <= 0) ? [] : [[plot.x(i + 1), plot.y(low), plot.y(high)]]));
+      const outline = [...corners.map(([x, low]) => [x, low]), ...corners.map(([x, , high]) => [x, high]).reverse()];
+      if (corners.length > 1) svg.append(model.tint(element("svg:path", { class: "band", d: `M${outline.join("L")}Z` })));
     }
     for (const model of models) {
       const points = values(model).flatMap((value, i) => (value === null || (log && value <= 0) ? [] : [[plot.x(i + 1), plot.y(value)]]));
@@ -82,21 +91,22 @@ function losses(svg) {
     read(to, null, true);
   });
   onChoice(["part", "split", "scale"], draw);
-  drawn(svg, draw);
+  drawToFit(svg, draw);
 }
 
 function rateDistortion(svg) {
   const points = data.points.filter((point) => point.rate !== null && point.distortion !== null);
   const architectures = [...new Set(points.map((point) => point.architecture))];
   const sizes = [...new Set(points.map((point) => point.latentDim))].sort((a, b) => a - b);
-  const path = (architecture, d) => element("svg:path", { class: "trail", d, "stroke-dasharray": DASHES[architecture] ?? "none" });
+  const dash = dashes(architectures);
+  const path = (architecture, d) => element("svg:path", { class: "trail", d, "stroke-dasharray": dash[architecture] });
   for (const architecture of architectures) {
     const swatch = element("svg:svg", { class: "swatch", viewBox: "0 0 30 10", "aria-hidden": "true" }, path(architecture, "M0 5H30"));
     byId("rate-distortion-key").append(element("span", {}, swatch, architecture));
   }
   let plot = null;
 
-  drawn(svg, () => {
+  drawToFit(svg, () => {
     const [x, y] = [around(points.map((p) => p.rate), false, 0.12), around(points.map((p) => p.distortion), false, 0.12)];
     if (!x || !y) return;
     plot = axes(svg, { range: x, title: "rate: KL(q(z|x) ‖ p(z)), nats per image" }, { range: y, title: "distortion: −E log p(x|z), nats per image" }, 460);

@@ -1,6 +1,6 @@
 // The latent plane as a picture: a decoded map below, test images as coloured points, and what is chosen above them.
 
-// bright on black, where the map is drawn in either theme; as far apart as ten colours can be
+// bright on black, where the map is drawn in either theme; as far apart as ten colours can be; more classes begin again
 const COLOURS = ["#8ab4ff", "#ffa94d", "#63d471", "#ff7b72", "#c9a0ff", "#d9a679", "#ff9ad5", "#c8ccd4", "#dede5a", "#4fd8e0"];
 const TILES = 14;
 
@@ -52,15 +52,15 @@ class Plane {
 
   /** The images nearest to a code among those that `among` lets through, nearest first. */
   nearest(code, many, among) {
-    const found = [];
+    const near = [];
     for (let i = 0; i < this.n; i++) {
       if (!among(i)) continue;
       const distance = this.distance(code, i);
-      if (found.length === many && distance >= found[many - 1].distance) continue;
-      found.push({ i, distance });
-      found.sort((a, b) => a.distance - b.distance).splice(many);
+      if (near.length === many && distance >= near[many - 1].distance) continue;
+      near.push({ i, distance });
+      near.sort((a, b) => a.distance - b.distance).splice(many);
     }
-    return found;
+    return near;
   }
 
   /** The posterior's one-sigma ellipse as the plane shows it: half axes and angle. */
@@ -80,7 +80,8 @@ class MapView {
     this.labels = labels;
     this.context = canvas.getContext("2d");
     this.ground = document.createElement("canvas").getContext("2d"); // tiles, decoded as time allows
-    this.tile = element("canvas", { width: 28, height: 28 }).getContext("2d");
+    this.tile = element("canvas", { width: data.explorer.width, height: data.explorer.height }).getContext("2d");
+    this.side = Math.max(data.explorer.width, data.explorer.height); // of a tile, in whose middle the picture is
     this.next = 0; // the tile to be decoded
     this.stop = () => {};
   }
@@ -107,7 +108,7 @@ class MapView {
 
   clearTiles() {
     this.stop();
-    this.ground.canvas.width = this.ground.canvas.height = TILES * 28;
+    this.ground.canvas.width = this.ground.canvas.height = TILES * this.side;
     this.next = 0;
   }
 
@@ -123,14 +124,16 @@ class MapView {
         this.next = (this.next + 1) % (TILES * TILES);
         const place = (k) => ((2 * k + 1) / TILES - 1) * this.plane.reach;
         paint(this.tile, decode(this.plane.at([place(column), -place(row)], rest)));
-        this.ground.drawImage(this.tile.canvas, column * 28, row * 28);
+        const middle = (length) => (this.side - length) / 2;
+        const { width, height } = this.tile.canvas;
+        this.ground.drawImage(this.tile.canvas, column * this.side + middle(width), row * this.side + middle(height));
       }
       redraw();
       return left > 0;
     });
   }
 
-  draw({ cursor, classes, chosen, tiles }) {
+  draw({ cursor, classes, selection, tiles }) {
     const { context, canvas, plane } = this;
     const unit = canvas.width / Math.max(1, canvas.clientWidth); // device pixels in a CSS pixel
     context.clearRect(0, 0, canvas.width, canvas.height);
@@ -141,9 +144,9 @@ class MapView {
     }
     this.grid(unit);
     for (let i = 0; i < plane.n; i++) {
-      if (!classes.has(this.labels[i])) continue;
+      if (this.labels && !classes.has(this.labels[i])) continue;
       const [x, y] = this.toPixels(plane.points[i]);
-      context.fillStyle = COLOURS[this.labels[i] % 10];
+      context.fillStyle = COLOURS[(this.labels?.[i] ?? 0) % COLOURS.length];
       context.beginPath();
       context.arc(x, y, 2.2 * unit, 0, 7);
       context.fill();
@@ -155,12 +158,12 @@ class MapView {
         context.stroke();
       }
     };
-    if (chosen.length === 2) {
+    if (selection.length === 2) {
       context.beginPath();
-      for (const i of chosen) context.lineTo(...this.toPixels(plane.points[i]));
+      for (const i of selection) context.lineTo(...this.toPixels(plane.points[i]));
       outlined(2);
     }
-    for (const i of chosen) {
+    for (const i of selection) {
       const [x, y] = this.toPixels(plane.points[i]);
       const { long, short, angle } = plane.ellipse(i);
       for (const sigma of [1, 2]) {

@@ -6,12 +6,12 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** An element with attributes and children; a text child stays text. */
 function element(tag, attributes = {}, ...children) {
-  const made = tag.startsWith("svg:")
+  const node = tag.startsWith("svg:")
     ? document.createElementNS("http://www.w3.org/2000/svg", tag.slice(4))
     : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
 }
 
 /** A number as the tables write it: thousands separated, a true minus sign. */
@@ -21,8 +21,8 @@ function number(value, digits = 2) {
   return (zero ? 0 : value).toLocaleString("en", format).replace("-", "−");
 }
 
-/** The chosen value of a group of radio buttons. */
-const chosen = (name) => document.querySelector(`input[name="${name}"]:checked`).value;
+/** The checked value of a group of radio buttons. */
+const choice = (name) => document.querySelector(`input[name="${name}"]:checked`).value;
 
 function onChoice(names, listener) {
   for (const name of names)

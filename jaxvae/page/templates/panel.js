@@ -1,10 +1,11 @@
-// Beside and below the map: small pictures with captions, sliders of dimensions, classes to be shown or hidden.
+// Beside and below the map: small pictures with captions, sliders of dimensions, classes to be switched on or off.
 
 const UNUSED = 0.01; // nats of KL, below which a dimension says nothing of the image
 
-/** A picture of 28 × 28 pixels and its caption; `draw` fills its context. */
+/** A picture of the data's size and its caption; `draw` fills its context. */
 function thumbnail(caption, draw) {
-  const canvas = element("canvas", { width: 28, height: 28, role: "img", "aria-label": caption });
+  const { width, height } = data.explorer;
+  const canvas = element("canvas", { width, height, role: "img", "aria-label": caption });
   draw(canvas.getContext("2d"));
   return element("figure", {}, canvas, element("figcaption", {}, caption));
 }
@@ -14,33 +15,34 @@ function thumbnail(caption, draw) {
 function dimensionSliders(plane, kl, move) {
   const range = Math.ceil(plane.means.reduce((most, value) => Math.max(most, Math.abs(value)), plane.reach));
   const order = plane.d < 3 ? [] : kl.map((_, j) => j).sort((a, b) => kl[b] - kl[a]);
-  const made = order.map((j) => {
+  const sliders = order.map((j) => {
     const name = `z${j + 1}, KL ${number(kl[j])}`;
     const input = element("input", { type: "range", min: -range, max: range, step: 0.01, "aria-label": name });
     const output = element("output", { "aria-hidden": "true" });
     input.addEventListener("input", () => move(j, Number(input.value), input));
     return { label: element("label", {}, name, input, output), input, output, j };
   });
-  const used = made.filter(({ j }) => kl[j] >= UNUSED);
-  const unused = made.slice(used.length);
+  const used = sliders.filter(({ j }) => kl[j] >= UNUSED);
+  const unused = sliders.slice(used.length);
   const folded = byId("unused");
-  byId("dimensions").hidden = !made.length;
+  byId("dimensions").hidden = !sliders.length;
   byId("sliders").replaceChildren(...used.map(({ label }) => label));
   folded.hidden = !unused.length;
   folded.open = !used.length;
   folded.firstElementChild.textContent = `${unused.length} with a KL below ${UNUSED} nats: they say nothing of the image`;
   folded.lastElementChild.replaceChildren(...unused.map(({ label }) => label));
-  return made;
+  return sliders;
 }
 
-/** Fills the page's buttons for classes; `change` is called with the set of those to be shown. */
+/** Fills the page's buttons for classes; `change` is called with the set of those that are on. */
 function classChips(classes, change) {
+  if (!classes.length) return; // data without labels
   const pressed = (chip) => chip.getAttribute("aria-pressed") === "true";
   const press = (chip, on) => chip.setAttribute("aria-pressed", String(on));
   const tell = () => change(new Set(classes.filter((_, k) => pressed(chips[k]))));
   const chips = classes.map((label) => {
     const dot = element("i");
-    dot.style.background = COLOURS[label % 10];
+    dot.style.background = COLOURS[label % COLOURS.length];
     const chip = element("button", { type: "button", "aria-pressed": "true", "aria-label": `Class ${label}` }, dot, String(label));
     chip.addEventListener("click", () => {
       press(chip, !pressed(chip));

@@ -1,15 +1,15 @@
 // Strips of reconstructions, a row a run, that follow a slider over epochs.
 
-function reconstructions({ digits, originals, runs }) {
+function reconstructions({ digits, width, height, firstOfClass, originals, runs }) {
   const slider = byId("epoch");
   const last = Math.max(...runs.map((run) => run.epochs));
   const picture = (png) => element("img", { src: `data:image/png;base64,${png}`, alt: "" });
-  const split = () => ["train", "test"].indexOf(chosen("pictures"));
+  const split = () => ["train", "test"].indexOf(choice("pictures"));
 
   function row(about, parent = byId("strips")) {
     const strip = element("div", { class: "strip", role: "img" });
     const loss = element("div", { class: "loss" });
-    strip.style.aspectRatio = `${digits} / 1`;
+    strip.style.aspectRatio = `${digits * width} / ${height}`;
     parent.append(element("div", { class: "strip-row" }, element("div", { class: "about" }, about), strip, loss));
     return { strip, loss };
   }
@@ -20,20 +20,20 @@ function reconstructions({ digits, originals, runs }) {
 
   function choose() {
     first.strip.replaceChildren(firsts[split()]);
-    first.strip.setAttribute("aria-label", `${chosen("pictures")} images, the first of each class`);
+    first.strip.setAttribute("aria-label", `${choice("pictures")} images, ${firstOfClass ? "the first of each class" : "the first of all"}`);
     for (const { strip, pictures } of rows) strip.replaceChildren(pictures[split()]);
     show();
   }
 
   function show() {
     const epoch = Number(slider.value);
-    const shown = epoch ? `${epoch} of ${last}` : "untrained";
-    byId("epoch-shown").textContent = shown;
-    slider.setAttribute("aria-valuetext", shown);
+    const progress = epoch ? `${epoch} of ${last}` : "untrained";
+    byId("epoch-shown").textContent = progress;
+    slider.setAttribute("aria-valuetext", progress);
     for (const { run, strip, loss, pictures } of rows) {
       const at = Math.min(epoch, run.epochs);
       pictures[split()].style.transform = `translateY(${(-100 * at) / (run.epochs + 1)}%)`;
-      strip.setAttribute("aria-label", `${chosen("pictures")} images reconstructed by ${run.about} after epoch ${at}`);
+      strip.setAttribute("aria-label", `${choice("pictures")} images reconstructed by ${run.about} after epoch ${at}`);
       const value = run.losses[split()][at];
       loss.textContent = value === null ? "" : `loss ${number(value, 1)}`;
     }

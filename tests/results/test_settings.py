@@ -12,14 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from jaxvae import evaluation, figures, results, study
+from jaxvae import evaluation, figures, study
 from jaxvae.config import LARGEST, ModelConfig, RunConfig, TrainConfig, shortest
 from jaxvae.evaluation import classifier
-from jaxvae.figures import curves as series
-from jaxvae.figures import settings_map as landscape
-from jaxvae.page import run_table as columns
-from jaxvae.page.run_table import Column
-from jaxvae.results import claims, grids, metrics, summary
+from jaxvae.figures import curves, settings_map
+from jaxvae.page.run_table import Column, over_seeds
+from jaxvae.results import MAX_LISTED_RUNS, PARTS, Results, losses
+from jaxvae.results.claims import check
+from jaxvae.results.labels import comparable, labels
+from jaxvae.results.results import CLASSIFIED_SEEDS
+from jaxvae.results.settings import MAX_PLOTTED_MODELS, best_of_each_model, trained_settings
+from jaxvae.results.summary import MAX_ROWS, table_of_settings
 from jaxvae.runs import run as trained
 from jaxvae.runs.history import Divergence
 from jaxvae.runs.run import Outcome
@@ -55,6 +58,13 @@ def random_outcomes(configs, lost=0.0):
     ]
 
 
+DATA = {"name": "blobs", "fingerprint": "f" * 64, "train_images": 60_000, "test_images": 10_000}
+
+
+def results_of(outcomes, digits=None):
+    return Results(tuple(outcomes), DATA, digits)
+
+
 # ── names ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -81,14 +91,14 @@ def test_the_shortest_text_is_read_as_the_same_number(value):
 
 
 def test_labels_tell_what_differs_and_nothing_else():
-    assert results.labels([run(beta=4.0), run(3, beta=4.0, seed=1)]) == {
+    assert labels([run(beta=4.0), run(3, beta=4.0, seed=1)]) == {
         "linear-2-beta4": "linear, d = 2", "linear-3-beta4-seed1": "linear, d = 3, seed 1",
     }  # fmt: skip
     weighted = run(train=TrainConfig(objective="iwae", importance_samples=5))
-    told = results.labels([run(), run(beta=0.5), run(rate=1e-5), weighted])
-    assert told["linear-2-beta0.5"] == "linear, d = 2, ELBO, β = 0.5, lr = 0.001"
-    assert told["linear-2-lr1e-05"] == "linear, d = 2, ELBO, β = 1, lr = 1e-05"
-    assert told["linear-2-iwae5"] == "linear, d = 2, IWAE, K = 5, β = 1, lr = 0.001"
+    by_name = labels([run(), run(beta=0.5), run(rate=1e-5), weighted])
+    assert by_name["linear-2-beta0.5"] == "linear, d = 2, ELBO, β = 0.5, lr = 0.001"
+    assert by_name["linear-2-lr1e-05"] == "linear, d = 2, ELBO, β = 1, lr = 1e-05"
+    assert by_name["linear-2-iwae5"] == "linear, d = 2, IWAE, K = 5, β = 1, lr = 0.001"
 
 
 # ── means and the best ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -97,58 +107,63 @@ def test_labels_tell_what_differs_and_nothing_else():
 @pytest.mark.parametrize("lost", [0.0, 0.3])
 def test_means_over_seeds_are_numpys_and_students(lost):
     outcomes = random_outcomes(grid(**AXES | {"seeds": range(6)}), lost)
-    found = results.grouped(outcomes)
+    found = results_of(outcomes).settings
     assert len(found) == 8
     assert sum(len(setting.diverged) for setting in found) == sum(one.diverged is not None for one in outcomes)
     for setting in found:
         own = [one for one in outcomes if one.config.setting == setting.config and not one.diverged]
         values = np.array([one.losses[-1, 1, 0] + one.losses[-1, 1, 1] for one in own])
-        told = setting.mean("negative_elbo", 12)
-        assert told.mean == pytest.approx(values.mean())
-        assert told.interval == pytest.approx(stats.t.interval(0.95, len(own) - 1, values.mean(), stats.sem(values)))
+        average = setting.mean("negative_elbo", 12)
+        assert average.mean == pytest.approx(values.mean())
+        assert average.interval == pytest.approx(stats.t.interval(0.95, len(own) - 1, values.mean(), stats.sem(values)))
 
 
 def test_the_best_setting_has_the_lowest_mean_elbo_not_the_lowest_loss():
     configs = [run(beta=beta, seed=seed) for beta in (0.1, 1.0) for seed in (0, 1)]
-    found = results.grouped([outcome(config, 100 if config.beta == 1 else 101) for config in configs])
+    found = results_of([outcome(config, 100 if config.beta == 1 else 101) for config in configs]).settings
     assert found[0].mean("loss").mean < found[1].mean("loss").mean
-    assert [setting.config.beta for setting in grids.best(found)] == [1.0]
+    assert [setting.config.beta for setting in best_of_each_model(found)] == [1.0]
 
 
 def test_a_setting_that_mostly_diverges_is_the_best_only_where_there_is_no_other():
     alone = [outcome(run(rate=1.0, seed=s), 50, 1, Divergence(2, 3) if s else None) for s in range(3)]
-    assert grids.best(results.grouped(alone))[0].config.learning_rate == 1.0
-    assert grids.best(results.grouped([*alone, outcome(run(), 100)]))[0].config.learning_rate == 1e-3
-    lost = results.grouped([outcome(run(), 100, 0, Divergence(1, 1))])
-    assert (lost[0].mean("kl"), lost[0].negative_elbo, grids.trained_in(lost)) == (None, math.inf, [])
+    assert best_of_each_model(results_of(alone).settings)[0].config.learning_rate == 1.0
+    assert best_of_each_model(results_of([*alone, outcome(run(), 100)]).settings)[0].config.learning_rate == 1e-3
+    lost = results_of([outcome(run(), 100, 0, Divergence(1, 1))]).settings
+    assert (lost[0].mean("kl"), lost[0].negative_elbo, trained_settings(lost)) == (None, math.inf, [])
 
 
-def test_up_to_sixty_runs_all_are_drawn_and_of_more_the_best_of_each_model():
-    few, many = (results.grouped(random_outcomes(grid((2, 5), (1.0,), (1e-3,), range(n)))) for n in (30, 31))
-    assert len(grids.drawn(few)) == 60
-    assert grids.drawn(many) == ["linear-2", "linear-5"]
-    sizes = results.grouped([
+def names(runs):
+    return [run.name for run in runs]
+
+
+def test_up_to_sixty_runs_all_are_plotted_and_of_more_the_best_of_each_model():
+    few, many = (results_of(random_outcomes(grid((2, 5), (1.0,), (1e-3,), range(n)))) for n in (30, 31))
+    assert len(few.runs_to_plot) == 60
+    assert names(many.runs_to_plot) == ["linear-2", "linear-5"]
+    sizes = results_of([
         outcome(run(d, seed=s, architecture=a), 100) for a in ("linear", "conv") for d in range(1, 41) for s in (0, 1)
     ])  # fmt: skip
-    names = grids.drawn(sizes)
-    assert len(names) == grids.MOST
-    assert {name.split("-")[1] for name in names if "conv" in name} == {
-        name.split("-")[1] for name in names if "lin" in name
+    plotted = names(sizes.runs_to_plot)
+    assert len(plotted) == MAX_PLOTTED_MODELS
+    assert {name.split("-")[1] for name in plotted if "conv" in name} == {
+        name.split("-")[1] for name in plotted if "lin" in name
     }
-    assert {"linear-1", "linear-40"} <= set(names)
+    assert {"linear-1", "linear-40"} <= set(plotted)
 
 
-def test_of_many_runs_digits_are_read_in_some_seeds_of_what_is_drawn_and_of_what_claims_need():
-    few, many = (results.grouped(random_outcomes(grid((2,), (1.0,), (1e-3,), range(n)))) for n in (60, 61))
-    assert len(grids.read(few)) == 60
-    assert grids.read(many) == ["linear-2", *(f"linear-2-seed{seed}" for seed in range(1, grids.READ))]
+def test_of_many_runs_some_seeds_of_what_is_plotted_and_of_what_claims_need_are_classified():
+    few, many = (results_of(random_outcomes(grid((2,), (1.0,), (1e-3,), range(n)))) for n in (60, 61))
+    assert len(few.runs_to_classify) == 60
+    first = ["linear-2", *(f"linear-2-seed{seed}" for seed in range(1, CLASSIFIED_SEEDS))]
+    assert names(many.runs_to_classify) == first
     configs = grid((2, 5), (1.0, 4.0), (1e-3,), range(20))
-    betas = results.grouped([outcome(config, 100 - config.beta) for config in configs])
-    names = set(grids.read(betas))
-    assert names >= set(grids.drawn(betas))
-    settings = {name.partition("-seed")[0] for name in names}
+    betas = results_of([outcome(config, 100 - config.beta) for config in configs])
+    classified = set(names(betas.runs_to_classify))
+    assert classified >= set(names(betas.runs_to_plot))
+    settings = {name.partition("-seed")[0] for name in classified}
     assert settings == {"linear-2", "linear-2-beta4", "linear-5-beta4"}  # β = 4 is best; with β = 1 claims are checked
-    assert len(names) == 3 * grids.READ
+    assert len(classified) == 3 * CLASSIFIED_SEEDS
 
 
 # ── the original's statements ────────────────────────────────────────────────────────────────────────────────────────
@@ -156,39 +171,33 @@ def test_of_many_runs_digits_are_read_in_some_seeds_of_what_is_drawn_and_of_what
 
 def test_claims_compare_runs_that_were_trained_alike():
     plain = [run(d, seed=s) for d in (2, 5) for s in (0, 1)]
-    assert grids.comparable(plain) == (plain, "")
+    assert comparable(plain) == (plain, "")
     weighted = [run(d, beta=4.0) for d in (2, 5)]
-    assert grids.comparable(weighted) == (weighted, "")  # one way of training, as before
-    chosen, why = grids.comparable([*weighted, *plain])
-    assert chosen == plain
+    assert comparable(weighted) == (weighted, "")  # one way of training, as before
+    runs, why = comparable([*weighted, *plain])
+    assert runs == plain
     assert "β = 1 and learning rate 0.001" in why
-    chosen, why = grids.comparable([*weighted, run(rate=1e-4)])
-    assert chosen == []
+    runs, why = comparable([*weighted, run(rate=1e-4)])
+    assert runs == []
     assert why.startswith("not tested")
 
 
 def test_claims_of_a_grid_are_those_of_its_plain_runs():
     outcomes = random_outcomes(grid(**AXES))
     plain = [one for one in outcomes if (one.config.beta, one.config.learning_rate) == (1, 1e-3)]
-    names = {config.name for config in grids.comparable([one.config for one in outcomes])[0]}
-    kept = [results.final(one) for one in outcomes if one.config.name in names]
-    assert claims.check(kept) == claims.check([results.final(one) for one in plain])
+    assert results_of(outcomes).claims == check([*results_of(plain).finals.values()])
 
 
 # ── what is drawn ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def losses_of(outcomes):
-    return {one.config.name: one.losses for one in outcomes}
-
-
 def test_a_line_is_the_best_settings_mean_and_its_band_holds_every_settings():
     outcomes = random_outcomes(grid(**AXES))
-    found = results.grouped(outcomes)
-    assert "bands" in series.explained(found)
-    assert series.parts(found)[0] == ("negative_elbo", "−ELBO")
-    for curve in series.mean_curves(found, losses_of(outcomes)):
-        own = [setting for setting in found if setting.model == (curve.architecture, curve.latent_dim)]
+    results = results_of(outcomes)
+    assert "bands" in curves.meaning_of_bands(results)
+    assert curves.parts(results)[0] == ("negative_elbo", "−ELBO")
+    for curve in curves.mean_curves(results):
+        own = [setting for setting in results.settings if setting.model == (curve.architecture, curve.latent_dim)]
         means = np.array([
             np.mean([one.losses[1:, 1, :2].sum(1) for one in outcomes if one.config.setting == setting.config], axis=0)
             for setting in own
@@ -201,10 +210,10 @@ def test_a_line_is_the_best_settings_mean_and_its_band_holds_every_settings():
 def test_few_runs_of_one_setting_have_no_band_and_many_the_range_of_their_seeds():
     for seeds in (3, 61):
         outcomes = random_outcomes(grid((2,), (1.0,), (1e-3,), range(seeds)))
-        (curve,) = series.mean_curves(results.grouped(outcomes), losses_of(outcomes))
+        (curve,) = curves.mean_curves(results_of(outcomes))
         every = np.array([one.losses[1:, 0, 1] for one in outcomes])
         np.testing.assert_allclose(curve.train["kl"], every.mean(0))
-        if seeds > grids.ALL:
+        if seeds > MAX_LISTED_RUNS:
             np.testing.assert_allclose(curve.band["train"]["kl"], np.stack([every.min(0), every.max(0)], 1))
         else:
             assert curve.band is None
@@ -213,31 +222,33 @@ def test_few_runs_of_one_setting_have_no_band_and_many_the_range_of_their_seeds(
 def test_a_map_has_each_mean_in_its_place_and_no_number_where_all_diverged():
     outcomes = random_outcomes(grid(**AXES))
     outcomes = [one._replace(diverged=Divergence(4, 2)) if one.config.beta == 4 else one for one in outcomes]
-    first, second = series.landscapes(results.grouped(outcomes))
-    assert (first.latent_dim, first.betas, first.learning_rates) == (2, [1.0, 4.0], [3e-4, 1e-3])
+    first, second = curves.settings_maps(results_of(outcomes))
+    assert (first.latent_dim, first.values) == (2, ([1.0, 4.0], [3e-4, 1e-3]))
+    assert [axis.title for axis in first.axes] == ["β", "learning rate"]
     own = [one.losses[-1, 1, :2].sum() for one in outcomes if one.config.setting == run(5, rate=3e-4).setting]
     assert second.negative_elbo[0, 0] == pytest.approx(np.mean(own), abs=1e-4)
     assert np.isnan(second.negative_elbo[1]).all()
     assert second.diverged.tolist() == [[0, 0], [3, 3]]
-    figure = landscape.settings([first, second], "MNIST")
+    figure = settings_map.settings([first, second], "MNIST")
     assert [ax.get_title() for ax in figure.axes] == ["linear, d = 2", "linear, d = 5"]
     assert "3 diverged" in {text.get_text() for text in figure.axes[0].texts}
 
 
 def test_a_line_through_the_betas_takes_each_at_its_best_learning_rate():
     levels = {(1.0, 1e-3): 100, (1.0, 3e-4): 90, (4.0, 1e-3): 120, (4.0, 3e-4): 130}
-    found = results.grouped([outcome(run(beta=b, rate=r), level) for (b, r), level in levels.items()])
-    (line,) = series.by_beta(found).values()
+    results = results_of([outcome(run(beta=b, rate=r), level) for (b, r), level in levels.items()])
+    assert results.axes.trade_off == "beta"
+    (line,) = curves.trade_off_lines(results, "beta").values()
     end = 1 + np.exp(-3.0)
     np.testing.assert_allclose(line, [(1, 9 * end, 90 * end), (4, 12 * end, 120 * end)], atol=1e-4)
 
 
 def test_a_column_over_seeds_is_the_mean_of_its_cells():
     outcomes = random_outcomes(grid((2,), (1.0, 4.0), (1e-3,), range(4)))
-    found = results.grouped(outcomes)
+    found = results_of(outcomes).settings
     values = {one.config.name: float(i) for i, one in enumerate(outcomes)}
     column = Column("x", "", "", {name: (value, "") for name, value in values.items()}, 1)
-    seeds, mean = columns.over_seeds([column], found)
+    seeds, mean = over_seeds([column], found)
     assert seeds.cells["linear-2"] == (4, "4")
     assert mean.cells["linear-2-beta4"][0] == np.mean([1, 3, 5, 7])
     half = stats.t.ppf(0.975, 3) * np.std([1, 3, 5, 7], ddof=1) / 2
@@ -252,15 +263,15 @@ def test_ten_thousand_runs_are_written_within_memory_and_no_run_is_drawn(tmp_pat
     outcomes = [outcome(config, 100 + config.beta + config.seed / 1000, epochs=1) for config in configs]
     assert sum(one.losses.nbytes for one in outcomes) == 10_000 * 2 * 2 * 3 * 8
     tracemalloc.start()
-    tables = metrics.metrics_csv(outcomes), metrics.metrics_parquet(outcomes)
+    tables = losses.metrics_csv(results_of(outcomes)), losses.metrics_parquet(results_of(outcomes))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20e6  # as much as four models of 400,000 parameters with their Adam
     assert tables[0].count("\n") == 1 + 10_000 * 3
-    told = {"confusion": np.eye(10, dtype=int).tolist()}
-    digits = {"classifier": {"accuracy": 1.0}, "runs": {config.name: told for config in configs}}
-    drawn = {path.name for path in figures.write_figures(tmp_path, outcomes, [], digits, small)}
-    assert drawn == {
+    record = {"confusion": np.eye(10, dtype=int).tolist()}
+    digits = {"classifier": {"accuracy": 1.0}, "runs": {config.name: record for config in configs}}
+    paths = figures.write_figures(tmp_path, results_of(outcomes, digits), [], small)
+    assert {path.name for path in paths} == {
         f"{name}.png"
         for name in ("curves", "by-dimension", "rate-distortion", "rate-distortion-beta", "settings", "confusions")
     }
@@ -272,30 +283,30 @@ def test_of_many_models_no_more_are_held_than_cores_read_in(tmp_path, small, mon
     def load(folder):
         nonlocal most
         config = next(config for config in configs if config.name == folder.name)
-        history = [{"epoch": 0, "train": None, "test": dict.fromkeys(metrics.PARTS, 1.0), "seconds": 1.0}]
+        history = [{"epoch": 0, "train": None, "test": dict.fromkeys(PARTS, 1.0), "seconds": 1.0}]
         held.append(weakref.ref(loaded := trained.Run(folder, config, {}, {}, history, np.zeros(0))))
         most = max(most, sum(one() is not None for one in held))
         return loaded
 
     configs = [run(seed=seed) for seed in range(200)]
-    monkeypatch.setattr(trained, "load", load)
+    monkeypatch.setattr("jaxvae.study.study.load", load)
     monkeypatch.setattr(evaluation, "reader", lambda dataset: None)
     monkeypatch.setattr(evaluation, "digits", lambda run, *_: {"name": run.config.name})
     monkeypatch.setattr(classifier, "read", lambda reader, images: small.test_labels)
     large = study.Study(tmp_path, configs, small)
-    outcomes, kept = large._outcomes()
+    outcomes, loaded = large._outcomes()
     assert [one.config for one in outcomes] == configs
-    assert not kept
-    chosen = [config.name for config in configs[::2]]
-    digits = large._read_digits(outcomes, chosen, kept)
-    assert digits["runs"] == {name: {"name": name} for name in chosen}
+    results = results_of(outcomes)
+    results.__dict__["runs_to_classify"] = configs[::2]  # where it is cached
+    digits = large._classify(results, loaded)
+    assert digits["runs"] == {config.name: {"name": config.name} for config in configs[::2]}
     assert most <= 2 * len(machine.cores()) + 2
 
 
 def test_the_console_shows_a_screen_of_many_settings_with_the_best_first():
     outcomes = random_outcomes([dataclasses.replace(run(), beta=float(b)) for b in range(1, 71)])
-    table = summary.of_settings(results.grouped(outcomes), "blobs")
-    assert table.row_count == summary.ROWS
+    table = table_of_settings(results_of(outcomes))
+    assert table.row_count == MAX_ROWS
     elbos = [float(cell) for cell in table.columns[4].cells]
     assert elbos == sorted(elbos)
     assert "of 70 settings" in str(table.title)

@@ -1,0 +1,172 @@
+"""Figures of images and their reconstructions: NumPy arrays in, Matplotlib figures out; no JAX, no files.
+
+A picture is grey, [h, w], or red, green and blue, [h, w, 3]; `as_pictures` makes them of images of other shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.pyplot import colormaps
+
+from jaxvae.figures.plotting import DPI
+
+RGB = 3  # channels of a colour picture
+LEGEND_ROWS = 20  # classes in a column of a legend
+
+
+def drawable(shape: Sequence[int]) -> bool:
+    """Whether examples of this shape are pictures: [h, w], or [h, w, channels]."""
+    return len(shape) in (2, 3)
+
+
+def as_pictures(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Images [..., *shape] as pictures: three channels are red, green and blue, of any other number the first is drawn.
+
+    Args:
+        shape: of one image, see `drawable`.
+    """
+    return images if len(shape) == 2 or shape[-1] == RGB else images[..., 0]
+
+
+def tiled(pictures: np.ndarray) -> np.ndarray:
+    """Pictures [rows, columns, h, w(, 3)] as a single one."""
+    rows, columns, h, w, *channels = pictures.shape
+    return pictures.swapaxes(1, 2).reshape(rows * h, columns * w, *channels)
+
+
+def framed(pictures: np.ndarray, value: Any, axes: int = 2) -> np.ndarray:
+    """Pictures with a line of one pixel around each; `axes` come before those of a picture."""
+    channels = pictures.ndim - axes - 2
+    width = [(0, 0)] * axes + [(1, 1)] * 2 + [(0, 0)] * channels
+    return np.pad(pictures, width, constant_values=value)
+
+
+def as_bytes(pictures: np.ndarray) -> np.ndarray:
+    """Values in [0, 1] as uint8; bytes stay as they are, and what is not a number becomes black."""
+    if pictures.dtype == np.uint8:
+        return pictures
+    return np.rint(255 * np.clip(np.nan_to_num(pictures), 0, 1)).astype(np.uint8)
+
+
+# ── figures ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def evolution(originals: np.ndarray, reconstructions: np.ndarray, epochs: Sequence[int], title: str) -> Figure:
+    """Reconstructions as they improve: originals [n, h, w] on top, then a row for each of `epochs`."""
+    rows = [("original", originals)] + [(f"epoch {e}", reconstructions[e]) for e in epochs]
+    figure = _tight(1.1 + 0.62 * len(originals) * _ratio(originals), 0.75 + 0.62 * len(rows))
+    ax = figure.subplots()
+    _draw_strips(ax, rows)
+    ax.get_yticklabels()[0].set_fontweight("bold")
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def comparison(cells: Sequence[Sequence[tuple[str, np.ndarray, np.ndarray]]], title: str) -> Figure:
+    """A table of models: each cell is (title, originals, reconstructions), the originals above."""
+    n = len(cells[0][0][1])
+    figure = _tight((0.6 + 0.56 * n * _ratio(cells[0][0][1])) * len(cells[0]), 0.5 + 1.5 * len(cells))
+    axes = figure.subplots(len(cells), len(cells[0]), squeeze=False)
+    for ax, (name, originals, reconstructions) in zip(axes.flat, chain(*cells), strict=True):
+        _draw_strips(ax, [("original", originals), ("model", reconstructions)])
+        ax.set_title(name, fontsize=10)
+    figure.suptitle(title, fontsize=12)
+    return figure
+
+
+def latent_plane(
+    decoded: np.ndarray | None, ticks: Sequence[float], codes: np.ndarray, labels: np.ndarray | None, title: str
+) -> Figure:
+    """What two latent axes mean: `decoded` [z₂, z₁, h, w] over `ticks`, beside the test set's posterior means [n, 2].
+
+    Without pictures or labels the codes are drawn alone or in one colour.
+    """
+    figure = Figure(figsize=(13 if decoded is not None else 7.5, 6.3), dpi=DPI, layout="constrained")
+    axes = figure.subplots(1, 1 if decoded is None else 2, squeeze=False)[0]
+    if decoded is not None:
+        _draw_grid(axes[0], decoded, ticks)
+    _draw_codes(axes[-1], codes, labels)
+    for ax in axes:
+        ax.set_xlabel("z₁")
+        ax.set_ylabel("z₂", rotation=0)
+    figure.suptitle(title)
+    return figure
+
+
+def _draw_grid(ax: Axes, decoded: np.ndarray, ticks: Sequence[float]) -> None:
+    k = len(ticks)
+    extent = (-0.5, k - 0.5, -0.5, k - 0.5)
+    grid = np.clip(tiled(decoded[::-1]), 0, 1)  # z₂ grows upwards
+    ax.imshow(grid, cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="nearest")
+    ax.set_aspect(1 / _ratio(decoded, axes=2))
+    ax.set_xticks(range(k), [f"{t:g}" for t in ticks])
+    ax.set_yticks(range(k), [f"{t:g}" for t in ticks])
+    ax.set_title("decoded from a grid of codes", fontsize=11)
+
+
+def _draw_codes(ax: Axes, codes: np.ndarray, labels: np.ndarray | None) -> None:
+    style, tints = {"s": 4, "alpha": 0.55, "lw": 0}, colormaps["tab10"]
+    if labels is None:
+        ax.scatter(*codes.T, **style, color=tints(0))
+    else:
+        classes = np.unique(labels)
+        for label in classes:
+            ax.scatter(*codes[labels == label].T, **style, color=tints(int(label) % tints.N), label=str(label))
+        ax.legend(title="digit", markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False,
+                  ncols=-(-len(classes) // LEGEND_ROWS))  # fmt: skip
+    ax.set_title(f"posterior means of {len(codes):,} test images", fontsize=11)
+    ax.set_aspect("equal", "datalim")
+    ax.grid(alpha=0.25)
+
+
+def mosaic(images: np.ndarray, columns: int, title: str) -> Figure:
+    """Images [n, h, w] side by side."""
+    rows = len(images) // columns
+    table = images.reshape(rows, columns, *images.shape[1:])
+    figure = _tight(0.5 * columns * _ratio(images), 0.5 * rows + 0.6)
+    ax = figure.subplots()
+    _draw_picture(ax, tiled(framed(table, images.max() * 0.25)))
+    ax.set_title(title, fontsize=10)
+    return figure
+
+
+def _ratio(pictures: np.ndarray, axes: int = 1) -> float:
+    """Width over height; `axes` come before those of a picture."""
+    h, w = pictures.shape[axes : axes + 2]
+    return w / h
+
+
+def _tight(width: float, height: float) -> Figure:
+    """A figure, in inches, whose pictures stand close together."""
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.04, wspace=0.01, hspace=0.01)
+    return Figure(figsize=(width, height), dpi=DPI, layout=layout)
+
+
+def _draw_strips(ax: Axes, rows: Sequence[tuple[str, np.ndarray]]) -> None:
+    """Rows of images [n, h, w] with their labels, as a single picture: an axis for each would take seconds."""
+    table = np.stack([images for _, images in rows])
+    table = framed(table, _white(table))
+    side = table.shape[2]
+    _draw_picture(ax, tiled(table))
+    ax.set_yticks([(i + 0.5) * side - 0.5 for i in range(len(rows))], [label for label, _ in rows], fontsize=9)
+    ax.tick_params(length=0)
+
+
+def _draw_picture(ax: Axes, image: np.ndarray) -> None:
+    white = _white(image)
+    ax.imshow(np.clip(image, 0, white), cmap="gray", vmin=0, vmax=white, interpolation="nearest")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def _white(image: np.ndarray) -> int:
+    return 255 if image.dtype == np.uint8 else 1

@@ -1,0 +1,53 @@
+"""What results say of the data that they are of, and the images that are followed through the training.
+
+In: a dataset. Out: its description with versions and device; its probes.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxvae import __version__
+from jaxvae.data import Dataset
+
+UNLABELLED_PROBES = 10  # images that are followed where no labels say which are the first of each class
+
+
+def about(dataset: Dataset) -> dict[str, Any]:
+    """Data, versions and device: what every result carries with it."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    device = jax.local_devices()[0]
+    data = {
+        "name": dataset.name,
+        "note": dataset.note,
+        "fingerprint": dataset.fingerprint,
+        "train_images": len(dataset.train_images),
+        "test_images": len(dataset.test_images),
+    }
+    return {
+        "dataset": data if has_labels(dataset) else data | {"labels": False},
+        "versions": {"jaxvae": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in packages},
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+    }
+
+
+def has_labels(dataset: Dataset) -> bool:
+    return dataset.train_labels is not None and dataset.test_labels is not None
+
+
+def probes(dataset: Dataset) -> np.ndarray:
+    """The images whose reconstructions are followed, [split (train, test), n, *shape]: the first of each class, or
+    without labels the first `UNLABELLED_PROBES`."""
+    splits = [(dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)]
+    if has_labels(dataset):
+        images = [images[np.unique(labels, return_index=True)[1]] for images, labels in splits]
+    else:
+        images = [images[:UNLABELLED_PROBES] for images, _ in splits]
+    n = min(map(len, images))
+    return np.stack([split[:n] for split in images])
