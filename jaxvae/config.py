@@ -30,6 +30,7 @@ class Axis(NamedTuple):
     value: Any  # a number, or a short text
     default: Any
     traced: bool  # data to the compiled program: runs that differ in it are lanes of one program
+    required: bool = False  # whether every run of its kind says it, as there is no default
 
     @property
     def text(self) -> str:
@@ -131,17 +132,20 @@ class RunConfig:
 
     @property
     def axes(self) -> dict[str, Axis]:
-        """By name, as columns of tables have it, all that runs may differ in beside network, latent size and seed."""
+        """By name, as columns of tables have it, what runs may differ in beside network, latent size and seed.
+
+        The objective and every traced number are there always, before all else; anything else where it is not the
+        default, but for what every run has: batch size and binarisation.
+        """
         found: dict[str, Axis] = {}
         vae = dataclasses.replace(self.vae, precision=self._asked_precision)
-        for f in dataclasses.fields(self):
-            if f.name == "vae":
-                own = [g for g in parts.fields(vae) if g.name not in ("latent_dim", "encoder")]
-                _add_fields(found, vae.encoder, parts.fields(vae.encoder))
-                _add_fields(found, vae, own)
-            elif f.name not in ("epochs", "seed"):
-                _add_fields(found, self, [f])
-        return found
+        own = {f.name: f for f in dataclasses.fields(self)}
+        _add_fields(found, self, [own["objective"], own["optimiser"], own["batch_size"], own["binarize"]])
+        _add_fields(found, vae.encoder, parts.fields(vae.encoder))
+        _add_fields(found, vae, [f for f in parts.fields(vae) if f.name not in ("latent_dim", "encoder")])
+        always = ("objective", "batch_size", "binarize")
+        kept = {n: axis for n, axis in found.items() if axis.traced or n in always or axis.value != axis.default}
+        return dict(sorted(kept.items(), key=lambda item: not (item[1].traced or item[1].required)))
 
     # ── programs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -198,7 +202,8 @@ def _add_fields(axes: dict[str, Axis], part: Any, fields: Iterable[dataclasses.F
         default = None if f.default is dataclasses.MISSING else f.default
         inner = parts.fields(value) if parts.is_part(value) and not parts.is_schedule(value) else []
         title, traced = label.title or f.name.replace("_", " "), parts.kind(f) == "traced"
-        axes[f.name] = Axis(label.symbol, title, _plain(value), _plain(default), traced)
+        required = f.default is dataclasses.MISSING or f.name == "objective"
+        axes[f.name] = Axis(label.symbol, title, _plain(value), _plain(default), traced, required)
         _add_fields(axes, value, inner)
 
 

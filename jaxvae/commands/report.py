@@ -52,24 +52,24 @@ def run(options: argparse.Namespace) -> int:
     set_environment()
     start_jax()
 
-    from jaxvae import data, evaluation, results
+    from jaxvae import data, evaluation
     from jaxvae.page import report
-    from jaxvae.page import sections as overview
+    from jaxvae.results import read_results
     from jaxvae.runs import checkpoint, load
 
-    configs, sweep = results.read_sweep(folder) or ([], {})
-    drawn = overview.drawn(folder, configs, sweep) if configs else []
-    runs = [load(folder / run.name) for run in drawn if checkpoint.epochs(folder / run.name)]
+    results = read_results(folder)
+    runs = [load(folder / run.name) for run in results.runs_to_plot if checkpoint.epochs(folder / run.name)]
     page = folder / report.PAGE
-    missing = len(drawn) - len(runs)
+    missing = len(results.runs_to_plot) - len(runs)
     if missing and page.exists() and 'id="explorer"' in page.read_text(encoding="utf-8", errors="replace"):
         raise InputError(f"{page} holds models whose checkpoints are not here; move it away to have one without them")
-    seen = None
+    dataset = None
     if runs:
         dataset = evaluation.data_of(runs[0], data.load(runs[0].dataset, options.data_dir))
-        seen = data.binarized(dataset, runs[0].config.train.binarize)
-    report.write(folder, runs, seen)
+        dataset = data.binarized(dataset, runs[0].config.binarize)
+    report.write(results, folder, runs, dataset)
     print(f"{page}, {page.stat().st_size / 1e6:.1f} MB: open it in a browser")
     if missing:
-        print(f"{missing} of {len(drawn)} runs have no checkpoint here: their models are not in the page")
+        count = len(results.runs_to_plot)
+        print(f"{missing} of {count} runs have no checkpoint here: their models are not in the page")
     return 0

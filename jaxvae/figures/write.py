@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from jaxvae.data import Dataset
 from jaxvae.figures import animation, curves, pictures, plotting, settings_map
-from jaxvae.results import Results, evenly_spaced, first_seeds, has_labels, probes
+from jaxvae.results import Results, evenly_spaced, first_seeds, probes
 from jaxvae.runs import Run, manifest
 
 POINTS = 2_000  # test images that the walk and the page show: a fifth of MNIST's
@@ -165,7 +165,7 @@ def _animations(
     epochs = [pictures.as_pictures(run.reconstructions[:, 1], shape) for run in runs]
     evolutions = list(zip(names, epochs, strict=True))
     yield "evolution", animation.evolution(pictures.as_bytes(originals), evolutions, f"Test images, {data}")
-    if has_labels(dataset):
+    if dataset.labels:
         walks = list(zip(names, (_walk(run, dataset) for run in runs), strict=True))
         yield "walk", animation.walk(walks, f"From digit to digit through latent space, {data}")
 

@@ -16,8 +16,8 @@ class Adam:
     """Kingma & Ba 2015, with β₂ = 0.999."""
 
     learning_rate: float = traced(default=LEARNING_RATE, name="lr", symbol="lr", title="learning rate")
-    b1: float = static(default=0.9, title="β₁")  # decay of the first moment
-    epsilon: float = static(default=1e-8, title="ε")
+    b1: float = static(default=0.9, symbol="β₁", title="β₁")  # decay of the first moment
+    epsilon: float = static(default=1e-8, symbol="ε", title="ε")
 
     def check(self) -> None:
         require_number(self, "b1", below=1)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvae.evaluation import codes
-from jaxvae.models import K3, K4
+from jaxvae.models import Bernoulli
 from jaxvae.runs import Run
 
 AXES = 2
@@ -31,7 +31,7 @@ def explored(run: Run, images: np.ndarray) -> dict[str, Any] | None:
     `centre` and `axes`, the plane that is drawn: centre [d], axes [2, d]; `shares` of the codes' variance along them.
     """
     decoder = packed_decoder(run)
-    mean, log_std = (np.asarray(leaf, np.float64) for leaf in run.encode(images))
+    mean, log_std = (np.asarray(leaf, np.float64) for leaf in run.codes(images))
     log_std = log_std.clip(-16, 16)  # what float16 and KL can hold; NaN stays
     with np.errstate(over="ignore"):
         finite = np.isfinite(mean.astype(np.float16)).all() and np.isfinite(log_std).all()
@@ -66,35 +66,32 @@ def plane(mean: np.ndarray, log_std: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def packed_decoder(run: Run) -> dict[str, Any] | None:
-    """The decoder as the page's script runs it; None if its parameters are not finite.
+    """The decoder as the page's script runs it; None if its parameters are not finite, or the page cannot run it.
+
+    A page can run decoders that describe their layers (see `jaxvae.models.Network`) under a Bernoulli likelihood.
 
     Keys: `precision`; `activation`; `layers`, a description of each; `weights`, in the layers' order first all biases
     as float32, then all scales as float32, one for each of a layer's outputs, then all kernels, as int16 to be
-    multiplied by the scale of their last axis; in a bfloat16 run no scales, and kernels as bfloat16. Activations of
-    transposed convolutions are (row, column, channel) there, and their kernels are turned so that tap (r, q) of input
-    (i, j) goes to output (stride·i + r − padding, stride·j + q − padding).
+    multiplied by the scale of their last axis; in a bfloat16 run no scales, and kernels as bfloat16.
     """
-    model, params = run.config.model, run.params["decoder"]
-    if model.architecture == "linear":
-        names = ["latent", *(f"hidden{i}" for i in range(2, len(model.hidden) + 1)), "pixels"]
-        layers = [_dense(params[name]) for name in names]
-    else:
-        windows = {"conv1": K3, "conv2": K4, "conv3": K4}
-        layers = [_to_pictures(params["latent"]), *(_transposed(params[n], w) for n, w in windows.items())]
+    _, decoder = run.vae.networks
+    if not hasattr(decoder, "layers") or not isinstance(run.vae.likelihood, Bernoulli):
+        return None
+    layers = decoder.layers(run.params["decoder"])
     kernels = [np.asarray(kernel, np.float32) for _, kernel, _ in layers]
     biases = [np.asarray(bias, np.float32) for _, _, bias in layers]
     if not all(np.isfinite(array).all() for array in (*kernels, *biases)):
         return None
-    if model.precision == "bfloat16":
+    if run.config.precision == "bfloat16":
         packed = [*biases, *(kernel.astype(jnp.bfloat16) for kernel in kernels)]
     else:
         scales = [_scales(kernel) for kernel in kernels]
         whole = [np.rint(kernel / scale).astype(np.int16) for kernel, scale in zip(kernels, scales, strict=True)]
         packed = [*biases, *scales, *whole]
     return {
-        "precision": model.precision,
-        "activation": model.activation,
-        "layers": [shape for shape, _, _ in layers],
+        "precision": run.config.precision,
+        "activation": getattr(decoder, "activation", "relu"),
+        "layers": [words for words, _, _ in layers],
         "weights": _base64(*packed),
     }
 
@@ -103,29 +100,6 @@ def _scales(kernel: np.ndarray) -> np.ndarray:
     """For each index of the last axis what a step of its whole numbers is worth."""
     largest = np.abs(kernel.reshape(-1, kernel.shape[-1])).max(0)
     return np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(32767)
-
-
-Layer = tuple[dict[str, Any], np.ndarray, np.ndarray]  # its shape in words, kernel, bias
-
-
-def _dense(params: Any) -> Layer:
-    kernel = np.asarray(params["kernel"])
-    return {"kind": "dense", "inputs": kernel.shape[0], "outputs": kernel.shape[1]}, kernel, np.asarray(params["bias"])
-
-
-def _to_pictures(params: Any, channels: int = 128, side: int = 4) -> Layer:
-    """The dense layer before the convolutions, its outputs in the order (row, column, channel)."""
-    shape, kernel, bias = _dense(params)
-    as_pictures = kernel.reshape(-1, channels, side, side).transpose(0, 2, 3, 1).reshape(kernel.shape)
-    return shape, as_pictures, bias.reshape(channels, side, side).transpose(1, 2, 0).ravel()
-
-
-def _transposed(params: Any, window: Any) -> Layer:
-    kernel = np.asarray(params["kernel"])
-    size, _, channels, features = kernel.shape
-    shape = {"kind": "transposed", "channels": channels, "features": features}
-    shape |= {"kernel": size, "stride": window.stride, "padding": window.padding}
-    return shape, kernel[::-1, ::-1], np.asarray(params["bias"])
 
 
 def _base64(*arrays: np.ndarray) -> str:

@@ -29,7 +29,7 @@ from jaxvae.figures import POINTS, pictures
 from jaxvae.page import explorer
 from jaxvae.page.run_table import number
 from jaxvae.page.sections import page_context
-from jaxvae.results import DAMAGE, PLOTTED, Results, damaged, first_seeds, has_labels, probes, read_sweep
+from jaxvae.results import DAMAGE, PLOTTED, Results, damaged, first_seeds, probes, read_sweep
 from jaxvae.runs import Run, manifest
 
 PAGE = "report.html"
@@ -171,7 +171,7 @@ def _reconstructions(results: Results, runs: Sequence[Run], dataset: Dataset) ->
         "digits": originals.shape[1],
         "height": shape[0],
         "width": shape[1],
-        "firstOfClass": has_labels(dataset),
+        "firstOfClass": dataset.labels is not None,
         "originals": [png(pictures.tiled(images[None])) for images in originals],
         "runs": [
             {"name": run.config.name, "about": results.labels[run.config.name], "epochs": run.metrics[-1]["epoch"]}
@@ -185,7 +185,7 @@ def _reconstructions(results: Results, runs: Sequence[Run], dataset: Dataset) ->
 def _explorer(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[str, Any] | None:
     """Test images, and of each run what `jaxvae.explorer.explored` makes; None if no run can be explored."""
     images, shape = dataset.test_images[:POINTS], dataset.test_images.shape[1:]
-    labels = dataset.test_labels[:POINTS] if has_labels(dataset) else None
+    labels = dataset.test_labels[:POINTS] if dataset.labels else None
     spaces = {run.config.name: explorer.explored(run, images) for run in runs}
     if not any(spaces.values()):
         return None

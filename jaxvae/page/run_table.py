@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxvae.config import RunConfig
 from jaxvae.errors import CheckpointError, reason
-from jaxvae.evaluation import Record, records
+from jaxvae.evaluation import METRICS, Record, records
 from jaxvae.results import Results, Setting, mean, read_json
 
 
@@ -86,13 +86,13 @@ def columns(results: Results, evaluations: Mapping[str, Sequence[Record]]) -> li
     table = [
         column("parameters", "", "", lambda outcome: outcome.parameters, 0),
         column("reconstruction", "nats", one_code, loss("reconstruction")),
-        column("KL", "nats", records.METRICS["rate"], loss("kl")),
+        column("KL", "nats", METRICS["rate"].meaning, loss("kl")),
         column("−ELBO", "nats", "reconstruction plus KL", loss("negative_elbo")),
         *evaluation_columns(evaluations),
     ]
     if results.digits:
         cells = _accuracies(results.digits["runs"])
-        table.append(Column("classifier accuracy", "on reconstructions, %", records.METRICS["reading"], cells, 1))
+        table.append(Column("classifier accuracy", "on reconstructions, %", METRICS["reading"].meaning, cells, 1))
     seconds = "seconds of training and testing"
     table.append(column("training", "s", seconds, lambda outcome: round(outcome.seconds, 1), 1))
     return over_seeds(table, results.settings) if results.too_many else table
@@ -128,14 +128,11 @@ def _accuracies(records: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
 def evaluation_columns(evaluations: Mapping[str, Sequence[Record]]) -> list[Column]:
     """Columns from evaluations; each holds numbers of one kind only, the kind that most runs have."""
     table = []
-    for metric, title, unit, scale, places in (
-        ("L_K", "−log p(x)", "K = {:,}, nats", -1, 2),
-        ("active units", "active units", "", 1, 0),
-        ("nearest neighbours", "nearest neighbours", "%", 100, 1),
-    ):
-        rows = [(name, _kind(r), r) for name, own in evaluations.items() for r in own if r.metric == metric]
-        if not rows:
+    for metric in METRICS.values():
+        rows = [(name, _kind(r), r) for name, own in evaluations.items() for r in own if r.metric == metric.name]
+        if not rows or metric.column is None:
             continue
+        title, unit, scale, places = metric.column
         counts = Counter(kind for _, kind in {(name, kind) for name, kind, _ in rows})
         common = max(counts, key=lambda kind: (counts[kind], kind.samples or 0))
         cells = {}
@@ -144,7 +141,7 @@ def evaluation_columns(evaluations: Mapping[str, Sequence[Record]]) -> list[Colu
                 error, value = record.standard_error, scale * record.value
                 spread = "" if error is None else f" ± {number(abs(scale) * error, places)}"
                 cells[name] = value, number(value, places) + spread
-        table.append(Column(title, unit.format(common.samples), records.METRICS[metric], cells, places))
+        table.append(Column(title, unit.format(common.samples), metric.meaning, cells, places))
     return table
 
 

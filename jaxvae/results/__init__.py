@@ -1,7 +1,7 @@
 """What came of a sweep: losses, settings, the original experiment's claims, as tables."""
 
 from jaxvae.results.claims import mean
-from jaxvae.results.dataset import about, has_labels, probes
+from jaxvae.results.dataset import about, probes
 from jaxvae.results.labels import AxisTable, caption, in_order, precisions, written
 from jaxvae.results.results import MAX_LISTED_RUNS, PARTS, PLOTTED, Results
 from jaxvae.results.settings import Model, Setting, evenly_spaced, first_seeds, ranked, thin_out
@@ -34,7 +34,6 @@ __all__ = [
     "divergence",
     "evenly_spaced",
     "first_seeds",
-    "has_labels",
     "in_order",
     "mean",
     "precisions",

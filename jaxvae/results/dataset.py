@@ -28,24 +28,21 @@ def about(dataset: Dataset) -> dict[str, Any]:
         "fingerprint": dataset.fingerprint,
         "train_images": len(dataset.train_images),
         "test_images": len(dataset.test_images),
+        "shape": list(dataset.shape),
     }
     return {
-        "dataset": data if has_labels(dataset) else data | {"labels": False},
+        "dataset": data if dataset.labels else data | {"labels": False},
         "versions": {"jaxvae": __version__, "python": platform.python_version()}
         | {name: version(name) for name in packages},
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
     }
 
 
-def has_labels(dataset: Dataset) -> bool:
-    return dataset.train_labels is not None and dataset.test_labels is not None
-
-
 def probes(dataset: Dataset) -> np.ndarray:
     """The images whose reconstructions are followed, [split (train, test), n, *shape]: the first of each class, or
     without labels the first `UNLABELLED_PROBES`."""
     splits = [(dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)]
-    if has_labels(dataset):
+    if dataset.labels:
         images = [images[np.unique(labels, return_index=True)[1]] for images, labels in splits]
     else:
         images = [images[:UNLABELLED_PROBES] for images, _ in splits]

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from jaxvae.config import Axis, RunConfig, shortest
+from jaxvae.config import Axis, RunConfig
+from jaxvae.parts import shortest
 
 MAX_LISTED_VALUES = 6  # in a caption; of more the smallest, the largest and their number
 WHOLE_TRAIN_SPLIT = 60_000  # images of MNIST and its siblings, which captions need not mention

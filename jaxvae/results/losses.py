@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxvae.errors import CheckpointError
+from jaxvae.errors import CheckpointError, Remedy
 from jaxvae.results.labels import AxisTable, written
 from jaxvae.results.results import PARTS, Results
 from jaxvae.results.settings import Setting
@@ -74,9 +74,9 @@ def read_metrics(folder: Path) -> dict[str, History]:
                 rows.setdefault(row["run"], []).append(row)
         return {run: _history(own) for run, own in rows.items()}
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing; give the sweep's command again") from None
+        raise CheckpointError(f"{path} is missing; {Remedy.TRAIN_AGAIN}") from None
     except (csv.Error, OSError, ValueError, KeyError, TypeError, IndexError):
-        raise CheckpointError(f"{path} is damaged; give the sweep's command again") from None
+        raise CheckpointError(f"{path} is damaged; {Remedy.TRAIN_AGAIN}") from None
 
 
 def _history(rows: Sequence[dict[str, str]]) -> History:

@@ -112,16 +112,18 @@ def read_results(folder: Path) -> Results:
     runs, content = sweep
     histories = read_metrics(folder)
     try:
-        rows = {row["name"]: row for row in content["results"]}
-        outcomes = []
-        for run in runs:
-            row, (parts, losses) = rows[run.name], histories[run.name]
+        outcomes, digits = [], read_json(folder / "digits.json")
+        for run, row in zip(runs, content["results"], strict=True):
+            parts, losses = histories[row["name"]]  # an earlier version may have called it otherwise than `run.name`
             if row["epochs"] != len(losses) - 1:
                 raise ValueError(f"{SWEEP} and metrics.csv differ in the epochs of {run.name}")
             losses[-1, 1, : len(PARTS)] = [row[part] for part in PARTS]  # of metrics.csv but the first six decimals
             diverged = Divergence(**row["diverged"]) if row.get("diverged") else None
             outcomes.append(Outcome(run, row["parameters"], losses, row["seconds"], diverged, parts))
-        return Results(tuple(outcomes), content["dataset"], read_json(folder / "digits.json"))
+        if digits:
+            now = {row["name"]: run.name for run, row in zip(runs, content["results"], strict=True)}
+            digits["runs"] = {now[name]: readings for name, readings in digits["runs"].items()}
+        return Results(tuple(outcomes), content["dataset"], digits)
     except DAMAGE as error:
         raise damaged(folder, error) from None
 

@@ -13,7 +13,8 @@ from typing import Any
 from jaxvae import results
 from jaxvae.config import RunConfig, differences
 from jaxvae.errors import CheckpointError, Remedy
-from jaxvae.nn import automatic
+from jaxvae.formats import FORMAT, old_name
+from jaxvae.models import AUTOMATIC, automatic_precision
 from jaxvae.runs import Past, Progress, checkpoint, metrics_lines
 from jaxvae.training import ahead, distributed
 
@@ -26,24 +27,27 @@ def settle_precision(runs: Sequence[RunConfig], folder: Path | None) -> list[Run
 
     Of several processes, the first one's machine decides.
     """
-    begun = distributed.from_first("precision", lambda: _precisions(runs, folder))
-    return [_in_precision(run, begun.get(run.name, begun[run.architecture])) for run in runs]
+    settled = distributed.broadcast_from_first("precision", lambda: _precisions(runs, folder))
+    return [_in_precision(run, settled.get(run.name, settled[run.architecture])) for run in runs]
 
 
 def _precisions(runs: Sequence[RunConfig], folder: Path | None) -> dict[str, str]:
     """By architecture, and by run where that has been begun."""
     precisions: dict[str, str] = {}
-    for run in runs:
-        if folder and checkpoint.epochs(folder / run.name):
-            there, _ = checkpoint.read_config(folder / run.name)
+    for run in runs if folder else ():
+        names = run.name, old_name(run)
+        if begun := [folder / name for name in names if checkpoint.epochs(folder / name)]:
+            there, _ = checkpoint.read_config(begun[0])
             precisions[run.name] = precisions[run.architecture] = there.precision
-    for architecture in {run.architecture for run in runs} - precisions.keys():
-        precisions[architecture] = automatic(architecture)
+    for run in runs:
+        if run.architecture not in precisions:
+            precisions[run.architecture] = automatic_precision(run.vae.encoder)
     return precisions
 
 
 def _in_precision(run: RunConfig, precision: str) -> RunConfig:
-    return replace(run, model=replace(run.model, precision=precision))
+    """The run in a precision that a machine chose, which does not count in its name."""
+    return replace(run, vae=replace(run.vae, precision=AUTOMATIC + precision))
 
 
 def past_of_runs(
@@ -60,15 +64,35 @@ def past_of_runs(
             of a run that has some, or links that lead out of it.
     """
     _check_links(folder, runs)
+    _adopt_old_names(folder, runs, say)
     # equal groups become one tuple: each is as long as there are runs in it
     groups: dict[tuple[str, ...], tuple[str, ...]] = {}
     progress = {
-        run.name: own._replace(together=groups.setdefault(own.together, own.together))
+        run.name: own._replace(lane_runs=groups.setdefault(lanes := _renamed(own.lane_runs, runs), lanes))
         for run in runs
         if (own := _newest_sound(folder / run.name, run, about, say))
     }
     _check_results(folder, runs, about)
     return progress
+
+
+def _adopt_old_names(folder: Path, runs: Sequence[RunConfig], say: Callable[[str], None]) -> None:
+    """Renames folders of runs that an earlier version has begun, whose names said less, to what they are called now."""
+    for run in runs:
+        old, new = folder / old_name(run), folder / run.name
+        if old == new or new.exists() or not (old / "config.json").is_file():
+            continue
+        there, about = checkpoint.read_config(old)
+        if about["format"] < FORMAT and not differences(there, run):
+            old.rename(new)
+            say(f"{old} was begun by an earlier version and is called {new.name} now")
+
+
+def _renamed(lane_runs: Sequence[str], runs: Sequence[RunConfig]) -> tuple[str, ...]:
+    """Names of runs as they are now, of a group that an earlier version may have trained."""
+    names = {run.name for run in runs}
+    now = {old: run.name for run in runs if (old := old_name(run)) not in names}
+    return tuple(now.get(name, name) for name in lane_runs)
 
 
 def with_companions(folder: Path, runs: Sequence[RunConfig], progress: Mapping[str, Past]) -> dict[str, Past]:
@@ -77,7 +101,7 @@ def with_companions(folder: Path, runs: Sequence[RunConfig], progress: Mapping[s
     Their last epoch was not saved of all when they were stopped; without the others, its bits would not be the same.
     """
     behind = {name: own.epoch for name, own in progress.items()}
-    groups = {name: own.together for name, own in progress.items()}
+    groups = {name: own.lane_runs for name, own in progress.items()}
     again = dict(progress)
     for name in ahead(runs, behind, groups, [name for name, own in progress.items() if own.diverged]):
         if behind[name] == 0:

@@ -26,7 +26,6 @@ from jaxvae.config import RunConfig
 from jaxvae.data import Dataset, binarized, checked
 from jaxvae.errors import ConfigError, InputError, Remedy
 from jaxvae.evaluation import classifier
-from jaxvae.objectives import Losses
 from jaxvae.page import report
 from jaxvae.results import (
     MAX_LISTED_RUNS,
@@ -35,14 +34,13 @@ from jaxvae.results import (
     about,
     caption,
     divergence,
-    has_labels,
     precisions,
     probes,
     summary,
     write_sweep,
     write_tables,
 )
-from jaxvae.runs import Begun, Divergence, Outcome, Past, Progress, Run, checkpoint, load
+from jaxvae.runs import Begun, Divergence, Outcome, Past, Progress, Run, checkpoint, load, losses_json
 from jaxvae.study import resume
 from jaxvae.study.progress import Display
 from jaxvae.system import as_path, lock, machine
@@ -110,22 +108,22 @@ class Study:
                 the folder is no longer there. What was finished is kept.
         """
         if distributed.several() and mesh is None:
-            mesh = training.mesh.arranged("auto")
+            mesh = training.make_mesh("auto")
         distributed.all_or_none("check", lambda: training.check(self.runs, self.dataset, strategy, workers, mesh))
         self._check_equal(strategy, mesh)
         with contextlib.ExitStack() as locks, machine.storage(self.folder):
             vmapped = training.vmaps(strategy, mesh)
-            self._begin(distributed.from_first("folder", lambda: self._prepare(locks, fresh, vmapped)))
+            self._begin(distributed.broadcast_from_first("folder", lambda: self._prepare(locks, fresh, vmapped)))
             self._train(strategy, workers, mesh, quiet)
-            distributed.wait("trained")  # before anybody reads what all have saved, or lets go of the lock
+            distributed.barrier("trained")  # before anybody reads what all have saved, or lets go of the lock
 
     def _check_equal(self, strategy: str, mesh: Mesh | None) -> None:
         """Of several processes, all must train the same runs on the same data, in the same programs."""
         text = json.dumps([run.to_json() for run in self.runs])
-        distributed.agree("study", {
+        distributed.check_equal("study", {
             "runs": hashlib.sha256(text.encode()).hexdigest(),
             "data": self.dataset.fingerprint,
-            "meshes": mesh and [training.mesh.described(mesh), *(device.id for device in mesh.devices.flat)],
+            "meshes": mesh and [training.described(mesh), *(device.id for device in mesh.devices.flat)],
             "strategies": training.vmaps(strategy, mesh),
             "versions": self.about["versions"],
         })  # fmt: skip
@@ -146,9 +144,9 @@ class Study:
             ended = own and (own.epoch == run.epochs or own.diverged)
             if not ended or checkpoint.read_config(self.folder / run.name)[0] != run:
                 checkpoint.write_config(self.folder / run.name, run, self.about)
-        groups = dict.fromkeys(own.together for own in past.values())
+        groups = dict.fromkeys(own.lane_runs for own in past.values())
         places = {group: i for i, group in enumerate(groups)}
-        runs = {name: [own.epoch, bool(own.diverged), places[own.together]] for name, own in past.items()}
+        runs = {name: [own.epoch, bool(own.diverged), places[own.lane_runs]] for name, own in past.items()}
         return {"lock": lock.content(self.folder), "runs": runs, "groups": [*groups]}
 
     def _begin(self, state: dict[str, Any]) -> None:
@@ -168,7 +166,7 @@ class Study:
         self.under_way: dict[str, tuple[Past, np.ndarray]] = {}
         behind = sum(done.values())
         self.how: dict[str, Any] = {"strategy": strategy, "workers": workers}
-        self.how |= {"mesh": training.mesh.described(mesh), "processes": jax.process_count()} if mesh else {}
+        self.how |= {"mesh": training.described(mesh), "processes": jax.process_count()} if mesh else {}
         self.how |= {"epochs_trained_before": behind, "epochs_trained": 0}
         stopped = {name for name, begun in self.begun.items() if begun.diverged}
         if not quiet:
@@ -186,10 +184,10 @@ class Study:
                 self.dataset,
                 strategy=strategy,
                 workers=workers,
-                on=mesh,
+                mesh=mesh,
                 epochs=done,
                 state=lambda name: checkpoint.read(self.folder / name, done[name]).state,
-                together={name: begun.together for name, begun in self.begun.items()},
+                lane_runs={name: begun.lane_runs for name, begun in self.begun.items()},
                 diverged=stopped,
                 on_epoch=on_epoch,
                 probes=self.probes.reshape(-1, *self.probes.shape[2:]),
@@ -200,7 +198,7 @@ class Study:
         places = f"{device['count']} × {device['kind']}" if workers == 1 else f"{workers} worker processes"
         if mesh:
             of = f" of {jax.process_count()} processes" if distributed.several() else ""
-            places = f"a mesh {training.mesh.described(mesh)} of {mesh.size} × {device['kind']}{of}"
+            places = f"a mesh {training.described(mesh)} of {mesh.size} × {device['kind']}{of}"
         head = f"{len(self.runs)} runs of {caption(self.about['dataset'], self.runs)} on {places}"
         going_on = f", going on after {behind} of {total} epochs" if begun else ""
         self.console.print(f"{head}{going_on}; writing {self.folder}/")
@@ -223,11 +221,11 @@ class Study:
             progress = checkpoint.read(folder, past.epoch)._replace(diverged=mark)
         else:
             pictures = np.reshape(report.reconstructions, self.probes.shape)[None]  # type: ignore[arg-type]
-            losses = {"train": _numbers(report.train), "test": _numbers(report.test)}
+            losses = {"train": losses_json(report.train), "test": losses_json(report.test)}
             entry = {"epoch": report.epoch, **losses, "seconds": round(report.seconds, 3)}
             history = [*past.history, entry] if past else [entry]
             images = pictures if earlier is None else np.concatenate([earlier, pictures])
-            progress = Progress(report.state, history, images, mark, report.together)
+            progress = Progress(report.state, history, images, mark, report.lane_runs)
         checkpoint.save(folder, progress)
         if progress.epoch < run.epochs and not mark:
             self.under_way[run.name] = progress.past, progress.reconstructions
@@ -272,28 +270,21 @@ class Study:
     def _classify(self, results: Results, loaded: Callable[[RunConfig], Run]) -> dict[str, Any] | None:
         """What a classifier trained on the originals reads in the test split, and in the reconstructions of some runs;
         None if the data have no labels. Of the models no more are loaded at a time than there are cores."""
-        if not has_labels(self.dataset):
+        if self.dataset.labels is None:
             return None
         images, labels = self.dataset_as_trained.test_images, self.dataset_as_trained.test_labels
-        runs = results.runs_to_classify
+        runs, classes = results.runs_to_classify, self.dataset.classes
         where = "all reconstructions" if len(runs) == len(self.runs) else f"reconstructions of {len(runs)} runs"
         self.console.print(f"classifying {where}, with a classifier trained on the originals")
-        reader = evaluation.reader(evaluation.as_seen(self.dataset, self.runs[0]))
+        reader = evaluation.reader(evaluation.dataset_as_trained(self.dataset, self.runs[0]))
         own = np.asarray(classifier.read(reader, jnp.asarray(images)))
         how = {"epochs": classifier.EPOCHS, "accuracy": float((own == labels).mean()), "test_images": len(labels)}
         diverged = {one.config.name: divergence(one) for one in results.outcomes}
 
         def record(run: RunConfig) -> dict[str, Any]:
-            return {**evaluation.digits(loaded(run), reader, images, labels), **diverged[run.name]}
+            readings = evaluation.by_class(evaluation.in_float32(loaded(run)), reader, images, labels, classes)
+            return {**readings, **diverged[run.name]}
 
         with ThreadPoolExecutor(len(machine.cores())) as pool:
             records = dict(zip((run.name for run in runs), pool.map(record, runs), strict=True))
         return {"classifier": how, "runs": records}
-
-
-def _numbers(losses: Losses | None) -> dict[str, float] | None:
-    if losses is None:
-        return None
-    parts = losses._asdict()
-    further = parts.pop("terms", {})
-    return {name: float(value) for name, value in (parts | further).items()}
