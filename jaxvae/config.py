@@ -209,9 +209,9 @@ def _add_fields(axes: dict[str, Axis], part: Any, fields: Iterable[dataclasses.F
 
 def _plain(value: Any) -> Any:
     """A number, or the short text for anything else; of a part its label, as its fields are axes of their own."""
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return value
-    return value.part_label if parts.is_part(value) and not parts.is_schedule(value) else parts.text(value)
+    if parts.is_part(value) and not parts.is_schedule(value):
+        return value.part_label
+    return value if value is None or isinstance(value, int | float) else parts.text(value)
 
 
 def differences(one: RunConfig, other: RunConfig) -> list[str]:

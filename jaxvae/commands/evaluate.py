@@ -184,7 +184,7 @@ def _computed(folders: list[Path], options: argparse.Namespace, console: Any) ->
     runs = [load(folder) for folder in folders]
     datasets = {name: data.load(name, options.data_dir) for name in {run.dataset for run in runs}}
     parts = [data_of(run, datasets[run.dataset]) for run in runs]
-    kinds = [(run.config.train.binarize, part.fingerprint) for run, part in zip(runs, parts, strict=True)]
+    kinds = [(run.config.binarize, part.fingerprint) for run, part in zip(runs, parts, strict=True)]
     for run, kind in zip(runs, kinds, strict=True):  # before hours are spent
         if kind != kinds[0]:
             one, other = (

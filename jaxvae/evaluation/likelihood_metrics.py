@@ -60,9 +60,9 @@ def _sample_size(subject: Subject) -> Iterator[Measured]:
         yield Measured(np.stack([one.ess[i] for one in subject.weighted]), "(Σw)²/Σw²", k)
 
 
-def _annealed(subject: Subject, values: np.ndarray, counted: bool = True, **where: str) -> Iterator[Measured]:
+def _annealed(subject: Subject, values: np.ndarray, images: str = "") -> Iterator[Measured]:
     how = f"annealing from the prior, {subject.plan.ais_steps:,} steps of 10 leapfrog steps"
-    yield Measured(values, how, subject.plan.ais_chains if counted else None, **where)
+    yield Measured(values, how, subject.plan.ais_chains, split=images, binarization=images)
 
 
 @metric(
@@ -79,8 +79,8 @@ def _ais(subject: Subject) -> Iterator[Measured]:
 def _above(subject: Subject) -> Iterator[Measured]:
     tightest = np.mean([one.bound[-1] for one in subject.weighted], axis=0)
     lower = subject.annealing.images.lower
-    for measured in _annealed(subject, lower - tightest[: len(lower)], counted=False):
-        yield measured._replace(estimator=f"K = {subject.plan.ks[-1]:,}; {measured.estimator}")
+    for measured in _annealed(subject, lower - tightest[: len(lower)]):
+        yield measured._replace(samples=None, estimator=f"K = {subject.plan.ks[-1]:,}; {measured.estimator}")
 
 
 @metric("AIS acceptance", "share", "share of Hamiltonian proposals accepted; 0.65 is aimed at", ANNEALED)
@@ -88,25 +88,25 @@ def _acceptance(subject: Subject) -> Iterator[Measured]:
     yield from _annealed(subject, subject.annealing.images.acceptance)
 
 
-OWN = {"split": "simulated", "binarization": "simulated"}
+OWN = "simulated"  # images, drawn from the model
 
 
 @metric("simulated, AIS", "nats", "the same for images drawn from the model: the lower end of the bracket", ANNEALED)
 def _lower(subject: Subject) -> Iterator[Measured]:
-    yield from _annealed(subject, subject.annealing.simulated.lower, **OWN)
+    yield from _annealed(subject, subject.annealing.simulated.lower, OWN)
 
 
 @metric(
-    "simulated, reverse AIS", "nats", "chains from the codes those images were drawn with: the upper end (Grosse et al. 2015)",
-    ANNEALED,
+    "simulated, reverse AIS", "nats",
+    "chains from the codes those images were drawn with: the upper end (Grosse et al. 2015)", ANNEALED,
 )  # fmt: skip
 def _upper(subject: Subject) -> Iterator[Measured]:
-    yield from _annealed(subject, _reverse(subject), **OWN)
+    yield from _annealed(subject, _reverse(subject), OWN)
 
 
 @metric("bracket", "nats", "upper minus lower end: what AIS may be wrong by, on images of the model's own", ANNEALED)
 def _bracket(subject: Subject) -> Iterator[Measured]:
-    yield from _annealed(subject, _reverse(subject) - subject.annealing.simulated.lower, **OWN)
+    yield from _annealed(subject, _reverse(subject) - subject.annealing.simulated.lower, OWN)
 
 
 def _reverse(subject: Subject) -> np.ndarray:

@@ -34,7 +34,6 @@ class Measured(NamedTuple):
     values: Any  # [n], one for each image; [r, n], a row for each repeat; or a number of all images together
     estimator: str
     samples: int | None = None  # K, or the number of chains
-    images: int | None = None  # where it is not of all images
     split: str = ""  # where it is not the plan's
     binarization: str = ""  # of the images, where it is not the run's
 

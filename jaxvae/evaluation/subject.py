@@ -16,7 +16,7 @@ import numpy as np
 from jaxvae.data import Dataset
 from jaxvae.errors import MAX_INT32, InputError, is_whole, shown
 from jaxvae.evaluation import classifier, codes, likelihood
-from jaxvae.models import Conv, DiagonalNormal, Normal, StandardNormal, automatic_precision
+from jaxvae.models import Conv, DiagonalNormal, StandardNormal, automatic_precision
 from jaxvae.runs import Run
 from jaxvae.training import as_bytes
 
@@ -58,6 +58,13 @@ class Plan(NamedTuple):
         return tuple(sorted(set(self.samples)))
 
 
+class Arrays(NamedTuple):
+    """Independent normals, as NumPy's arrays."""
+
+    mean: np.ndarray
+    log_std: np.ndarray
+
+
 class Annealing(NamedTuple):
     """Annealed importance sampling on images of the split, and both ways on images of the model's own."""
 
@@ -97,7 +104,7 @@ class Subject:
     # ── codes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property
-    def codes(self) -> Normal:
+    def codes(self) -> Arrays:
         """Mean and log-std of each latent dimension of q(z|x), [n, d].
 
         Raises:
@@ -106,7 +113,7 @@ class Subject:
         mean, log_std = (np.asarray(leaf) for leaf in self.run.codes(self.images))
         if not (np.isfinite(mean).all() and np.isfinite(log_std).all()):
             raise InputError(f"{self.run.folder} has codes that are not finite: its training diverged")
-        return Normal(mean, log_std)  # type: ignore[arg-type]
+        return Arrays(mean, log_std)
 
     @cached_property
     def train_codes(self) -> np.ndarray:
@@ -128,7 +135,7 @@ class Subject:
 
     @cached_property
     def active(self) -> np.ndarray:
-        return codes.active(self.codes.mean)  # type: ignore[arg-type]
+        return codes.active(self.codes.mean)
 
     @cached_property
     def information(self) -> codes.Information:
@@ -136,7 +143,7 @@ class Subject:
 
     @cached_property
     def frechet_distance(self) -> float:
-        return codes.frechet_distance(*self.codes)  # type: ignore[arg-type]
+        return codes.frechet_distance(*self.codes)
 
     @cached_property
     def nearest_neighbours(self) -> np.ndarray:
@@ -150,7 +157,7 @@ class Subject:
 
     @property
     def _to_classify(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.dataset.train_labels, self.codes.mean  # type: ignore[return-value]
+        return self.dataset.train_labels, self.codes.mean
 
     # ── likelihoods ──────────────────────────────────────────────────────────────────────────────────────────────────
 

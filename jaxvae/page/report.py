@@ -185,7 +185,7 @@ def _reconstructions(results: Results, runs: Sequence[Run], dataset: Dataset) ->
 def _explorer(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[str, Any] | None:
     """Test images, and of each run what `jaxvae.explorer.explored` makes; None if no run can be explored."""
     images, shape = dataset.test_images[:POINTS], dataset.test_images.shape[1:]
-    labels = dataset.test_labels[:POINTS] if dataset.labels else None
+    labels = dataset.labels[1][:POINTS] if dataset.labels else None
     spaces = {run.config.name: explorer.explored(run, images) for run in runs}
     if not any(spaces.values()):
         return None

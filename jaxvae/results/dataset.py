@@ -41,10 +41,11 @@ def about(dataset: Dataset) -> dict[str, Any]:
 def probes(dataset: Dataset) -> np.ndarray:
     """The images whose reconstructions are followed, [split (train, test), n, *shape]: the first of each class, or
     without labels the first `UNLABELLED_PROBES`."""
-    splits = [(dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)]
+    splits = dataset.train_images, dataset.test_images
     if dataset.labels:
-        images = [images[np.unique(labels, return_index=True)[1]] for images, labels in splits]
+        firsts = (np.unique(labels, return_index=True)[1] for labels in dataset.labels)
+        images = [split[first] for split, first in zip(splits, firsts, strict=True)]
     else:
-        images = [images[:UNLABELLED_PROBES] for images, _ in splits]
+        images = [split[:UNLABELLED_PROBES] for split in splits]
     n = min(map(len, images))
     return np.stack([split[:n] for split in images])

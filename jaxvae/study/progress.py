@@ -110,8 +110,8 @@ class Display:
         losses = f"test {test.loss:6.2f} {before}{test.reconstruction:6.2f}{between} {test.kl:5.2f} KL{after} nats"
         if report.train is None:
             return losses
-        if report.together is not self.group[0]:
-            self.group = report.together, len({*report.together})
+        if report.lane_runs is not self.group[0]:
+            self.group = report.lane_runs, len({*report.lane_runs})
         rate = self.images * max(1, self.group[1]) / report.seconds
         return f"train {report.train.loss:6.2f}  {losses}  {rate:,.0f} images/s"
 

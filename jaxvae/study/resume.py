@@ -34,9 +34,9 @@ def settle_precision(runs: Sequence[RunConfig], folder: Path | None) -> list[Run
 def _precisions(runs: Sequence[RunConfig], folder: Path | None) -> dict[str, str]:
     """By architecture, and by run where that has been begun."""
     precisions: dict[str, str] = {}
-    for run in runs if folder else ():
-        names = run.name, old_name(run)
-        if begun := [folder / name for name in names if checkpoint.epochs(folder / name)]:
+    for run in runs:
+        folders = [folder / name for name in (run.name, old_name(run))] if folder else []
+        if begun := [own for own in folders if checkpoint.epochs(own)]:
             there, _ = checkpoint.read_config(begun[0])
             precisions[run.name] = precisions[run.architecture] = there.precision
     for run in runs:

@@ -272,7 +272,7 @@ class Study:
         None if the data have no labels. Of the models no more are loaded at a time than there are cores."""
         if self.dataset.labels is None:
             return None
-        images, labels = self.dataset_as_trained.test_images, self.dataset_as_trained.test_labels
+        images, labels = self.dataset_as_trained.test_images, self.dataset.labels[1]
         runs, classes = results.runs_to_classify, self.dataset.classes
         where = "all reconstructions" if len(runs) == len(self.runs) else f"reconstructions of {len(runs)} runs"
         self.console.print(f"classifying {where}, with a classifier trained on the originals")
