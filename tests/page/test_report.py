@@ -15,8 +15,7 @@ import pytest
 from experiments.report import main
 from jaxvae.config import ModelConfig, RunConfig
 from jaxvae.errors import CheckpointError
-from jaxvae.page import report
-from jaxvae.page import run_table
+from jaxvae.page import report, run_table
 from jaxvae.results import read_results
 from tests.command_line import ROOT
 from tests.reported import CONV, LINEAR, evaluation, large

@@ -1,0 +1,78 @@
+"""Figures and page of examples of any shape, with and without labels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxvae.data.dataset import Dataset
+from jaxvae.figures import pictures, plotting, write_figures
+from jaxvae.models import Normal
+from jaxvae.page import report
+from jaxvae.results import has_labels, probes
+from jaxvae.runs import Run
+from tests.results.test_settings import outcome, results_of, run
+
+OF_ALL = {"by-dimension.png", "curves.png", "rate-distortion.png"}
+
+
+class AnyRun(Run):
+    """A run of examples of any shape, with random codes and images."""
+
+    def encode(self, images):
+        mean = np.random.default_rng(0).normal(size=(len(images), self.config.latent_dim))
+        return Normal(mean, -np.ones_like(mean))  # type: ignore[arg-type]
+
+    def decode(self, z):
+        shape = self.reconstructions.shape[3:]
+        return np.random.default_rng(0).normal(size=(len(z), *shape)).astype(np.float32)  # type: ignore[return-value]
+
+    def sample(self, key, n):
+        return self.decode(np.zeros((n, self.config.latent_dim)))
+
+
+def any_run(config, data):
+    losses = {"loss": 1.0}
+    metrics = [{"epoch": e, "train": losses if e else None, "test": losses, "seconds": 1.0} for e in range(4)]
+    return AnyRun(Path(config.name), config, {}, {}, metrics, np.zeros((4, *probes(data).shape), np.uint8))
+
+
+def dataset(shape, labelled):
+    rng, labels = np.random.default_rng(0), (3 * np.arange(24) % 7).astype(np.uint8) if labelled else None
+    return Dataset("mine", *[rng.integers(0, 256, (24, *shape), dtype=np.uint8), labels] * 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "labelled", "names"),
+    [
+        ((8, 6, 3), False, {"comparison.png", "evolution.webp", "samples-linear-2.png"}),
+        ((6, 8, 2), True, {"comparison.png", "evolution.webp", "samples-linear-2.png", "walk.webp"}),
+        ((7,), True, set()),
+    ],
+)
+def test_what_cannot_be_drawn_is_left_out(shape, labelled, names, tmp_path, monkeypatch):
+    data = dataset(shape, labelled)
+    results = results_of([outcome(run(2), 100)])
+    one = any_run(results.runs[0], data)
+    figures = {path.name for path in write_figures(tmp_path, results, [one], data)}
+    strips = {f"evolution-linear-2-{split}.png" for split in ("train", "test")} if names else set()
+    assert figures == OF_ALL | {"latent-linear-2.png"} | names | strips
+    monkeypatch.setattr("jaxvae.page.explorer.packed_decoder", lambda run: None)
+    models = report._models(results, [one], data)
+    assert (models["reconstructions"] is None, models["explorer"]) == (not names, None)
+    assert ("no pictures" if not names else "none of the decoders") in models["left_out"][0]
+    assert has_labels(data) == labelled
+
+
+def test_channels_are_colours_if_there_are_three_and_else_the_first_is_drawn():
+    images = np.arange(2 * 4 * 5 * 3).reshape(2, 4, 5, 3)
+    assert pictures.as_pictures(images, (4, 5, 3)).shape == (2, 4, 5, 3)
+    np.testing.assert_array_equal(pictures.as_pictures(images[..., :2], (4, 5, 2)), images[..., 0])
+    tile = pictures.tiled(images.reshape(1, 2, 4, 5, 3))
+    np.testing.assert_array_equal(tile[:, 5:], images[1])
+
+
+def test_architectures_beyond_the_built_in_ones_have_styles_of_their_own():
+    styles = plotting.styles(["mine", "conv", "yours", "linear"])
+    assert (styles["linear"], styles["conv"]) == (plotting.STYLES["linear"], plotting.STYLES["conv"])
+    assert len({style.marker for style in styles.values()}) == len({style.tint for style in styles.values()}) == 4
