@@ -157,7 +157,8 @@ class Subject:
 
     @property
     def _to_classify(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.dataset.train_labels, self.codes.mean
+        assert self.dataset.labels is not None
+        return self.dataset.labels[0], self.codes.mean
 
     # ── likelihoods ──────────────────────────────────────────────────────────────────────────────────────────────────
 

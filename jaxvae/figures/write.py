@@ -135,7 +135,8 @@ def _latent_plane(results: Results, run: Run, dataset: Dataset) -> Figure:
         z1, z2 = np.meshgrid(GRID_TICKS, GRID_TICKS)
         images = pictures.as_pictures(np.asarray(run.decode(np.stack([z1.ravel(), z2.ravel()], 1))), shape)
         decoded = images.reshape(k, k, *images.shape[1:])
-    codes = np.asarray(run.encode(dataset.test_images).mean)
+    assert dataset.labels is not None
+    codes = np.asarray(run.codes(dataset.test_images).mean)
     title = f"The latent plane: {results.labels[run.config.name]} – {results.caption(shared=True)}"
     return pictures.latent_plane(decoded, GRID_TICKS, codes, dataset.labels[1], title)
 
@@ -172,7 +173,8 @@ def _animations(
 
 def _walk(run: Run, dataset: Dataset) -> np.ndarray:
     """Decoded on the way from each class's mean code to the next one's and back to the first, uint8 [frame, h, w]."""
-    codes, labels = np.asarray(run.encode(dataset.test_images[:POINTS]).mean), dataset.labels[1][:POINTS]
+    assert dataset.labels is not None
+    codes, labels = np.asarray(run.codes(dataset.test_images[:POINTS]).mean), dataset.labels[1][:POINTS]
     stations = np.stack([codes[labels == label].mean(0) for label in np.unique(labels)])
     steps = np.linspace(0, 1, WALK_STEPS, endpoint=False)[:, None]
     way = [start + steps * (end - start) for start, end in zip(stations, np.roll(stations, -1, 0), strict=True)]

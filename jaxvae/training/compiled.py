@@ -41,7 +41,7 @@ def train_epoch(program: Program, lanes: int | None, images: tuple[int, ...], me
         images: shape of the training set.
     """
     by_run = replicated(mesh) if lanes is None else sharded_by_run(mesh)
-    state = abstract(state_shapes(program), lanes, by_run)
+    state = abstract(state_shapes(program), lanes, by_run)  # type: ignore[arg-type]
     bytes_ = jax.ShapeDtypeStruct(images, np.uint8, sharding=replicated(mesh))
     return _train_epoch.lower(lanes is not None, mesh, abstract(program, lanes, by_run), state, bytes_).compile()
 
@@ -116,7 +116,7 @@ def bytes_expected(program: Program) -> int:
     Args:
         program: as `abstract` makes it.
     """
-    state = jax.tree.leaves(state_shapes(program))
+    state = jax.tree.leaves(state_shapes(program))  # type: ignore[arg-type]
     images = jax.ShapeDtypeStruct((program.batch_size, *program.vae.shape), np.float32)
     shapes = jax.eval_shape(engine.init, program, 0)
     step = jax.make_jaxpr(partial(engine.train_step, examples=program.batch_size))(program, shapes, images)

@@ -197,7 +197,7 @@ class DeviceWorker:
                 (lanes, *shape), sharding, lambda index: np.stack([of(i) for i in range(lanes)[_first(index)]])
             )
 
-        leaves, structure = jax.tree.flatten(compiled.state_shapes(program))
+        leaves, structure = jax.tree.flatten(compiled.state_shapes(program))  # type: ignore[arg-type]
         rows = {lane: jax.tree.leaves(state) for lane, state in states.items()}
         state = [stack(leaf.shape, lambda lane, i=i: rows[lane][i]) for i, leaf in enumerate(leaves)]
         numbers = jax.tree.map(lambda *each: stack((), lambda lane: each[lane]), *programs)
