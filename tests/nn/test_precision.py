@@ -2,7 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
+from jaxvae.models import MLP, Conv, automatic_precision
 from jaxvae.nn import precision as precision_module
 from jaxvae.nn.precision import automatic, matmul, matmul_nt, product, read
 from jaxvae.system.machine import own_cache_dir
@@ -42,27 +44,32 @@ def test_products_are_differentiable_in_what_they_read():
 )
 def test_automatic_takes_bfloat16_where_it_is_much_faster(speed_up, conv, linear, monkeypatch):
     monkeypatch.setattr(precision_module, "_speed_up", lambda: speed_up)
-    assert automatic("conv") == conv
+    assert automatic_precision(Conv()) == conv
     monkeypatch.setattr(precision_module, "_speed_up", lambda: pytest.fail("measured twice"))
-    assert (automatic("conv"), automatic("linear")) == (conv, linear)
+    assert (automatic_precision(Conv()), automatic_precision(MLP())) == (conv, linear)
 
 
 def test_a_damaged_measurement_is_made_again_and_one_that_cannot_be_kept_is_used(monkeypatch, tmp_path):
     monkeypatch.setattr(precision_module, "_speed_up", lambda: 2.0)
     for text in ("", "[1]", "fast"):
-        assert automatic("conv") == "bfloat16"
+        assert automatic(1.3) == "bfloat16"
         (path,) = own_cache_dir().glob("*.json")
         path.write_text(text)
-    assert automatic("conv") == "bfloat16"
+    assert automatic(1.3) == "bfloat16"
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("JAXVAE_CACHE_DIR", str(tmp_path / "file" / "cache"))
-    assert automatic("conv") == "bfloat16"
+    assert automatic(1.3) == "bfloat16"
 
 
 def test_another_backend_is_not_asked(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(precision_module, "_speed_up", lambda: 10.0)
-    assert automatic("conv") == "float32"
+    assert automatic(1.3) == "float32"
+
+
+def test_a_network_that_does_not_say_when_bfloat16_pays_is_trained_in_float32(monkeypatch):
+    monkeypatch.setattr(precision_module, "_speed_up", lambda: 10.0)
+    assert automatic_precision(nn.Dense(3)) == automatic(float("inf")) == "float32"
 
 
 def test_the_speed_up_is_one_of_products():
