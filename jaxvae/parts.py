@@ -7,7 +7,7 @@ A Linen module can be a part too: its fields are JSON and it is hashable; it has
 
     @part("objective/elbo")
     class ELBO:
-        beta: float = traced(default=1.0, symbol="β")
+        beta: Number = traced(default=1.0, symbol="β")
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
@@ -25,6 +25,11 @@ from jaxvae.errors import MAX_FLOAT32, ConfigError, is_whole, shown
 T = TypeVar("T")
 NAME = re.compile(r"[a-z][a-z0-9-]*(/[a-z][a-z0-9-]*)?", re.ASCII)
 REGISTERED: dict[str, type] = {}
+
+if TYPE_CHECKING:
+    Number = float | Any  # what a traced field holds: a number or a schedule, within a program an array
+else:
+    Number = Any  # as arrays and shapes are no numbers for a checker at run time
 
 
 class Part(Protocol):

@@ -73,9 +73,9 @@ class Conv(_Layers):
     discriminator (Radford et al. 2016)."""
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w *c"]) -> Float[Array, "b f"]:
-        h = jnp.moveaxis(x, 0, -1)[None] if x.ndim == 3 else jnp.transpose(x, (3, 1, 2, 0))
+    def __call__(self, x: Float[Array, "b ..."]) -> Float[Array, "b f"]:
         windows = self.windows(x.shape[1:])
+        h = jnp.moveaxis(x, 0, -1)[None] if x.ndim == 3 else jnp.transpose(x, (3, 1, 2, 0))
         for i, (width, (window, _)) in enumerate(zip(self.channels, windows, strict=True), 1):
             h = ConvLayer(width, window, relu=True, precision=self.precision, name=f"conv{i}")(h)
         return h.reshape(-1, len(x)).T

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from jaxvae.errors import MAX_WIDTH, ConfigError, shown
 from jaxvae.models.base import Params, Shape
@@ -43,7 +43,7 @@ class VAE:
     likelihood: Any = nested(default=Bernoulli())
     precision: str = static(default="float32", name="", title="precision")  # dtype of the operands of matrix products
     shape: Shape = bound(default=())  # of an example
-    used: Int[Array, ""] | None = bound(default=None, data=True)  # latent dimensions in use, of a padded model
+    used: Any = bound(default=None, data=True)  # latent dimensions in use, of a padded model
 
     def check(self) -> None:
         """See `jaxvae.parts.check`."""
@@ -117,12 +117,16 @@ class VAE:
         """Zeros beyond the dimensions in use, along each axis that grows with the latent size."""
         for axis, (size, grown) in enumerate(zip(here.shape, larger.shape, strict=True)):
             if size != grown:
-                leaf = jnp.where(_along(self._in_use(size), axis, leaf.ndim), leaf, 0)
+                leaf = jnp.where(_along(self._is_used(size), axis, leaf.ndim), leaf, 0)
         return leaf
 
-    def _in_use(self, size: int) -> Array:
-        assert self.used is not None
-        return jnp.arange(size) < self.used
+    @property
+    def in_use(self) -> Bool[Array, "z"]:
+        """Which latent dimensions the model uses: all, unless it is padded."""
+        return self._is_used(self.latent_dim)
+
+    def _is_used(self, size: int) -> Bool[Array, "..."]:
+        return jnp.arange(size) < (size if self.used is None else self.used)
 
     # ── what it computes ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -131,7 +135,7 @@ class VAE:
         q = self._module().apply(_of_networks(params), x, method="encode")
         if self.used is None:
             return q
-        in_use = self._in_use(self.latent_dim)
+        in_use = self.in_use
 
         def masked(head, axes):
             for axis in range(-axes, 0):

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from jaxvae.models import VAE, Params
 from jaxvae.objectives.base import Context, Losses
-from jaxvae.parts import part, traced
+from jaxvae.parts import Number, part, traced
 
 
 @part("objective/elbo")
@@ -16,7 +16,7 @@ class ELBO:
     β = 1 is the bound itself; other weights of the KL are Higgins et al. 2017.
     """
 
-    beta: float = traced(default=1.0, name="beta", symbol="β", title="β")
+    beta: Number = traced(default=1.0, name="beta", symbol="β", title="β")
 
     codes: ClassVar[int] = 1
     coupled: ClassVar[bool] = False

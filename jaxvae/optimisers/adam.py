@@ -6,8 +6,7 @@ import jax
 import optax
 
 from jaxvae.models import Params
-from jaxvae.optimisers.schedules import Stages
-from jaxvae.parts import part, require_number, static, traced
+from jaxvae.parts import Number, part, require_number, static, traced
 
 LEARNING_RATE = 1e-3  # where nothing else is asked for
 
@@ -16,12 +15,12 @@ LEARNING_RATE = 1e-3  # where nothing else is asked for
 class Adam:
     """Kingma & Ba 2015, with β₂ = 0.999."""
 
-    learning_rate: float | Stages = traced(default=LEARNING_RATE, name="lr", symbol="lr", title="learning rate")
+    learning_rate: Number = traced(default=LEARNING_RATE, name="lr", symbol="lr", title="learning rate")
     b1: float = static(default=0.9, symbol="β₁", title="β₁")  # decay of the first moment
     epsilon: float = static(default=1e-8, symbol="ε", title="ε")
 
     def check(self) -> None:
-        require_number(self, "b1", below=1)
+        require_number(self, "b1", below=1.0)
         require_number(self, "epsilon")
 
     def init(self, params: Params) -> Any:
