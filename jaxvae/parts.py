@@ -117,7 +117,7 @@ def part(name: str, label: str | None = None):
         other = REGISTERED.get(name)
         if other and _qualified(other) != _qualified(cls):  # a notebook's cell may be run again
             raise ConfigError(f"two parts are named {name}: {_qualified(other)} and {_qualified(cls)}")
-        if not dataclasses.is_dataclass(cls):  # a Linen module is one already
+        if "__dataclass_fields__" not in vars(cls):  # a Linen module is one already, as a part's subclass is not
             cls = dataclasses.dataclass(frozen=True)(cls)
             own = dataclasses.fields(cls)  # type: ignore[arg-type]
             data = [f.name for f in own if kind(f) in ("traced", "nested", "bound data")]
