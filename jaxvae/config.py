@@ -73,9 +73,8 @@ class RunConfig:
         if not isinstance(self.vae, VAE):
             raise ConfigError(f"vae must be a VAE, not {shown(self.vae)}")
         for name in ("objective", "optimiser"):
-            if not parts.is_part(part := getattr(self, name)) or not part.part_name.startswith(f"{name}/"):
-                raise ConfigError(f"{name} must be a part of the kind {name}, not {shown(part)}")
-            parts.check(part)
+            parts.require_kind(self, name, name)
+            parts.check(getattr(self, name))
         parts.check(self.vae)
         parts.require_whole(self, "batch_size", 1, MAX_INT32)
         parts.require_one_of(self, "binarize", BINARIZATIONS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from jaxvae.errors import ConfigError, is_whole, shown
+from jaxvae.parts import text
 
 FORMAT = 3  # of what is written now: configurations are parts, data say the shape of an example
 OLD_SHAPE = (28, 28)  # of an example, in formats that do not say it
@@ -41,15 +42,14 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
 
 def old_name(run: Any) -> str:
     """What formats 1 and 2 called a run: its objective, β, learning rate and seed were told apart, nothing else."""
-    parts = [f"{run.architecture}-{run.latent_dim}"]
-    axes, objective = run.axes, run.axes["objective"].value
+    words, objective = [f"{run.architecture}-{run.latent_dim}"], run.objective.part_label
     if objective != "elbo":
-        parts.append(f"{objective}{axes['importance_samples'].value}" if "importance_samples" in axes else objective)
-    for name, written in (("beta", "beta"), ("learning_rate", "lr")):
-        if name in axes and axes[name].value != axes[name].default:
-            parts.append(f"{written}{axes[name].text.removeprefix('stages')}")
-    parts = [part for part in parts if part != "lr0.001"]
-    return "-".join([*parts, *([f"seed{run.seed}"] if run.seed else [])])
+        words.append(f"{objective}{getattr(run.objective, 'importance_samples', '')}")
+    beta, rate = getattr(run.objective, "beta", 1), getattr(run.optimiser, "learning_rate", RUN["learning_rate"])
+    rate = getattr(rate, "initial", rate)  # of stages, which were not told from a constant
+    words += [f"beta{text(beta)}"] if beta != 1 else []
+    words += [f"lr{text(rate)}"] if rate != RUN["learning_rate"] else []
+    return "-".join([*words, *([f"seed{run.seed}"] if run.seed else [])])
 
 
 def _vae(model: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:

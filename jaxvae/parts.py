@@ -207,6 +207,13 @@ def require_one_of(part: Any, field: str, allowed: Iterable[str]) -> None:
         raise _error(part, field, f"be one of {', '.join(allowed)}")
 
 
+def require_kind(part: Any, field: str, kind: str) -> None:
+    """Raises ConfigError unless the field holds a part of this kind, such as prior."""
+    value = getattr(part, field)
+    if not is_part(value) or not value.part_name.startswith(f"{kind}/"):
+        raise _error(part, field, f"be a part of the kind {kind}")
+
+
 def require_widths(part: Any, field: str, below: int) -> None:
     """Raises ConfigError unless the field holds a tuple of at least one whole number."""
     value = getattr(part, field)
@@ -298,16 +305,30 @@ def from_json(data: Any, parts: Iterable[type] = ()) -> Any:
     Raises:
         ConfigError: a part is unknown; one of its fields is unknown or missing.
     """
-    return _built(data, REGISTERED | {cls.part_name: cls for cls in parts})  # type: ignore[attr-defined]
+    known = REGISTERED | {cls.part_name: cls for cls in handed_in(parts)}  # type: ignore[attr-defined]
+    return _built("a part", data, known)
 
 
-def _built(data: Any, known: Mapping[str, type]) -> Any:
+def handed_in(parts: Any) -> tuple[type, ...]:
+    """The classes of parts that a caller gives beside the registered ones.
+
+    Raises:
+        ConfigError: one is no such class.
+    """
+    given = tuple(parts) if isinstance(parts, Iterable) else (parts,)
+    if wrong := [one for one in given if not isinstance(one, type) or not hasattr(one, "part_name")]:
+        raise ConfigError(f"parts must be a list of classes decorated with jaxvae.parts.part, not {shown(wrong[0])}")
+    return given
+
+
+def _built(what: str, data: Any, known: Mapping[str, type]) -> Any:
+    """What an error calls by `what`: a part, a tuple of values, or a value as it is."""
     if isinstance(data, list):
-        return tuple(_built(one, known) for one in data)
+        return tuple(_built(what, one, known) for one in data)
     if not isinstance(data, dict):
         return data
     if "part" not in data:
-        raise ConfigError(f"a part must be an object with the key 'part', not {shown(data)}")
+        raise ConfigError(f"{what} must be an object with the key 'part', not {shown(data)}")
     name = data["part"]
     if not isinstance(name, str) or name not in known:
         raise ConfigError(f"there is no part named {shown(name)}; import its module, or hand it in: parts=[…]")
@@ -317,4 +338,4 @@ def _built(data: Any, known: Mapping[str, type]) -> Any:
         raise ConfigError(f"{name} has no field {unknown[0]}; it has {', '.join(allowed)}")
     if missing := [n for n, f in allowed.items() if n not in data and f.default is dataclasses.MISSING]:
         raise ConfigError(f"{name} lacks the field {missing[0]!r}")
-    return cls(**{key: _built(value, known) for key, value in data.items() if key != "part"})
+    return cls(**{key: _built(f"{name}: {key}", value, known) for key, value in data.items() if key != "part"})

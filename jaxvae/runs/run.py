@@ -19,6 +19,7 @@ import numpy as np
 from jaxvae.config import RunConfig
 from jaxvae.errors import MAX_FLOAT32, CheckpointError, InputError, Remedy, is_whole, shown
 from jaxvae.models import VAE, Normal, Params, parameter_count
+from jaxvae.parts import handed_in
 from jaxvae.runs.checkpoint import epochs, read, read_config, shape_of
 from jaxvae.runs.history import Divergence, best
 from jaxvae.system import as_path
@@ -131,9 +132,9 @@ def load(folder: str | os.PathLike, epoch: int | str = "latest", *, parts: Itera
         epoch: `latest`; `best`, the one with the lowest test loss; or a number, of those that are kept.
 
     Raises:
-        CheckpointError: the folder is missing or damaged, or holds no such checkpoint.
+        CheckpointError: the folder is missing or damaged, names an unknown part, or holds no such checkpoint.
     """
-    folder = as_path(folder)
+    folder, parts = as_path(folder), handed_in(parts)
     config, about = read_config(folder, parts)
     if not (kept := epochs(folder)):
         raise CheckpointError(f"{folder} holds no checkpoint yet; {Remedy.STUDY} trains it")
