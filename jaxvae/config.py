@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxvae import parts
+from jaxvae import naming, parts
 from jaxvae.errors import MAX_INT32, ConfigError, shown
 from jaxvae.formats import is_old, upgraded
 from jaxvae.models import AUTOMATIC, VAE, Shape
@@ -34,7 +34,7 @@ class Axis(NamedTuple):
 
     @property
     def text(self) -> str:
-        return parts.text(self.value)
+        return naming.text(self.value)
 
 
 @parts.part("program")
@@ -88,12 +88,12 @@ class RunConfig:
         """The run's folder: `conv-2`, followed by every setting that differs from its default:
         `conv-2-beta4-lr0.0003-seed1`."""
         vae = dataclasses.replace(self.vae, precision=self._asked_precision)
-        words = [self.architecture, str(vae.latent_dim), *parts.differences(vae.encoder)]
-        words += list(parts.differences(vae))[2:]  # behind latent size and encoder
+        words = [self.architecture, str(vae.latent_dim), *naming.differences(vae.encoder)]
+        words += list(naming.differences(vae))[2:]  # behind latent size and encoder
         for name in ("objective", "optimiser"):
             field = next(f for f in dataclasses.fields(self) if f.name == name)
             part = getattr(self, name)
-            inner = "-".join(parts.differences(part))
+            inner = "-".join(naming.differences(part))
             words.append(inner if type(part) is type(field.default) else part.part_label + inner)
         words += [word for f, word in self._own_differences() if f not in ("epochs", "seed")]
         words.append(f"seed{self.seed}" if self.seed else "")
@@ -103,7 +103,7 @@ class RunConfig:
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             if f.name not in ("vae", "objective", "optimiser") and value != f.default:
-                yield f.name, (parts.label(f).name or "") + parts.text(value)
+                yield f.name, (parts.label(f).name or "") + naming.text(value)
 
     @property
     def _asked_precision(self) -> str:
@@ -210,7 +210,7 @@ def _plain(value: Any) -> Any:
     """A number, or the short text for anything else; of a part its label, as its fields are axes of their own."""
     if parts.is_part(value) and not parts.is_schedule(value):
         return value.part_label
-    return value if value is None or isinstance(value, int | float) else parts.text(value)
+    return value if value is None or isinstance(value, int | float) else naming.text(value)
 
 
 def differences(one: RunConfig, other: RunConfig) -> list[str]:

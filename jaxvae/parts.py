@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_transform
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
@@ -30,13 +30,6 @@ if TYPE_CHECKING:
     Number = float | Any  # what a traced field holds: a number or a schedule, within a program an array
 else:
     Number = Any  # as arrays and shapes are no numbers for a checker at run time
-
-
-class Part(Protocol):
-    """An instance of a class that `part` has registered."""
-
-    part_name: ClassVar[str]  # "objective/elbo": its kind and its own name
-    part_label: ClassVar[str]  # what names of runs, tables and options call it: "elbo"
 
 
 class Label(NamedTuple):
@@ -243,43 +236,6 @@ def at_epoch(value: T, epoch: int) -> T:
         elif kind(f) == "nested":
             changes[f.name] = at_epoch(held, epoch)
     return dataclasses.replace(value, **changes) if changes else value  # type: ignore[type-var]
-
-
-# ── names ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def shortest(value: float | int) -> str:
-    """The shortest text that is read as this number and no other: 4, 0.0003, 1e-05."""
-    return repr(value + 0.0).removesuffix(".0")  # of a whole number and of −0.0 as of the float that it equals
-
-
-def text(value: Any) -> str:
-    """A field's value as names and tables write it."""
-    if is_part(value):
-        return ".".join([value.part_label, *differences(value)])
-    if isinstance(value, tuple):
-        return "x".join(map(text, value))
-    return shortest(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-
-
-def is_default(f: dataclasses.Field, value: Any) -> bool:
-    """Whether a field holds its default; a field without one never does."""
-    return f.default is not dataclasses.MISSING and value == f.default
-
-
-def differences(part: Any) -> Iterator[str]:
-    """What distinguishes a part from one with all defaults, as names of runs have it: "beta4"."""
-    for f in fields(part):
-        value = getattr(part, f.name)
-        if is_default(f, value):
-            continue
-        own, default = label(f).name, f.default
-        if kind(f) == "nested" and is_part(value):
-            inner = ".".join(differences(value))
-            same = is_part(default) and type(default) is type(value)
-            yield inner if same else value.part_label + inner
-        else:
-            yield f"{f.name}={text(value)}" if own is None else own + text(value)
 
 
 # ── JSON ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -16,13 +16,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Key
 
-from jaxvae.errors import MAX_WIDTH, ConfigError, shown
+from jaxvae.errors import MAX_WIDTH, ConfigError, reason, shown
 from jaxvae.models.base import Params, Shape
 from jaxvae.models.likelihoods import Bernoulli
+from jaxvae.models.modules import Networks
 from jaxvae.models.posteriors import DiagonalNormal
 from jaxvae.models.priors import StandardNormal
-from jaxvae.nn import Dense, automatic
-from jaxvae.parts import bound, nested, part, require_one_of, require_whole, static
+from jaxvae.nn import automatic
+from jaxvae.parts import bound, nested, part, require_kind, require_one_of, require_whole, static
 
 AUTOMATIC = "auto:"  # before a precision that a machine chose by itself: it is not part of a run's name
 PRECISIONS = ("float32", "bfloat16", "auto:float32", "auto:bfloat16")
@@ -49,6 +50,8 @@ class VAE:
         """See `jaxvae.parts.check`."""
         require_whole(self, "latent_dim", 1, MAX_WIDTH)
         require_one_of(self, "precision", PRECISIONS)
+        for name in ("posterior", "prior", "likelihood"):
+            require_kind(self, name, name)
         for name in ("encoder", "decoder"):
             network = getattr(self, name)
             if not isinstance(network, nn.Module) and (network, name) != (None, "decoder"):
@@ -82,6 +85,27 @@ class VAE:
         outputs = self.likelihood.outputs(self.shape)
         encoder, decoder = (_filled(network, precision=self.operands) for network in (self.encoder, decoder))
         return encoder, _filled(decoder, outputs=outputs)
+
+    def check_networks(self) -> None:
+        """Builds the networks for the shape of the examples, without computing anything.
+
+        Raises:
+            ConfigError: they cannot be built, or do not put out what is asked of them; says which.
+        """
+        try:
+            params = jax.eval_shape(self.init, jax.random.key(0))
+            z = jax.ShapeDtypeStruct((1, self.latent_dim), jnp.float32)
+            out = jax.eval_shape(self.decode, params, z)
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever Linen and JAX say of layers that do not fit
+            raise ConfigError(
+                f"networks for examples of shape {list(self.shape)} cannot be built ({reason(error)})"
+            ) from error
+        wanted = (1, *self.likelihood.outputs(self.shape))
+        if out.shape != wanted:
+            name = type(self.networks[1]).__name__
+            raise ConfigError(f"the decoder {name} puts out {list(out.shape)}; {list(wanted)} is asked of it")
 
     # ── parameters ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -192,9 +216,9 @@ class VAE:
         q = type(self.posterior.heads)(*(jnp.zeros((1,) + (1,) * axes) for axes in self.posterior.heads))
         return self.posterior.kl(q, self.prior) is not None
 
-    def _module(self) -> "_Module":
+    def _module(self) -> Networks:
         encoder, decoder = self.networks
-        return _Module(encoder, decoder, self.posterior.heads, self.latent_dim, self.operands)
+        return Networks(encoder, decoder, self.posterior.heads, self.latent_dim, self.operands)
 
 
 def automatic_precision(network: Any) -> str:
@@ -243,90 +267,3 @@ def _filled(network: Any, **values: Any) -> Any:
     """The network with those of the values that it has fields for."""
     names = {field.name for field in dataclasses.fields(network)}
     return network.clone(**{name: value for name, value in values.items() if name in names})
-
-
-# ── the networks with the layers between them ────────────────────────────────────────────────────────────────────────
-
-
-class _Encoder(nn.Module):
-    """A network with a layer on it for each head of the posterior."""
-
-    network: nn.Module
-    heads: Any
-    latent_dim: int
-    precision: str
-
-    def setup(self):
-        nn.share_scope(self, self.network)
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b ..."]) -> Any:
-        features = self.network(x)
-
-        def head(name: str, axes: int):
-            if axes > 1:
-                return _Square(self.latent_dim, self.precision, name=name)(features)
-            return _dense(self.network, self.latent_dim, self.precision, name)(features)
-
-        return type(self.heads)(*map(head, self.heads._fields, self.heads))
-
-
-class _Decoder(nn.Module):
-    """A network with a layer before it, from codes to its features."""
-
-    network: nn.Module
-    precision: str
-
-    def setup(self):
-        nn.share_scope(self, self.network)
-
-    @nn.compact
-    def __call__(self, z: Float[Array, "b z"]) -> Float[Array, "b ..."]:
-        return self.network(_dense(self.network, self.network.features, self.precision, "latent")(z))
-
-
-class _Module(nn.Module):
-    """Both directions, so that their parameters are initialised from one key."""
-
-    encoder: nn.Module
-    decoder: nn.Module
-    heads: Any
-    latent_dim: int
-    precision: str
-
-    def setup(self):
-        self.with_heads = _Encoder(self.encoder, self.heads, self.latent_dim, self.precision)
-        self.from_codes = _Decoder(self.decoder, self.precision)
-
-    def encode(self, x):
-        return self.with_heads(x)
-
-    def decode(self, z):
-        return self.from_codes(z)
-
-    def __call__(self, x, z):
-        return self.encode(x), self.decode(z)
-
-
-class _Square(nn.Module):
-    """A dense layer whose output is a matrix of latent by latent dimensions; its kernel keeps both axes."""
-
-    latent_dim: int
-    precision: str
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b f"]) -> Float[Array, "b z z"]:
-        d, f = self.latent_dim, x.shape[1]
-
-        def init(key, shape):
-            return nn.initializers.lecun_normal()(key, (f, math.prod(shape[1:]))).reshape(shape)
-
-        kernel = self.param("kernel", init, (f, d, d))
-        bias = self.param("bias", nn.initializers.zeros, (d, d))
-        return (x @ kernel.reshape(f, d * d)).reshape(-1, d, d) + bias
-
-
-def _dense(network: Any, width: int, precision: str, name: str) -> nn.Module:
-    """A layer between network and codes, of the network's kind where it has one."""
-    make = getattr(network, "dense", None)
-    return make(width, precision, name) if make else Dense(width, precision, name=name)

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from jaxvae.config import Axis, RunConfig
-from jaxvae.parts import shortest
+from jaxvae.naming import shortest
 
 MAX_LISTED_VALUES = 6  # in a caption; of more the smallest, the largest and their number
 WHOLE_TRAIN_SPLIT = 60_000  # images of MNIST and its siblings, which captions need not mention

@@ -156,6 +156,8 @@ def check(
     if len(kinds := sorted({run.binarize for run in runs})) > 1:
         raise ConfigError(f"runs of one sweep must see the same images, not binarize {' and '.join(kinds)}")
     images = len(checked(dataset).train_images)
+    for vae in dict.fromkeys(run.vae for run in runs):
+        vae.bind(dataset.shape).check_networks()
     for run in runs:
         if run.batch_size > images:
             raise ConfigError(f"batch_size {run.batch_size} is larger than the training set of {images} images")

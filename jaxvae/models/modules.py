@@ -1,0 +1,96 @@
+"""The two networks of a VAE with the layers between them and the codes, which belong to the VAE.
+
+In: networks, the posterior's heads, a latent size. Out: one Linen module, whose parameters come from one key.
+"""
+
+import math
+from typing import Any
+
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from jaxvae.nn import Dense
+
+
+class EncoderWithHeads(nn.Module):
+    """A network with a layer on it for each head of the posterior."""
+
+    network: nn.Module
+    heads: Any
+    latent_dim: int
+    precision: str
+
+    def setup(self):
+        nn.share_scope(self, self.network)
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b ..."]) -> Any:
+        features = self.network(x)
+
+        def head(name: str, axes: int):
+            if axes > 1:
+                return _Square(self.latent_dim, self.precision, name=name)(features)
+            return _dense(self.network, self.latent_dim, self.precision, name)(features)
+
+        return type(self.heads)(*map(head, self.heads._fields, self.heads))
+
+
+class DecoderFromCodes(nn.Module):
+    """A network with a layer before it, from codes to its features."""
+
+    network: nn.Module
+    precision: str
+
+    def setup(self):
+        nn.share_scope(self, self.network)
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b z"]) -> Float[Array, "b ..."]:
+        return self.network(_dense(self.network, self.network.features, self.precision, "latent")(z))
+
+
+class Networks(nn.Module):
+    """Both directions, so that their parameters are initialised from one key."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+    heads: Any
+    latent_dim: int
+    precision: str
+
+    def setup(self):
+        self.with_heads = EncoderWithHeads(self.encoder, self.heads, self.latent_dim, self.precision)
+        self.from_codes = DecoderFromCodes(self.decoder, self.precision)
+
+    def encode(self, x):
+        return self.with_heads(x)
+
+    def decode(self, z):
+        return self.from_codes(z)
+
+    def __call__(self, x, z):
+        return self.encode(x), self.decode(z)
+
+
+class _Square(nn.Module):
+    """A dense layer whose output is a matrix of latent by latent dimensions; its kernel keeps both axes."""
+
+    latent_dim: int
+    precision: str
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b f"]) -> Float[Array, "b z z"]:
+        d, f = self.latent_dim, x.shape[1]
+
+        def init(key, shape):
+            return nn.initializers.lecun_normal()(key, (f, math.prod(shape[1:]))).reshape(shape)
+
+        kernel = self.param("kernel", init, (f, d, d))
+        bias = self.param("bias", nn.initializers.zeros, (d, d))
+        return (x @ kernel.reshape(f, d * d)).reshape(-1, d, d) + bias
+
+
+def _dense(network: Any, width: int, precision: str, name: str) -> nn.Module:
+    """A layer between network and codes, of the network's kind where it has one."""
+    make = getattr(network, "dense", None)
+    return make(width, precision, name) if make else Dense(width, precision, name=name)
