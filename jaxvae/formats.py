@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from jaxvae.errors import ConfigError, is_whole, shown
-from jaxvae.parts import text
+from jaxvae.naming import text
 
 FORMAT = 3  # of what is written now: configurations are parts, data say the shape of an example
 OLD_SHAPE = (28, 28)  # of an example, in formats that do not say it
