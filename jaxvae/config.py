@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ from jaxvae.models import AUTOMATIC, VAE, Shape
 from jaxvae.objectives import ELBO
 from jaxvae.optimisers import Adam
 
-BINARIZATIONS = ("none", "dynamic", "static")
+BINARIZATIONS = ("none", "dynamic", "static")  # grey; drawn anew at each step; drawn once from a fixed key
 
 
 class Axis(NamedTuple):
@@ -60,9 +61,7 @@ class RunConfig:
     objective: Any = parts.nested(default=ELBO())
     optimiser: Any = parts.nested(default=Adam())
     batch_size: int = parts.static(default=100, name="batch", symbol="batch", title="batch size")
-    binarize: str = parts.static(
-        default="none", name="", title="binarised"
-    )  # grey pixels; drawn at each step, or drawn once
+    binarize: str = parts.static(default="none", name="", title="binarised")  # pixels: see BINARIZATIONS
     epochs: int = 15
     seed: int = 0
 
@@ -83,7 +82,7 @@ class RunConfig:
 
     # ── what it is called ────────────────────────────────────────────────────────────────────────────────────────────
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The run's folder: `conv-2`, followed by every setting that differs from its default:
         `conv-2-beta4-lr0.0003-seed1`."""
@@ -129,7 +128,7 @@ class RunConfig:
         """Dtype of the operands of matrix products; sums are float32."""
         return self.vae.operands
 
-    @property
+    @cached_property
     def axes(self) -> dict[str, Axis]:
         """By name, as columns of tables have it, what runs may differ in beside network, latent size and seed.
 

@@ -24,7 +24,7 @@ def read_runs(path: str | Path) -> list[RunConfig]:
     """The runs of a study.
 
     A file whose name ends in `.py` is run, and its `runs` taken; any other is JSON, whose objects may leave out what
-    has a default: `[{"model": {"architecture": "linear", "latent_dim": 2}, "beta": 4}]`.
+    has a default: `[{"vae": {"part": "vae", "latent_dim": 2, "encoder": {"part": "network/mlp"}}, "epochs": 5}]`.
 
     Raises:
         InputError: the file cannot be read, or is no such list; a run is none, or has the name of another.
@@ -43,8 +43,8 @@ def read_runs(path: str | Path) -> list[RunConfig]:
     for i, run in enumerate(runs, 1):
         if (first := places.setdefault(run.name, i)) != i:
             raise InputError(
-                f"{path}: runs {first} and {i} are both named {run.name}: names differ in architecture, latent size, "
-                "objective, β, learning rate and seed only"
+                f"{path}: runs {first} and {i} are both named {run.name}, as they differ in nothing but their epochs, "
+                "if at all"
             )
     return runs
 

@@ -156,7 +156,7 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
     study.add_argument(
         "--study", metavar="FILE",
         help="a Python file, which is run and defines runs, a list of jaxvae.config.RunConfig; or a JSON list of their "
-        'configurations: [{"model": {"architecture": "linear", "latent_dim": 2}, "beta": 4}]',
+        'configurations: [{"vae": {"part": "vae", "latent_dim": 2, "encoder": {"part": "network/mlp"}}, "epochs": 5}]',
     )  # fmt: skip
 
 
