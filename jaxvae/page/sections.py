@@ -13,7 +13,9 @@ from typing import Any
 
 from jaxvae.config import RunConfig
 from jaxvae.figures import curves
+from jaxvae.formats import OLD_SHAPE
 from jaxvae.page.run_table import Column, columns, number, read_evaluations
+from jaxvae.parts import to_json
 from jaxvae.results import AxisTable, Results, in_order, precisions, read_json, written
 
 MAX_LISTED_VALUES = 20  # of what runs differ in; of more the smallest, the largest and their number
@@ -37,7 +39,7 @@ def page_context(folder: Path, results: Results, sweep: dict[str, Any]) -> dict[
         "sweep": sweep,
         "training": _training(results.runs),
         "precisions": precisions(results.runs),
-        "configurations": _configurations(results.runs),
+        "architectures": _architectures(results.runs, results.data.get("shape", OLD_SHAPE)),
         "runs": _counts(results) if results.too_many else "; ".join(labels),
         "best": _best(results),
         "claims": claims["claims"] if claims else None,
@@ -116,12 +118,14 @@ def _counts(results: Results) -> str:
     return f"{len(runs):,}: {', '.join(phrases)}"
 
 
-def _configurations(runs: Sequence[RunConfig]) -> dict[str, str]:
-    """By architecture, the whole configuration of its first run as JSON."""
-    first: dict[str, RunConfig] = {}
+def _architectures(runs: Sequence[RunConfig], shape: Sequence[int]) -> dict[str, str]:
+    """By architecture its layers in words, several where they differ; of a network that has none, its configuration."""
+    found: dict[str, dict[str, None]] = {}
     for run in runs:
-        first.setdefault(run.architecture, run)
-    return {architecture: json.dumps(run.to_json(), indent=2) for architecture, run in first.items()}
+        encoder = run.vae.encoder
+        describe = getattr(encoder, "description", lambda shape, encoder=encoder: json.dumps(to_json(encoder)))
+        found.setdefault(run.architecture, {})[describe(tuple(shape))] = None
+    return {architecture: "; or ".join(own) for architecture, own in found.items()}
 
 
 def _training(runs: Sequence[RunConfig]) -> str:
