@@ -133,7 +133,7 @@ class RunConfig:
         """By name, as columns of tables have it, what runs may differ in beside network, latent size and seed.
 
         The objective and every traced number are there always, before all else; anything else where it is not the
-        default, but for what every run has: batch size and binarisation.
+        default, but for what every run has: optimiser, batch size and binarisation.
         """
         found: dict[str, Axis] = {}
         vae = dataclasses.replace(self.vae, precision=self._asked_precision)
@@ -141,7 +141,7 @@ class RunConfig:
         _add_fields(found, self, [own["objective"], own["optimiser"], own["batch_size"], own["binarize"]])
         _add_fields(found, vae.encoder, parts.fields(vae.encoder))
         _add_fields(found, vae, [f for f in parts.fields(vae) if f.name not in ("latent_dim", "encoder")])
-        always = ("objective", "batch_size", "binarize")
+        always = ("objective", "optimiser", "batch_size", "binarize")
         kept = {n: axis for n, axis in found.items() if axis.traced or n in always or axis.value != axis.default}
         return dict(sorted(kept.items(), key=lambda item: not (item[1].traced or item[1].required)))
 
