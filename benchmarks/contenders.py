@@ -5,7 +5,7 @@ In: an architecture and a number of steps. Out: contenders, each with all that a
 
 from typing import NamedTuple
 
-from jaxvae.config import PRECISIONS
+from benchmarks.models import PRECISIONS
 
 BASELINE = "PyTorch eager"
 LINEAR_STEPS = 10  # linear steps for one conv step: they take about a tenth of the time
@@ -19,7 +19,7 @@ class Contender(NamedTuple):
     architecture: str
     family: str  # "jaxvae", "PyTorch" or "stock Flax"
     steps: int
-    precision: str = "float32"  # what its matrix products read
+    precision: str = "float32"  # dtype of the operands of its matrix products
     strategy: str = "alone"  # one model on all cores; "side by side", one a core; "vmap", several in one program
     options: frozenset[str] = frozenset()  # PyTorch's "fused", "channels_last", "compile"; stock Flax's "scan"
 

@@ -18,9 +18,9 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import machine
+from benchmarks import machine, models
+from benchmarks.models import ARCHITECTURES
 from benchmarks.watched import watch
-from jaxvae.config import ARCHITECTURES, ModelConfig
 
 LATENT_DIMS = (10, 2, 50, 3, 5)
 STRATEGIES = ("loop", "vmap")
@@ -74,8 +74,7 @@ def as_table(grown: list[Grown]) -> str:
 
 
 def run(options: argparse.Namespace) -> None:
-    for architecture in options.architectures:
-        ModelConfig(architecture, 1)
+    models.check(options.architectures)
     for count in options.counts:
         machine.at_least("--counts", count, 1)
     machine.at_least("--epochs", options.epochs, 1)

@@ -12,9 +12,9 @@ import numpy as np
 
 from benchmarks import stock_flax
 from benchmarks.contenders import Contender
+from benchmarks.models import SHAPE, classic_run
 from benchmarks.workers import Gemm, Program, Settings, Task
-from jaxvae.config import Hypers, ModelConfig, TrainConfig
-from jaxvae.models.model import resize_latent
+from jaxvae.models import resize
 from jaxvae.nn.precision import matmul, read
 from jaxvae.training import engine
 
@@ -43,39 +43,34 @@ def gemm(task: Gemm) -> Program:
 
 
 def _alone(task: Contender, settings: Settings) -> Program:
-    model = ModelConfig(task.architecture, settings.latent_dim, task.precision)
-    state = jax.jit(engine.init, static_argnums=0)(model, np.uint32(0))
-    epoch = partial(engine.train_epoch, model, TrainConfig(settings.batch))
-    return _epochs(epoch, state, settings.images_for(task.steps), _hypers(settings.latent_dim))
+    program = classic_run(task.architecture, settings.latent_dim, task.precision, settings.batch).program(SHAPE)
+    state = jax.jit(engine.init)(program, np.uint32(0))
+    return _epochs(engine.train_epoch, program, state, settings.images_for(task.steps))
 
 
 def _vmapped(task: Contender, settings: Settings) -> Program:
     """Models of several latent sizes as one program, padded to the largest, as a vmapped sweep trains them."""
     dims = task.latent_dims(settings.latent_dim)
-    models = [ModelConfig(task.architecture, dim, task.precision) for dim in dims]
-    states = [resize_latent(engine.init(model, 0), max(dims)) for model in models]
-    hypers = [_hypers(dim) for dim in dims]
-    epoch = partial(engine.train_epoch, models[int(np.argmax(dims))], TrainConfig(settings.batch))
+    runs = [classic_run(task.architecture, dim, task.precision, settings.batch) for dim in dims]
+    programs = [run.program(SHAPE, latent_dim=max(dims)) for run in runs]
+    padded = jax.eval_shape(engine.init, programs[0], 0)
+    states = [resize(engine.init(run.program(SHAPE), 0), padded) for run in runs]
     return _epochs(
-        jax.vmap(epoch, in_axes=(0, None, 0)),
+        jax.vmap(engine.train_epoch, in_axes=(0, 0, None)),
+        jax.tree.map(lambda *leaves: np.stack(leaves), *programs),
         jax.tree.map(lambda *leaves: jnp.stack(leaves), *states),
         settings.images_for(task.steps),
-        jax.tree.map(lambda *leaves: np.stack(leaves), *hypers),
     )
 
 
-def _hypers(latent_dim: int) -> Hypers:
-    return Hypers(np.float32(1e-3), np.float32(1), np.int32(latent_dim))
-
-
-def _epochs(epoch, state: Any, images: np.ndarray, hypers: Hypers) -> Program:
+def _epochs(epoch, program: Any, state: Any, images: np.ndarray) -> Program:
     """Calls of a jitted epoch, the state of one donated to the next."""
-    epoch = jax.jit(epoch, donate_argnums=0)
-    images_there, hypers_there = jax.device_put((images, hypers))
+    epoch = jax.jit(epoch, donate_argnums=1)
+    program_there, images_there = jax.device_put((program, images))
 
     def run() -> None:
         nonlocal state
-        state, *rest = epoch(state, images_there, hypers_there)
+        state, *rest = epoch(program_there, state, images_there)
         jax.block_until_ready((state, rest))
 
     return run

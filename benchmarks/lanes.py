@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import machine
+from benchmarks import machine, models
+from benchmarks.models import ARCHITECTURES, PRECISIONS
 from jaxvae.commands import set_environment, start_jax
-from jaxvae.config import ARCHITECTURES, PRECISIONS, ModelConfig, TrainConfig
 
 BATCH, LATENT_DIM = 100, 10
 
@@ -40,33 +40,32 @@ class Timed(NamedTuple):
         return self.lanes * self.steps / float(np.median(self.seconds))
 
 
-def prepared(architecture: str, lanes: int, on: Any, options: argparse.Namespace) -> tuple[Timed, Any]:
+def prepared(architecture: str, lanes: int, devices: Any, options: argparse.Namespace) -> tuple[Timed, Any]:
     """The compiled program, and a function that runs an epoch of it."""
     import jax
 
-    from jaxvae.training import compiled as programs
-    from jaxvae.training import mesh
+    from jaxvae.training import compiled, mesh
 
-    model, train = ModelConfig(architecture, LATENT_DIM, options.precision), TrainConfig(BATCH)
+    program = models.classic_run(architecture, LATENT_DIM, options.precision, BATCH).program(models.SHAPE)
+    images = np.random.default_rng(0).integers(0, 256, (options.images, *models.SHAPE), np.uint8)
     started = time.perf_counter()
-    program = programs.train_epoch(model, train, lanes, options.images, on)
+    train_epoch = compiled.train_epoch(compiled.abstract(program), lanes, images.shape, devices)
     took = time.perf_counter() - started
-    shared, everywhere = mesh.stacked(on), mesh.everywhere(on)
-    images = np.random.default_rng(0).integers(0, 256, (options.images, 28, 28), np.uint8)
-    images = jax.device_put(images, everywhere)
-    state = programs.init(model, np.uint32(0), train)
-    state = state._replace(key=jax.random.key_data(state.key))
-    held = [jax.device_put(jax.tree.map(lambda leaf: np.stack([leaf] * lanes), state), shared)]
-    scalars = programs.HYPERS._make(
-        np.full(lanes, x, dtype) for x, dtype in zip((1e-3, 1.0, LATENT_DIM), programs.HYPERS, strict=True)
-    )
-    hypers = jax.device_put(scalars, shared)
+    by_run, on_each = mesh.sharded_by_run(devices), mesh.replicated(devices)
+
+    def in_lanes(tree: Any) -> Any:
+        return jax.device_put(jax.tree.map(lambda leaf: np.stack([leaf] * lanes), tree), by_run)
+
+    state = compiled.init(program, np.uint32(0))
+    state = in_lanes(state._replace(key=jax.random.key_data(state.key)))
+    numbers, images_there = in_lanes(program), jax.device_put(images, on_each)
 
     def epoch() -> None:
-        held[0], *_ = jax.block_until_ready(program(held[0], images, hypers))
+        nonlocal state
+        state, *_ = jax.block_until_ready(train_epoch(numbers, state, images_there))
 
     epoch()
-    each = programs.bytes_needed(program) * on.shape[mesh.RUNS] / lanes
+    each = compiled.bytes_needed(train_epoch) * devices.shape[mesh.RUNS] / lanes
     return Timed(architecture, lanes, [], options.images // BATCH, took, each), epoch
 
 
@@ -74,19 +73,19 @@ def measured(options: argparse.Namespace) -> tuple[list[Timed], str]:
     """A figure for each architecture and number of lanes; the devices in words."""
     from jaxvae.training import mesh
 
-    on = mesh.arranged(options.mesh)
-    rows = on.shape[mesh.RUNS]
+    devices = mesh.make_mesh(options.mesh)
+    rows = devices.shape[mesh.RUNS]
     counts = sorted({-(-count // rows) * rows for count in options.counts})
     found = []
     for architecture in dict.fromkeys(options.architectures):
-        ready = [prepared(architecture, lanes, on, options) for lanes in counts]
+        ready = [prepared(architecture, lanes, devices, options) for lanes in counts]
         for turn, (timed, epoch) in itertools.product(range(options.rounds), ready):
             print(f"{architecture}: round {turn + 1}, {timed.lanes} lanes …", file=sys.stderr, flush=True)
             started = time.perf_counter()
             epoch()
             timed.seconds.append(time.perf_counter() - started)
         found += [timed for timed, _ in ready]
-    return found, f"{on.size} × {on.devices.flat[0].device_kind}, mesh {mesh.described(on)}"
+    return found, f"{devices.size} × {devices.devices.flat[0].device_kind}, mesh {mesh.described(devices)}"
 
 
 def as_table(timed: list[Timed]) -> str:
@@ -102,8 +101,7 @@ def as_table(timed: list[Timed]) -> str:
 
 
 def run(options: argparse.Namespace) -> None:
-    for architecture in options.architectures:
-        ModelConfig(architecture, 1, options.precision)
+    models.check(options.architectures, precision=options.precision)
     for count in options.counts:
         machine.at_least("--counts", count, 1)
     machine.at_least("--images", options.images, BATCH)
@@ -116,8 +114,8 @@ def run(options: argparse.Namespace) -> None:
         rows = [timed for timed in found if timed.architecture == architecture]
         print(f"\n{architecture}, {options.precision}, {devices}:\n\n{as_table(rows)}")
     settings = {"images": options.images, "batch": BATCH, "latent_dim": LATENT_DIM, "precision": options.precision}
-    told = [timed._asdict() | {"model_steps_per_s": timed.rate} for timed in found]
-    content = {**machine.about(), "devices": devices, "settings": settings, "programs": told}
+    programs = [timed._asdict() | {"model_steps_per_s": timed.rate} for timed in found]
+    content = {**machine.about(), "devices": devices, "settings": settings, "programs": programs}
     machine.write_json(options.out, content)
 
 

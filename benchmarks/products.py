@@ -38,7 +38,7 @@ class Layer(NamedTuple):
 
 
 def layers(architecture: str, latent_dim: int, batch: int) -> list[Layer]:
-    """The layers with weights, in order; sizes as in jaxvae/models/networks.py."""
+    """The layers with weights, in order; sizes as in jaxvae/models/mlp.py and conv.py."""
     if architecture == "linear":
         heads = [Layer(latent_dim, 256, batch)] * 2
         return [Layer(256, 784, batch), *heads, Layer(256, latent_dim, batch), Layer(784, 256, batch)]

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
-from jaxvae.config import ARCHITECTURES, ModelConfig
+from benchmarks import machine, models
+from benchmarks.models import ARCHITECTURES
 
 BATCH = 100
 LEARNING_RATE = 1e-3
@@ -56,9 +56,7 @@ def check(options: argparse.Namespace) -> None:
     machine.at_least("--epochs", options.epochs, 1)
     if options.limit is not None:
         machine.at_least("--limit", options.limit, BATCH)
-    for architecture in options.architectures:
-        for latent_dim in options.latent_dims:
-            ModelConfig(architecture, latent_dim)
+    models.check(options.architectures, options.latent_dims)
     machine.require_torch()
 
 

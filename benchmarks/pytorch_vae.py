@@ -1,7 +1,7 @@
 """The same VAEs as a competent PyTorch user writes them.
 
 In: images in [0, 1], [n, 1, 28, 28], in one tensor. Out: modules, losses in nats per image, trained weights.
-Layers are those of jaxvae/models/networks.py; their initial weights are PyTorch's own.
+Layers are those of jaxvae/models/mlp.py and conv.py; their initial weights are PyTorch's own.
 """
 # pyright: reportMissingImports=false
 

@@ -11,14 +11,14 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Key, UInt8
 
-from jaxvae.models.distributions import Normal, bernoulli_log_prob, kl_to_standard_normal, sample
-from jaxvae.training.engine import pixels
+from jaxvae.models import Bernoulli, DiagonalNormal, Normal, StandardNormal, standard_noise
+from jaxvae.training import pixels
 
 ADAM = optax.adam(1e-3)
 
 
 class StockConvVAE(nn.Module):
-    """1×28×28 – 32×14×14 – 64×7×7 – 128×4×4 – d and back, as in jaxvae/models/networks.py."""
+    """1×28×28 – 32×14×14 – 64×7×7 – 128×4×4 – d and back, as in jaxvae/models/conv.py."""
 
     latent_dim: int
 
@@ -28,7 +28,9 @@ class StockConvVAE(nn.Module):
         h = nn.relu(nn.Conv(64, (4, 4), strides=2, padding=1)(h))
         h = nn.relu(nn.Conv(128, (3, 3), strides=2, padding=1)(h)).reshape(len(x), -1)
         posterior = Normal(nn.Dense(self.latent_dim)(h), nn.Dense(self.latent_dim)(h))
-        h = nn.relu(nn.Dense(2048)(sample(key_z, posterior))).reshape(-1, 4, 4, 128)
+        noise = standard_noise(key_z, (1, len(x)), self.latent_dim)
+        z, _ = DiagonalNormal().sample_and_log_prob(posterior, noise)
+        h = nn.relu(nn.Dense(2048)(z[0])).reshape(-1, 4, 4, 128)
         # Flax's padding of a transposed convolution is kernel − 1 − that of the convolution it mirrors
         h = nn.relu(nn.ConvTranspose(64, (3, 3), strides=(2, 2), padding=1)(h))
         h = nn.relu(nn.ConvTranspose(32, (4, 4), strides=(2, 2), padding=2)(h))
@@ -54,7 +56,8 @@ def train_step(latent_dim: int, state: State, images: UInt8[Array, "b 28 28"]) -
         x = pixels(images)[..., None]
         outputs: Any = StockConvVAE(latent_dim).apply({"params": params}, x, key_z)
         posterior, logits = outputs
-        return (kl_to_standard_normal(posterior) - bernoulli_log_prob(logits, x)).mean()
+        kl: Any = DiagonalNormal().kl(posterior, StandardNormal())
+        return (kl - Bernoulli().log_prob({}, logits, x)).mean()
 
     updates, opt_state = ADAM.update(jax.grad(mean_loss)(state.params), state.opt_state)
     return State(optax.apply_updates(state.params, updates), opt_state, key)

@@ -12,7 +12,7 @@ meanwhile.
 "side by side" is one single-threaded process pinned to each core, all training at once, and its time is wall time over
 the number of models; "vmap" trains latent sizes 2 3 5 10 50 as one program, again for one model. A contender that
 trains several models is held against PyTorch's best of all, others against its best with one. The limit is the time
-that a step's matrix products would take at the best rate that any product reached in the precision they are read in.
+that a step's matrix products would take at the best rate that any product of the same precision reached.
 """
 
 import argparse
@@ -20,11 +20,11 @@ import math
 import random
 import sys
 
-from benchmarks import machine, products
+from benchmarks import machine, models, products
 from benchmarks.contenders import Contender, contenders
+from benchmarks.models import ARCHITECTURES, PRECISIONS
 from benchmarks.speeds import Speed, Timed, as_table, speeds
 from benchmarks.workers import Gemm, Settings, Task, Unavailable, Workers
-from jaxvae.config import ARCHITECTURES, PRECISIONS, ModelConfig
 
 BATCH = 100
 GEMM_FLOPS = 4e10  # of a sample: a fifth of a second at 200 GFLOP/s, many times the reach of a timer
@@ -115,8 +115,7 @@ def timed(samples: Samples, architecture: str, cores: int) -> list[Timed]:
 
 def run(options: argparse.Namespace) -> None:
     architectures = list(dict.fromkeys(options.architectures))
-    for architecture in architectures:
-        ModelConfig(architecture, options.latent_dim)
+    models.check(architectures, [options.latent_dim])
     machine.at_least("--steps", options.steps, 1)
     machine.at_least("--rounds", options.rounds, 1)
     machine.require_torch()

@@ -36,11 +36,11 @@ class Settings(NamedTuple):
 
     latent_dim: int
     batch: int
-    images: np.ndarray  # uint8 [n, 28, 28]
+    images: np.ndarray  # uint8 [n, *shape]
 
     def images_for(self, steps: int) -> np.ndarray:
         """As many images as `steps` steps take, from the beginning again where there are too few."""
-        return np.resize(self.images, (steps * self.batch, 28, 28))
+        return np.resize(self.images, (steps * self.batch, *self.images.shape[1:]))
 
 
 Task = Contender | Gemm

@@ -11,18 +11,31 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import growth, machine, precision, products, pytorch, speeds, stock_flax, training, watched
+from benchmarks import (
+    growth,
+    jax_programs,
+    lanes,
+    machine,
+    models,
+    precision,
+    products,
+    pytorch,
+    scale,
+    speeds,
+    stock_flax,
+    training,
+    watched,
+)
 from benchmarks import sweep as sweeps
 from benchmarks.contenders import BASELINE, Contender, contenders
 from benchmarks.products import Product
 from benchmarks.speeds import Timed
 from benchmarks.watched import Watched
 from benchmarks.workers import Gemm, Settings, Unavailable, Workers
-from jaxvae.config import Hypers, ModelConfig, TrainConfig
-from jaxvae.models import model
-from jaxvae.models.distributions import Normal, sample
-from jaxvae.objectives.base import negative_elbo
-from jaxvae.training import engine
+from jaxvae.models import parameter_count
+from jaxvae.objectives import Context
+from jaxvae.training import engine, make_mesh
+from tests.classic import classic, vae
 
 ROOT = Path(__file__).parent.parent
 HEAD = "run,architecture,latent_dim,seed,epoch,split,reconstruction,kl,loss\n"
@@ -77,11 +90,10 @@ def products_in(jaxpr) -> int:
 @pytest.mark.parametrize("latent_dim", [3, 50])
 @pytest.mark.parametrize("architecture", ["linear", "conv"])
 def test_counted_operations_are_those_of_a_traced_training_step(architecture, latent_dim):
-    config, batch = ModelConfig(architecture, latent_dim), 20
-    state = jax.eval_shape(lambda: engine.init(config, 0))
+    program, batch = classic(architecture, latent_dim).program((28, 28)), 20
+    state = jax.eval_shape(lambda: engine.init(program, 0))
     images = jax.ShapeDtypeStruct((batch, 28, 28), jnp.float32)
-    hypers, train = Hypers(1e-3, 1.0, latent_dim), TrainConfig()
-    traced = jax.make_jaxpr(lambda s, x: engine.train_step(config, train, s, x, hypers))(state, images)
+    traced = jax.make_jaxpr(lambda s, x: engine.train_step(program, s, x, batch))(state, images)
     # the first layer's input gradient is traced; nothing reads it and XLA drops it
     unread = {"linear": 2 * 256 * 784 * batch, "conv": 2 * 32 * (4 * 4) * (14 * 14 * batch)}[architecture]
     # two layers are cut into slabs: their three products have columns for 8 × 7 positions instead of 7 × 7
@@ -191,11 +203,11 @@ def test_a_process_survives_what_it_cannot_do():
 # ── the models compared are the same ─────────────────────────────────────────────────────────────────────────────────
 
 
-def torch_weights(config, params):
+def torch_weights(architecture, params):
     """jaxvae's parameters under PyTorch's names, in PyTorch's layouts."""
     encoder, decoder = params["encoder"], params["decoder"]
     layers = {"mean": encoder["mean"], "log_std": encoder["log_std"], "decoder.0": decoder["latent"]}
-    if config.architecture == "linear":
+    if architecture == "linear":
         layers |= {"trunk.1": encoder["hidden"], "decoder.2": decoder["pixels"]}
     else:
         layers |= {f"trunk.{2 * i}": encoder[f"conv{i + 1}"] for i in range(3)}
@@ -218,21 +230,21 @@ def test_pytorchs_loss_is_the_negative_elbo(architecture, small):
     torch = pytest.importorskip("torch")
     from benchmarks import pytorch_vae
 
-    config, key = ModelConfig(architecture, 3), jax.random.key(1)
-    params = jax.jit(model.init, static_argnums=0)(config, key)
+    program, key = classic(architecture, 3).program((28, 28)), jax.random.key(1)
+    params = jax.jit(program.vae.init)(key)
     leaves, tree = jax.tree.flatten(params)
     moved = [a + 0.05 * jax.random.normal(jax.random.fold_in(key, i), a.shape) for i, a in enumerate(leaves)]
     params = jax.tree.unflatten(tree, moved)  # biases too
     images = engine.pixels(jnp.asarray(small.train_images))
-    ours = jax.jit(negative_elbo, static_argnums=0)(config, params, images, key, Hypers(1e-3, 1.0, 3))
-    noise = sample(key, Normal(jnp.zeros((len(images), 3)), jnp.zeros((len(images), 3))))
+    noise = engine.codes_noise(program, key, len(images))
+    ours = jax.jit(program.objective)(program.vae, params, images, noise, Context(len(images)))
 
     theirs = pytorch_vae.MODELS[architecture](3)
-    weights = {name: torch.tensor(value) for name, value in torch_weights(config, params).items()}
+    weights = {name: torch.tensor(value) for name, value in torch_weights(architecture, params).items()}
     theirs.load_state_dict(weights)  # strict: no parameter is left out
     with torch.no_grad():
         losses = pytorch_vae.negative_elbo(
-            theirs, pytorch_vae.pixels(small.train_images), torch.tensor(np.array(noise))
+            theirs, pytorch_vae.pixels(small.train_images), torch.tensor(np.array(noise[0]))
         )
     assert float(losses.reconstruction) == pytest.approx(float(ours.reconstruction.mean()), rel=1e-5)
     assert float(losses.kl) == pytest.approx(float(ours.kl.mean()), rel=1e-5)
@@ -259,13 +271,54 @@ def test_pytorch_evaluates_every_image_once(small):
 def test_all_have_the_same_number_of_parameters(architecture, latent_dim, count):
     if architecture == "conv":
         state = jax.eval_shape(lambda: stock_flax.init(latent_dim, jax.random.key(0)))
-        assert model.parameter_count(state.params) == count
-    params = jax.eval_shape(lambda: model.init(ModelConfig(architecture, latent_dim), jax.random.key(0)))
-    assert model.parameter_count(params) == count
+        assert parameter_count(state.params) == count
+    params = jax.eval_shape(vae(architecture, latent_dim).bind((28, 28)).init, jax.random.key(0))
+    assert parameter_count(params) == count
     pytest.importorskip("torch")
     from benchmarks import pytorch_vae
 
     assert pytorch_vae.parameter_count(pytorch_vae.MODELS[architecture](latent_dim)) == count
+
+
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+def test_runs_of_benchmarks_are_the_classic_experiments(architecture):
+    for precision_ in models.PRECISIONS:
+        expected = classic(architecture, 5, precision=precision_, batch_size=20)
+        assert models.classic_run(architecture, 5, precision_, 20) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["alone", "vmap"])
+def test_a_contenders_call_is_epochs_of_the_training_engine(strategy, small, monkeypatch):
+    """The states that its program leaves for the next call, against each model's own."""
+    monkeypatch.setattr("benchmarks.contenders.VMAPPED", (2, 3))
+    task = Contender("ours", "linear", "jaxvae", steps=3, strategy=strategy)
+    settings = Settings(3, 20, small.train_images)
+    call = jax_programs.build(task, settings)
+    call()
+    call()
+    (state,) = (cell.cell_contents for cell in call.__closure__ if isinstance(cell.cell_contents, engine.TrainState))
+    for lane, latent_dim in enumerate(task.latent_dims(3)):
+        program = classic("linear", latent_dim, batch_size=20).program((28, 28))
+        alone = jax.jit(engine.init)(program, 0)
+        epoch = jax.jit(engine.train_epoch)
+        for _ in range(2):
+            alone, *_ = epoch(program, alone, jnp.asarray(small.train_images))
+        own = state.params if strategy == "alone" else jax.tree.map(lambda leaf, lane=lane: leaf[lane], state.params)
+        kernel = np.asarray(own["decoder"]["latent"]["kernel"])
+        np.testing.assert_allclose(kernel[:latent_dim], alone.params["decoder"]["latent"]["kernel"], atol=1e-5)
+        np.testing.assert_array_equal(kernel[latent_dim:], 0)
+
+
+def test_lanes_of_a_benchmark_are_epochs_of_copies():
+    options = lanes.parser().parse_args(["--images", "100", "--mesh", "runs=1"])
+    timed, epoch = lanes.prepared("linear", 2, make_mesh(options.mesh), options)
+    epoch()
+    assert (timed.lanes, timed.steps) == (2, 1)
+    (state,) = (cell.cell_contents for cell in epoch.__closure__ if isinstance(cell.cell_contents, engine.TrainState))
+    assert state.step.tolist() == [2, 2]
+    first, second = (jax.tree.map(lambda leaf, lane=lane: leaf[lane], state.params) for lane in (0, 1))
+    jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
 # ── sweeps ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -313,7 +366,9 @@ def test_a_command_that_fails_says_why(tmp_path):
 
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-COMMANDS = {"training": training, "pytorch": pytorch, "sweep": sweeps, "growth": growth}
+COMMANDS = {
+    "training": training, "pytorch": pytorch, "sweep": sweeps, "growth": growth, "lanes": lanes, "scale": scale,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["training", "pytorch", "sweep"])
@@ -329,12 +384,14 @@ def test_without_pytorch_there_is_one_line_that_says_what_to_do(name, monkeypatc
 @pytest.mark.parametrize(("name", "arguments", "says"), [
     ("training", ["--steps", "0"], "--steps must be at least 1, not 0"),
     ("training", ["--rounds", "0"], "--rounds must be at least 1, not 0"),
-    ("training", ["--architectures", "round"], "architecture must be one of linear, conv, not 'round'"),
-    ("training", ["--latent-dim", "0"], "latent_dim must be a whole number of at least 1 and below 65536, not 0"),
+    ("training", ["--architectures", "round"], "--architectures must be one of linear, conv, not 'round'"),
+    ("training", ["--latent-dim", "0"], "latent sizes must be at least 1 and below 65536, not 0"),
     ("pytorch", ["--epochs", "0"], "--epochs must be at least 1, not 0"),
-    ("pytorch", ["--architectures", "round"], "architecture must be one of linear, conv, not 'round'"),
+    ("pytorch", ["--architectures", "round"], "--architectures must be one of linear, conv, not 'round'"),
     ("sweep", ["--limit", "60"], "--limit must be at least 100, not 60"),
     ("growth", ["--counts", "3", "0"], "--counts must be at least 1, not 0"),
+    ("lanes", ["--architectures", "round"], "--architectures must be one of linear, conv, not 'round'"),
+    ("lanes", ["--precision", "float16"], "--precision must be one of float32, bfloat16, not 'float16'"),
 ])  # fmt: skip
 def test_bad_arguments_are_one_line(name, arguments, says, capsys):
     assert COMMANDS[name].main(arguments) == 2
@@ -342,9 +399,10 @@ def test_bad_arguments_are_one_line(name, arguments, says, capsys):
 
 
 def test_help_teaches_and_needs_neither_jax_nor_pytorch():
+    """Nor do processes that choose JAX's platform or cache before they import it: `workers`, `lanes`, `watched`."""
     code = (
-        "import sys\nfrom benchmarks import growth, pytorch, sweep, training\n"
-        "for command in (growth, pytorch, sweep, training): print(command.parser().format_help())\n"
+        f"import sys\nfrom benchmarks import page, screenshots, watched, workers, {', '.join(COMMANDS)}\n"
+        f"for command in ({', '.join(COMMANDS)}): print(command.parser().format_help())\n"
         "print({'jax', 'torch', 'scipy', 'matplotlib'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
