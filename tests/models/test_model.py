@@ -3,41 +3,46 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvae.config import Hypers, ModelConfig
-from jaxvae.models import model
-from jaxvae.objectives.base import negative_elbo
+from jaxvae.errors import ConfigError
+from jaxvae.models import MLP, VAE, Conv, Normal, parameter_count, resize
+from jaxvae.objectives import ELBO, Context
+from jaxvae.training import engine
+from tests.classic import classic, vae
 
-IMAGES = jax.random.uniform(jax.random.key(9), (3, 28, 28))
+SHAPE = (28, 28)
+IMAGES = jax.random.uniform(jax.random.key(9), (3, *SHAPE))
 
 
-def parameters(config, seed=0):
-    return jax.jit(model.init, static_argnums=0)(config, jax.random.key(seed))
+def parameters(model, seed=0):
+    return jax.jit(VAE.init)(model, jax.random.key(seed))
+
+
+def shapes(model):
+    return jax.eval_shape(model.init, jax.random.key(0))
 
 
 @pytest.mark.parametrize(("architecture", "expected"), [("linear", 404_244), ("conv", 228_677)])
 def test_parameter_counts_at_two_dimensions(architecture, expected):
-    config = ModelConfig(architecture, 2)
-    shapes = jax.eval_shape(lambda: model.init(config, jax.random.key(0)))
-    assert model.parameter_count(shapes) == expected
+    assert parameter_count(shapes(vae(architecture, 2).bind(SHAPE))) == expected
 
 
 @pytest.mark.parametrize("architecture", ["linear", "conv"])
 def test_encode_and_decode_are_deterministic_and_treat_images_alone(architecture):
-    config = ModelConfig(architecture, 3)
-    params = parameters(config)
-    encode, decode = (jax.jit(f, static_argnums=0) for f in (model.encode, model.decode))
-    q = encode(config, params, IMAGES)
-    logits = decode(config, params, q.mean)
+    model = vae(architecture, 3).bind(SHAPE)
+    params = parameters(model)
+    encode, decode = jax.jit(model.encode), jax.jit(model.decode)
+    q = encode(params, IMAGES)
+    logits = decode(params, q.mean)
     assert q.mean.shape == q.log_std.shape == (3, 3)
     assert logits.shape == (3, 28, 28)
-    again = encode(config, params, IMAGES[::-1])
+    again = encode(params, IMAGES[::-1])
     np.testing.assert_allclose(again.mean[::-1], q.mean, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(decode(config, params, q.mean[::-1])[::-1], logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(decode(params, q.mean[::-1])[::-1], logits, rtol=1e-4, atol=1e-5)
 
 
 def test_linear_model_is_the_textbooks_two_layers():
-    config = ModelConfig("linear", 4)
-    params = jax.tree.map(np.asarray, parameters(config))
+    model = vae("linear", 4).bind(SHAPE)
+    params = jax.tree.map(np.asarray, parameters(model))
     x = np.asarray(IMAGES, np.float64).reshape(3, 784)
     e, d = params["encoder"], params["decoder"]
 
@@ -47,38 +52,88 @@ def test_linear_model_is_the_textbooks_two_layers():
     h = np.maximum(layer(x, e["hidden"]), 0)
     mean = layer(h, e["mean"])
     logits = layer(np.maximum(layer(mean, d["latent"]), 0), d["pixels"])
-    q = model.encode(config, params, IMAGES)
+    q = model.encode(params, IMAGES)
     np.testing.assert_allclose(q.mean, mean, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(q.log_std, layer(h, e["log_std"]), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(model.decode(config, params, q.mean), logits.reshape(3, 28, 28), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model.decode(params, q.mean), logits.reshape(3, 28, 28), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["linear", "conv"])
 def test_a_padded_model_is_the_small_one(architecture):
     """Same losses and gradients, and no gradient into the padding, so that it stays zero for good."""
-    small, large = ModelConfig(architecture, 2), ModelConfig(architecture, 6)
-    params = parameters(small)
+    run = classic(architecture, 2, beta=1.5)
+    small, large = run.program(SHAPE), run.program(SHAPE, latent_dim=6)
+    params = parameters(small.vae)
 
-    def objective(config, params):
-        hypers = Hypers(jnp.float32(1e-3), jnp.float32(1.5), jnp.int32(2))
-        losses = negative_elbo(config, params, IMAGES, jax.random.key(2), hypers)
-        return losses.loss.mean(), losses
+    @jax.jit
+    def gradient(program, params):
+        def objective(params):
+            noise = engine.codes_noise(program, jax.random.key(2), len(IMAGES))
+            losses = program.objective(program.vae, params, IMAGES, noise, Context(len(IMAGES)))
+            return losses.loss.mean(), losses
 
-    grad = jax.jit(jax.grad(objective, argnums=1, has_aux=True), static_argnums=0)
-    expected, expected_losses = grad(small, params)
-    padded, losses = grad(large, model.resize_latent(params, 6))
-    for a, b in zip(losses, expected_losses, strict=True):
+        return jax.grad(objective, has_aux=True)(params)
+
+    expected, expected_losses = gradient(small, params)
+    padded, losses = gradient(large, resize(params, shapes(large.vae)))
+    for a, b in zip(losses[:3], expected_losses[:3], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
-    trimmed = model.resize_latent(padded, 2)
+    trimmed = resize(padded, params)
     for a, b in zip(jax.tree.leaves(trimmed), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
-    back = model.resize_latent(trimmed, 6)
+    back = resize(trimmed, padded)
     jax.tree.map(np.testing.assert_array_equal, back, padded)
 
 
 def test_resizing_there_and_back_is_the_identity():
-    params = parameters(ModelConfig("linear", 3))
-    there = model.resize_latent(params, 8)
-    shapes = jax.tree.map(jnp.shape, jax.eval_shape(lambda: model.init(ModelConfig("linear", 8), jax.random.key(0))))
-    assert jax.tree.map(jnp.shape, there) == shapes
-    jax.tree.map(np.testing.assert_array_equal, model.resize_latent(there, 3), params)
+    small, large = vae("linear", 3).bind(SHAPE), vae("linear", 8).bind(SHAPE)
+    params = parameters(small)
+    there = resize(params, shapes(large))
+    assert jax.tree.map(jnp.shape, there) == jax.tree.map(jnp.shape, shapes(large))
+    jax.tree.map(np.testing.assert_array_equal, resize(there, params), params)
+
+
+# ── examples of any shape ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("encoder", "shape"),
+    [
+        (MLP((8,)), (5,)),
+        (MLP((8, 6)), (7, 3)),
+        (MLP((8,)), (6, 5, 3)),
+        (Conv((4, 6)), (8, 8)),
+        (Conv((4, 6)), (9, 9, 3)),
+        (Conv((4, 6, 5, 7)), (31, 31, 2)),
+    ],
+    ids=str,
+)
+def test_a_network_decodes_to_the_shape_that_it_encodes(encoder, shape):
+    """And the model without padding is the one with it."""
+    small, large = VAE(2, encoder).bind(shape), VAE(4, encoder).bind(shape)
+    x = jax.random.uniform(jax.random.key(1), (3, *shape))
+    params = parameters(small)
+    q = small.encode(params, x)
+    assert q.mean.shape == q.log_std.shape == (3, 2)
+    assert small.mean(params, q.mean).shape == x.shape
+    wide = jax.tree.map(lambda leaf: leaf, resize(params, shapes(large)))
+    padded = Normal(*(jnp.pad(leaf, ((0, 0), (0, 2))) for leaf in q))
+    for found, expected in zip(large.encode(wide, x), padded, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(large.mean(wide, padded.mean), small.mean(params, q.mean), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(28,), (28, 27), (4, 4, 4, 4)])
+def test_a_conv_model_takes_square_pictures_alone(shape):
+    with pytest.raises(ConfigError, match="a conv network takes square pictures"):
+        VAE(2, Conv()).bind(shape).init(jax.random.key(0))
+
+
+def test_a_model_that_does_not_know_its_examples_says_so():
+    with pytest.raises(ConfigError, match=r"bind it: vae.bind\(shape\)"):
+        VAE(2, MLP()).init(jax.random.key(0))
+
+
+def test_closed_divergences_are_known_before_there_are_codes():
+    assert VAE(2, MLP()).has_closed_kl
+    assert ELBO().codes == 1

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from jaxvae.models.distributions import Normal
-from jaxvae.objectives.importance import importance_weighted_bounds
+from jaxvae.evaluation.importance import importance_weighted_bounds
+from jaxvae.models import DiagonalNormal, Normal, StandardNormal
 
 NOISE = 0.7  # standard deviation of p(x|z)
 KS = (1, 2, 5, 50, 500)
@@ -43,7 +43,13 @@ def posterior(weights, x) -> Normal:
 
 
 def bounds(log_p, q, keys, ks, at_once):
-    return importance_weighted_bounds(log_p, Normal(*map(jnp.asarray, q)), keys, ks, at_once)
+    q = Normal(*map(jnp.asarray, q))
+
+    def weigh(noise):
+        z, log_q = DiagonalNormal().sample_and_log_prob(q, noise)
+        return log_p(z), StandardNormal().log_prob({}, z) - log_q
+
+    return importance_weighted_bounds(weigh, keys, q.mean.shape[1], ks, at_once)
 
 
 def keys(n, seed=0):
