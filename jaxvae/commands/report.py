@@ -58,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
     from jaxvae.runs import checkpoint, load
 
     results = read_results(folder)
-    runs = [load(folder / run.name) for run in results.runs_to_plot if checkpoint.epochs(folder / run.name)]
+    folders = [checkpoint.folder_of(folder, run) for run in results.runs_to_plot]
+    runs = [load(own) for own in folders if checkpoint.epochs(own)]
     page = folder / report.PAGE
     missing = len(results.runs_to_plot) - len(runs)
     if missing and page.exists() and 'id="explorer"' in page.read_text(encoding="utf-8", errors="replace"):

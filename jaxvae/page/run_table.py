@@ -17,6 +17,7 @@ from jaxvae.config import RunConfig
 from jaxvae.errors import CheckpointError, reason
 from jaxvae.evaluation import METRICS, Record, records
 from jaxvae.results import Results, Setting, mean, read_json
+from jaxvae.runs import checkpoint
 
 
 def number(value: float | int | None, digits: int = 2) -> str:
@@ -41,7 +42,7 @@ def read_evaluations(folder: Path, configs: Sequence[RunConfig], fingerprint: st
         of_sweep.setdefault((config, epoch), []).extend(own)
     by_run = {}
     for run in configs:
-        of_run = _evaluations_in(folder / run.name / "evaluation.json")
+        of_run = _evaluations_in(checkpoint.folder_of(folder, run) / "evaluation.json")
         own = [record for *key, evaluation in of_run if key == [run, run.epochs] for record in evaluation]
         current = [*of_sweep.get((run, run.epochs), []), *own]
         by_run[run.name] = [record for record in current if record.fingerprint == fingerprint]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxvae.config import RunConfig
-from jaxvae.errors import CheckpointError, Remedy, reason
+from jaxvae.errors import CheckpointError, Remedy, reason, shown
+from jaxvae.formats import old_name
 from jaxvae.results.losses import means_csv, metrics_csv, metrics_parquet, read_metrics
 from jaxvae.results.results import PARTS, Results, final
 from jaxvae.runs import Divergence, Outcome, write
@@ -114,7 +115,9 @@ def read_results(folder: Path) -> Results:
     try:
         outcomes, digits = [], read_json(folder / "digits.json")
         for run, row in zip(runs, content["results"], strict=True):
-            parts, losses = histories[row["name"]]  # an earlier version may have called it otherwise than `run.name`
+            if row["name"] not in (run.name, old_name(run)):
+                raise ValueError(f"{SWEEP} calls {run.name} {shown(row['name'])}")
+            parts, losses = histories[row["name"]]
             if row["epochs"] != len(losses) - 1:
                 raise ValueError(f"{SWEEP} and metrics.csv differ in the epochs of {run.name}")
             losses[-1, 1, : len(PARTS)] = [row[part] for part in PARTS]  # of metrics.csv but the first six decimals

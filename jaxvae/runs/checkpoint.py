@@ -30,7 +30,7 @@ import orbax.checkpoint as ocp
 
 from jaxvae.config import Program, RunConfig, differences
 from jaxvae.errors import CheckpointError, InputError, Remedy, StorageError, is_whole, reason, shown
-from jaxvae.formats import FORMAT, OLD_SHAPE
+from jaxvae.formats import FORMAT, OLD_SHAPE, old_name
 from jaxvae.runs import manifest
 from jaxvae.runs.history import Divergence, Past, Progress, best, metrics_lines
 from jaxvae.training import engine
@@ -183,6 +183,16 @@ def read_config(folder: Path, parts: Iterable[type] = ()) -> tuple[RunConfig, di
         raise CheckpointError(str(error) if isinstance(error, CheckpointError) else f"{path}: {error}") from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({reason(error)}); delete {folder} to train the run again") from None
+
+
+def folder_of(sweep: Path, run: RunConfig) -> Path:
+    """Where a sweep's folder has a run: under its name, or under the one that an earlier version gave it, which did not
+    tell apart all that names do now."""
+    new, old = sweep / run.name, sweep / old_name(run)
+    if old == new or new.exists() or not (old / "config.json").is_file():
+        return new
+    there, about = read_config(old)
+    return old if about["format"] < FORMAT and not differences(there, run) else new
 
 
 def shape_of(about: dict[str, Any]) -> tuple[int, ...]:

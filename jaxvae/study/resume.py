@@ -5,15 +5,16 @@ In: a folder, runs, what they are trained on. Out: each run's progress, from its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from jaxvae import results
 from jaxvae.config import RunConfig, differences
 from jaxvae.errors import CheckpointError, Remedy
-from jaxvae.formats import FORMAT, old_name
+from jaxvae.formats import is_old, old_name
 from jaxvae.models import AUTOMATIC, automatic_precision
 from jaxvae.runs import Past, Progress, checkpoint, metrics_lines
 from jaxvae.training import ahead, distributed
@@ -63,36 +64,37 @@ def past_of_runs(
         CheckpointError: the folder holds runs that differ from these, results that would be lost, no sound checkpoint
             of a run that has some, or links that lead out of it.
     """
-    _check_links(folder, runs)
-    _adopt_old_names(folder, runs, say)
-    # equal groups become one tuple: each is as long as there are runs in it
-    groups: dict[tuple[str, ...], tuple[str, ...]] = {}
-    progress = {
-        run.name: own._replace(lane_runs=groups.setdefault(lanes := _renamed(own.lane_runs, runs), lanes))
-        for run in runs
-        if (own := _newest_sound(folder / run.name, run, about, say))
-    }
+    folders = {run.name: checkpoint.folder_of(folder, run) for run in runs}
+    _check_links(folder, folders.values())
+    progress = {run.name: own for run in runs if (own := _newest_sound(folders[run.name], run, about, say))}
     _check_results(folder, runs, about)
-    return progress
+    _adopt_old_names(folder, folders, say)
+    return _with_new_names(progress, runs)
 
 
-def _adopt_old_names(folder: Path, runs: Sequence[RunConfig], say: Callable[[str], None]) -> None:
+def _adopt_old_names(folder: Path, folders: Mapping[str, Path], say: Callable[[str], None]) -> None:
     """Renames folders of runs that an earlier version has begun, whose names said less, to what they are called now."""
+    for name, own in folders.items():
+        if own.name != name:
+            own.rename(folder / name)
+            say(f"{own} was begun by an earlier version and is called {name} now")
+
+
+def _with_new_names(progress: Mapping[str, Past], runs: Sequence[RunConfig]) -> dict[str, Past]:
+    """The same, with the names of today in groups that an earlier version trained; equal groups become one tuple, as
+    each is as long as there are runs in it."""
+    names: dict[Any, dict[str, str]] = {}  # by what lanes of one program have in common, from old to new
     for run in runs:
-        old, new = folder / old_name(run), folder / run.name
-        if old == new or new.exists() or not (old / "config.json").is_file():
-            continue
-        there, about = checkpoint.read_config(old)
-        if about["format"] < FORMAT and not differences(there, run):
-            old.rename(new)
-            say(f"{old} was begun by an earlier version and is called {new.name} now")
-
-
-def _renamed(lane_runs: Sequence[str], runs: Sequence[RunConfig]) -> tuple[str, ...]:
-    """Names of runs as they are now, of a group that an earlier version may have trained."""
-    names = {run.name for run in runs}
-    now = {old: run.name for run in runs if (old := old_name(run)) not in names}
-    return tuple(now.get(name, name) for name in lane_runs)
+        names.setdefault(run.structure, {})[old_name(run)] = run.name
+    groups: dict[tuple[str, ...], tuple[str, ...]] = {}
+    renamed = {}
+    for run in runs:
+        if own := progress.get(run.name):
+            if own.lane_runs not in groups:
+                now = names[run.structure]
+                groups[own.lane_runs] = tuple(now.get(name, name) for name in own.lane_runs)
+            renamed[run.name] = own._replace(lane_runs=groups[own.lane_runs])
+    return renamed
 
 
 def with_companions(folder: Path, runs: Sequence[RunConfig], progress: Mapping[str, Past]) -> dict[str, Past]:
@@ -152,9 +154,12 @@ def _agrees(metrics: Path, progress: Progress) -> bool:
     return text.startswith("".join(lines)) or text == "".join(lines[:-1])
 
 
-def _check_links(folder: Path, runs: Sequence[RunConfig]) -> None:
-    """Refuses links within the folder that lead out of it, where a sweep would write and remove files."""
-    inside = [folder / run.name for run in runs]
+def _check_links(folder: Path, inside: Collection[Path]) -> None:
+    """Refuses links within the folder that lead out of it, where a sweep would write and remove files.
+
+    Args:
+        inside: the runs' folders.
+    """
     for path in [*inside, *(run / "checkpoints" for run in inside), folder / "figures"]:
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
             raise CheckpointError(
@@ -171,13 +176,17 @@ def _check_results(folder: Path, runs: Sequence[RunConfig], about: Mapping[str, 
     if not earlier:
         return
     there, origin = earlier
-    now = {run.name: run for run in runs}
+    name = old_name if is_old(origin["runs"][0]) else attrgetter("name")
+    now: dict[str, list[RunConfig]] = {}
+    for run in runs:
+        now.setdefault(name(run), []).append(run)
+
+    def continues(new: RunConfig, run: RunConfig) -> bool:
+        same = not _conflicts(_in_precision(run, new.precision), origin, new, about)
+        return same and new.epochs >= run.epochs
 
     def lost(run: RunConfig) -> bool:
-        new = now.get(run.name)
-        if not new or new.epochs < run.epochs:
-            return True
-        return bool(_conflicts(_in_precision(run, new.precision), origin, new, about))
+        return not any(continues(new, run) for new in now.get(name(run), []))
 
     if names := [run.name for run in there if lost(run)]:
         more = f" and {len(names) - MAX_NAMED_RUNS:,} more" if names[MAX_NAMED_RUNS:] else ""

@@ -142,12 +142,17 @@ class Study:
         for run in self.runs:
             own = past.get(run.name)
             ended = own and (own.epoch == run.epochs or own.diverged)
-            if not ended or checkpoint.read_config(self.folder / run.name)[0] != run:
+            if not ended or not self._has_config(run):
                 checkpoint.write_config(self.folder / run.name, run, self.about)
         groups = dict.fromkeys(own.lane_runs for own in past.values())
         places = {group: i for i, group in enumerate(groups)}
         runs = {name: [own.epoch, bool(own.diverged), places[own.lane_runs]] for name, own in past.items()}
         return {"lock": lock.content(self.folder), "runs": runs, "groups": [*groups]}
+
+    def _has_config(self, run: RunConfig) -> bool:
+        """Whether the run's folder says this of it, in whatever format, and who chose the precision does not matter."""
+        there, _ = checkpoint.read_config(self.folder / run.name)
+        return (there.name, there.epochs) == (run.name, run.epochs)
 
     def _begin(self, state: dict[str, Any]) -> None:
         """Takes over the state of the folder as the first process has read it, if this process sees the same folder."""
