@@ -54,7 +54,7 @@ class VAE:
             require_kind(self, name, name)
         for name in ("encoder", "decoder"):
             network = getattr(self, name)
-            if not isinstance(network, nn.Module) and (network, name) != (None, "decoder"):
+            if not isinstance(network, nn.Module) and not (network is None and name == "decoder"):
                 raise ConfigError(f"vae: {name} must be a Linen module, not {shown(network)}")
         if self.decoder is None and not hasattr(self.encoder, "mirrored"):
             raise ConfigError(f"vae: the encoder {type(self.encoder).__name__} has no mirror image; give a decoder")
