@@ -22,6 +22,7 @@ from benchmarks.faults.ground import MODEL, NESTED, RUN, Case, bomb, changed, fl
 from jaxvae import data
 from jaxvae.data.dataset import FILES
 from jaxvae.data.published import LARGEST, read_idx
+from jaxvae.formats import FORMAT
 from jaxvae.runs import manifest
 from jaxvae.study.study import Study
 
@@ -168,7 +169,7 @@ class _Trap:
 
 def _downgrade(run: Path) -> None:
     path = run / "config.json"
-    path.write_text(path.read_text().replace('"format": 2', '"format": 1').replace('"seed": 0', '"seed": 1'))
+    path.write_text(path.read_text().replace('"format": 3', '"format": 1').replace('"seed": 0', '"seed": 1'))
 
 
 def _renumber(run: Path, name: str) -> None:
@@ -189,6 +190,9 @@ def _claimed(checkpoint: Path) -> None:
     (checkpoint / "reconstructions.npy").write_bytes(b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head)
 
 
+ENCODER, RATE = ("vae", "encoder"), ("optimiser", "learning_rate")  # where they are in a configuration
+PRIOR = {"part": "prior/normal"}
+OLD = {"model": {"architecture": "linear", "latent_dim": 2}}  # a configuration of formats 1 and 2
 CHECKPOINTS = [
     _load("no such folder", lambda run: shutil.rmtree(run), "is no run: it has no config.json"),
     _load("an empty folder", _empty, "is no run: it has no config.json"),
@@ -207,19 +211,33 @@ CHECKPOINTS = [
     _config("not UTF-8", b"\xff\xfe{}", "config.json is damaged .UnicodeDecodeError"),
     _config("nested without end", NESTED, "config.json is damaged .RecursionError"),
     _config("a list", "[1, 2]", "config.json is damaged"),
-    _config("a later format", with_value("format", 99), "has format 99; this version of jaxvae reads 1 to 2"),
+    _config("a later format", with_value("format", 99), "has format 99; this version of jaxvae reads 1 to 3"),
     _config("a format in words", with_value("format", "two"), "has format 'two'"),
-    _config("no checksum", json.dumps({"format": 2, "config": RUN.to_json()}), "its SHA-256 is missing"),
-    _config("of another model", with_value("config", "model", "latent_dim", 3), "latent_dim 2 there, 3 now"),
+    _config("no checksum", json.dumps({"format": FORMAT, "config": RUN.to_json()}), "its SHA-256 is missing"),
+    _config("of another model", with_value("config", "vae", "latent_dim", 3), "latent_dim 2 there, 3 now"),
     _config("on other data", with_value("dataset", "fingerprint", "ff"), "dataset .* there, ff now"),
     _config("a dataset that is a list", with_value("dataset", ["mnist"]), "its dataset is .'mnist'."),
-    _config("a learning rate that is no number", with_value("config", "learning_rate", float("nan")), "not nan"),
-    _config("a learning rate without end", with_value("config", "learning_rate", 10**400), "learning_rate must be"),
+    _config("a learning rate that is no number", with_value("config", *RATE, float("nan")), "not nan"),
+    _config("a learning rate without end", with_value("config", *RATE, 10**400), "learning_rate must be"),
     _config("a seed in words", with_value("config", "seed", "0"), "seed must be a whole number"),
-    _config("widths that are no list", with_value("config", "model", "hidden", {"2": 2}), "hidden must be a tuple"),
-    _config("an unknown field", with_value("config", "model", "a\nb", 1), r"ModelConfig has no field 'a\\nb'"),
-    _config("no model", with_value("config", {}), "RunConfig lacks the field 'model'"),
-    _config("a model in a word", with_value("config", "model", "linear"), "ModelConfig must be a JSON object"),
+    _config("widths that are no list", with_value("config", *ENCODER, "hidden", {"2": 2}), "hidden must be a"),
+    _config("an unknown field", with_value("config", "vae", "a\nb", 1), r"vae has no field 'a\\nb'"),
+    _config("no model", with_value("config", {}), "run lacks the field 'vae'"),
+    _config("a model in a word", with_value("config", "vae", "linear"), "vae must be a VAE, not 'linear'"),
+    _config("another part for a model", with_value("config", "vae", PRIOR), "vae must be a VAE"),
+    _config("another part for an objective", with_value("config", "objective", PRIOR), "a part of the kind objective"),
+    _config("another part for a prior", with_value("config", "vae", "prior", {"part": "objective/elbo"}),
+            "vae: prior must be a part of the kind prior"),
+    _config("an encoder that is none", with_value("config", *ENCODER, PRIOR), "encoder must be a Linen module"),
+    _config("a part that nobody has registered", with_value("config", "vae", "prior", {"part": "prior/mine"}),
+            r"no part named 'prior/mine'; .* hand it in: parts="),
+    _config("a module for a part", with_value("config", "vae", "prior", {"part": "os.system"}), "no part named 'os."),
+    _config("a part without a name", with_value("config", "vae", "prior", {}), "prior must be an object with the key"),
+    _config("a part named by a list", with_value("config", "objective", "part", ["elbo"]), "no part named .'elbo'."),
+    _config("an old one without a model", with_value("config", {"model": {}}), "model lacks the field 'architecture'"),
+    _config("an old one of a later field", with_value("config", OLD | {"vae": 1}), "a run has no field 'vae'"),
+    _config("an old one of two minds", with_value("config", OLD | {"train": {"importance_samples": 5}}),
+            "importance_samples is 5, which needs the objective iwae"),
     _load("config.json: a flipped bit", lambda run: flip(run / "config.json", 0.9), "config.json"),
     _load("config.json: made older, to have no checksum", _downgrade, "its SHA-256 is not the recorded one"),
     _load("config.json: a folder", lambda run: _instead(run, "config.json"), "cannot be read .Is a directory"),
@@ -235,7 +253,7 @@ CHECKPOINTS = [
     _checkpoint("of another configuration", lambda checkpoint: changed(
         checkpoint / "config.json", with_value("config", "seed", 5)), "seed 5 there, 0 now"),
     _checkpoint("of a later format", lambda checkpoint: changed(
-        checkpoint / "config.json", with_value("format", 3)), "has format 3"),
+        checkpoint / "config.json", with_value("format", 4)), "has format 4"),
     _checkpoint("no state", lambda checkpoint: shutil.rmtree(checkpoint / "state"), "checkpoints/1 cannot be read"),
     _history("no epochs", with_value("epochs", []), "cannot be read"),
     _history("epochs that are a number", with_value("epochs", 2), "cannot be read"),
@@ -244,7 +262,7 @@ CHECKPOINTS = [
     _history("another loss", with_value("epochs", 1, "test", {"mse": 1.0}), "epoch 1 of its history"),
     _history("time in words", with_value("epochs", 1, "seconds", "long"), "an epoch without a time"),
     _history("diverged in words", with_value("diverged", {"epoch": "2", "step": None}), "it diverged in"),
-    _history("nobody together", with_value("together", 3), "cannot be read"),
+    _history("nobody together", with_value("lane_runs", 3), "cannot be read"),
     _pictures("a pickle that makes a folder", np.array([_Trap()], object), "cannot be read .*allow_pickle=False"),
     _pictures("pictures of another shape", np.zeros((2, 2, 10, 8, 8), np.uint8), "reconstructions are uint8"),
     _pictures("pictures of floats", np.zeros((2, 2, 10, 28, 28)), "reconstructions are float64"),

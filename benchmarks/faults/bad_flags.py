@@ -5,12 +5,17 @@ In: nothing. Out: a case for each.
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.faults.ground import NESTED, RUN, Case, Command, flip
+from benchmarks.faults.ground import MODEL, NESTED, RUN, Case, Command, flip
 from experiments import published
 from jaxvae.commands import evaluate, report, sweep
+from jaxvae.models import MLP
+from tests.command_line import ROOT
 
 HUGE = str(10**30)
 
@@ -73,8 +78,28 @@ def _link(name: str, target: str) -> Callable[[Path], object]:
     return make
 
 
+def _renamed(folder: Path) -> None:
+    """The sweep without its tables, its run under the name of one that has the default's widths."""
+    (folder / MODEL).rename(folder / "sweep" / replace(RUN, vae=replace(RUN.vae, encoder=MLP())).name)
+    (folder / "sweep" / "sweep.json").unlink()
+
+
+def _old_elsewhere(folder: Path) -> None:
+    """A study of a run that an earlier version began, whose folder leads out of the sweep's."""
+    shutil.copytree(ROOT / "tests/checkpoints/format-2/linear-2", folder / "elsewhere")
+    (folder / "out").mkdir()
+    (folder / "out" / "linear-2").symlink_to(folder / "elsewhere")
+    config = json.loads((folder / "elsewhere" / "config.json").read_text())["config"]
+    (folder / "study.json").write_text(json.dumps([config]))
+
+
+def _own_study(folder: Path) -> None:
+    """A study of the sweep's own run."""
+    (folder / "study.json").write_text(json.dumps([RUN.to_json()]))
+
+
 NUMBERS = [
-    _sweep("no architecture of that name", ["--architectures", "mlp"], "architecture must be one of linear, conv"),
+    _sweep("no architecture of that name", ["--architectures", "mlp"], "architecture must be one of .*linear"),
     _sweep("an architecture without a name", ["--architectures", ""], "architecture must be one of .* not ''"),
     _sweep("no latent dimension", ["--latent-dims", "0"], "latent_dim must be a whole number of at least 1"),
     _sweep("a latent size in words", ["--latent-dims", "two"], "invalid int value: 'two'"),
@@ -100,7 +125,9 @@ NUMBERS = [
     _sweep("an infinite β", ["--beta", "inf"], "beta must be a finite number"),
     _sweep("a negative β", ["--beta=-1"], "beta must be a finite number of at least 0"),
     _sweep("no objective of that name", ["--objective", "elbow"], "objective must be one of elbo, iwae, iwae-dreg"),
-    _sweep("K without its objective", ["--importance-samples", "5"], "needs the objective iwae"),
+    _sweep(
+        "K without its objective", ["--importance-samples", "5"], "samples must be 1 with the objective elbo, not 5"
+    ),
     _sweep("K beyond memory", ["--objective", "iwae", "--importance-samples", HUGE], "samples must be .* below 65536"),
     _sweep("β with another objective", ["--objective", "iwae", "--beta", "2"], "beta must be 1 with"),
     _sweep("no binarisation of that name", ["--binarize", "yes"], "binarize must be one of none, dynamic, static"),
@@ -151,13 +178,13 @@ STUDIES = [
     _study("an object", '{"runs": []}', "must hold a list of run configurations, not {'runs'"),
     _study("an empty list", "[]", "study.json holds no runs"),
     _study("a word for a run", f"{SOUND[:-1]}, 3]", "run 2 of 2: a run's configuration must be a JSON object, not int"),
-    _study("a run without a model", f"{SOUND[:-1]}, {{}}]", "run 2 of 2: RunConfig lacks the field 'model'"),
-    _study("a field that no run has", SOUND.replace("train", "trian"), "run 1 of 1: RunConfig has no field 'trian'"),
-    _study("a field that no model has", SOUND.replace("latent_", ""), "run 1 of 1: ModelConfig has no field 'dim'"),
-    _study("an impossible value", SOUND.replace("20", "0"), "run 1 of 1: batch_size must be a whole number"),
-    _study("β that is not a number", f'{SOUND[:-2]}, "beta": NaN}}]', "run 1 of 1: beta must be a finite number"),
+    _study("a run without a model", f"{SOUND[:-1]}, {{}}]", "run 2 of 2: run lacks the field 'vae'"),
+    _study("a field that no run has", SOUND.replace("train", "trian"), "run 1 of 1: a run has no field 'trian'"),
+    _study("a field that no model has", SOUND.replace("latent_", ""), "run 1 of 1: model has no field 'dim'"),
+    _study("an impossible value", SOUND.replace("20", "0"), "run 1 of 1: run: batch_size must be a whole number"),
+    _study("β that is not a number", f'{SOUND[:-2]}, "beta": NaN}}]', "run 1 of 1: objective/elbo: beta must be"),
     _study("a field twice", SOUND.replace("20", '20, "batch_size": 30'), "ValueError: 'batch_size' is given twice"),
-    _study("a run twice", f"[{SOUND[1:-1]}, {SOUND[1:-1]}]", "runs 1 and 2 are both named linear-2"),
+    _study("a run twice", f"[{SOUND[1:-1]}, {SOUND[1:-1]}]", "both named linear-2-batch20, as they differ in"),
     _study("different pixels", f"{SOUND[:-1]}, {BINARY[1:]}", "must see the same images"),
     _study("Python that is none", "runs = [\n", "study.py, line 1, cannot be run .SyntaxError", "study.py"),
     _study("Python with a NUL", b"runs = []\0", "study.py.* cannot be run", "study.py"),
@@ -169,8 +196,8 @@ STUDIES = [
     _study("Python whose runs are a word", "runs = 'linear'", "must be a list of RunConfig, not 'linear'", "study.py"),
     _study("Python whose run is none", "runs = [{}]", "run 1 of 1 must be a RunConfig, not {}", "study.py"),
     _study("Python with an impossible run",
-           "from jaxvae.config import *\nruns = [RunConfig(ModelConfig('linear', 0))]",
-           "study.py, line 2, cannot be run .ConfigError: latent_dim must be", "study.py"),
+           "from jaxvae.config import *\nfrom jaxvae.models import *\nruns = [RunConfig(VAE(0, MLP()))]",
+           "study.py, line 3, cannot be run .ConfigError: vae: latent_dim must be", "study.py"),
     _sweep("a study and a grid", ["--study", "study.json", "--betas", "2"], "--study and --betas exclude each other",
            lambda folder: (folder / "study.json").write_text(SOUND), study=True),
     _sweep("a study and epochs", ["--study", "study.json", "--epochs", "2"], "--study and --epochs exclude each other",
@@ -200,9 +227,18 @@ PLACES = [
     _sweep("a lock that leads out of --out", [], "out cannot be written to", _link("out/.lock", "precious")),
     _sweep(
         "a run's folder that leads out of --out", ["--out", "out", "--latent-dims", "2"], "is a link out of out",
-        _link("out/linear-2", "elsewhere"),
+        _link("out/linear-2-batch20", "elsewhere"),
     ),
-    _sweep("--out holds another sweep", ["--out", "sweep", "--latent-dims", "2"], r"hidden \(2,\) there"),
+    _sweep(
+        "a run's folder of an earlier version that leads out of --out", ["--out", "out", "--study", "study.json"],
+        "is a link out of out", _old_elsewhere, study=True,
+    ),
+    _sweep("--out holds another sweep", ["--out", "sweep", "--latent-dims", "2"],
+           f"results that this sweep lacks or would change .{RUN.name}.; "),
+    _sweep("--out holds the run of other widths", ["--out", "sweep", "--architectures", "linear", "--latent-dims", "2"],
+           r"is another run's .vae.encoder.hidden .2. there, .256. now", _renamed),
+    _sweep("--out holds the run of other data", ["--out", "sweep", "--study", "study.json", "--limit", "54"],
+           r"is another run's .dataset \w{12} there, \w{12} now", _own_study, study=True),
     _sweep(
         "--out holds a damaged table", ["--out", "sweep", "--architectures", "conv"], "sweep.json is damaged",
         lambda folder: flip(folder / "sweep" / "sweep.json", 0),

@@ -13,17 +13,22 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 import jaxvae
 from benchmarks.faults.ground import RUN, Case, known
 from jaxvae import data
-from jaxvae.config import ModelConfig, RunConfig, TrainConfig
-from jaxvae.evaluation.evaluation import Plan
+from jaxvae.config import RunConfig
+from jaxvae.evaluation import Plan
+from jaxvae.models import MLP, StandardNormal
+from jaxvae.objectives import ELBO, IWAE
+from jaxvae.optimisers import Adam, Stages
 from jaxvae.study.study import Study
 from jaxvae.training.sweep import sweep
 
-MODEL, TRAIN = RUN.model, RUN.train
+MODEL = RUN.vae
 IMAGE = np.zeros((1, 28, 28))
+STAGES: Any = Stages(1.0)
 
 
 def _call(what: str, call: Callable[[], Any], says: str) -> Case:
@@ -63,7 +68,7 @@ ARRAYS = [
     _encode("nothing", None, r"not \[\]"),
     _encode("a dictionary", {"images": IMAGE}, r"not \[\]"),
     _run("reconstruct: floats up to 255", lambda run: run.reconstruct(IMAGE + 255), r"floats in \[0, 1\]"),
-    _decode("a single code", [0.0, 1.0], r"codes of linear-2 must have shape \[n, 2\], not \[2\]"),
+    _decode("a single code", [0.0, 1.0], r"codes of linear-2\S* must have shape \[n, 2\], not \[2\]"),
     _decode("codes of another width", np.zeros((3, 5)), r"\[n, 2\], not \[3, 5\]"),
     _decode("no numbers", [[0.0, np.nan]], "codes must be finite"),
     _decode("infinity", [[0.0, np.inf]], "codes must be finite"),
@@ -118,44 +123,76 @@ BYTES = np.zeros((60, 28, 28), np.uint8)
 DATASETS = [
     _dataset("images of floats", "train images of float64; they must be", train_images=BYTES / 1.0),
     _dataset("a list for images", "train images of list; they must be", train_images=BYTES.tolist()),
-    _dataset("images with channels", r"train images of shape \(60, 28, 28, 1\)", train_images=BYTES[..., None]),
-    _dataset("images of another size", r"of \(8, 8\) pixels, not 28×28", train_images=BYTES[:, :8, :8]),
+    _dataset("images with channels", r"of shapes \(28, 28, 1\) and \(28, 28\)", train_images=BYTES[..., None]),
+    _dataset("images of another size", r"of shapes \(8, 8\) and \(28, 28\)", train_images=BYTES[:, :8, :8]),
+    _dataset("numbers for images", r"train images of shape \(60,\)", train_images=BYTES[:, 0, 0]),
+    _dataset("images without pixels", r"train images of shape \(60, 0, 28\)", train_images=BYTES[:, :0]),
     _dataset("no test images", r"test images of shape \(0, 28, 28\)", test_images=BYTES[:0]),
     _dataset("fewer labels than images", "60 train images but 59 labels", train_labels=np.zeros(59, np.uint8)),
     _dataset("labels of floats", "train labels of float64", train_labels=np.zeros(60)),
-    _dataset("labels below zero", "train labels of int8", train_labels=np.full(60, -1, np.int8)),
-    _dataset("an eleventh class", "train label 10; labels are 0 to 9", train_labels=np.full(60, 10, np.uint8)),
+    _dataset("labels below zero", "train labels -1 to -1; they must be 0 to", train_labels=np.full(60, -1, np.int8)),
+    _dataset("a label that is no class", "train labels 1000 to 1000; they must", train_labels=np.full(60, 1000)),
     _dataset("labels one-hot", r"train labels of shape \(60, 10\)", train_labels=np.zeros((60, 10), np.uint8)),
     _call("sweep: images of floats", lambda: sweep([RUN], known()._replace(train_images=BYTES / 1.0)), "of float64"),
     _call("sweep: arrays for a dataset", lambda: sweep([RUN], (BYTES,)), "a dataset must be a jaxvae.data.Dataset"),  # type: ignore[arg-type]
     _study("no runs", [], "a study needs a list of at least one RunConfig"),
     _study("a name for a run", ["linear-2"], "a study needs a list of at least one RunConfig"),
-    _study("two runs of one name", [RUN, replace(RUN, epochs=2)], "two runs are named linear-2"),
-    _study("runs that see different images", [RUN, replace(RUN, seed=1, train=replace(TRAIN, binarize="static"))],
+    _study("two runs of one name", [RUN, replace(RUN, epochs=2)], f"two runs are named {RUN.name}"),
+    _study("runs that see different images", [RUN, replace(RUN, seed=1, binarize="static")],
            "must see the same images, not binarize none and static"),
     _study("half a worker", [RUN], "workers must be a whole number of at least 1, not 1.5", "loop", 1.5),
     _study("workers in words", [RUN], "workers must be a whole number of at least 1, not '2'", "loop", "2"),
     _study("no strategy", [RUN], "strategy must be one of auto, vmap, loop, not None", None),
 ]  # fmt: skip
+OLD = {"model": {"architecture": "linear", "latent_dim": 2}}  # a configuration of formats 1 and 2
+
+
+def _run_of(**changes: Any) -> RunConfig:
+    """A run of a model that has other values."""
+    return replace(RUN, vae=replace(MODEL, **changes))
+
+
 CONFIGURATIONS = [
-    _call("model: an array for a name", lambda: ModelConfig(np.zeros((3, 3)), 2), "architecture must be one of"),  # type: ignore[arg-type]
-    _call("model: a latent size of floats", lambda: replace(MODEL, latent_dim=2.0), "latent_dim must be .* not 2.0"),
     _call(
-        "model: a truth for a latent size", lambda: replace(MODEL, latent_dim=True), "latent_dim must be .* not True"
+        "model: an array for an encoder", lambda: _run_of(encoder=np.zeros((3, 3))), "encoder must be a Linen module"
+    ),
+    _call("model: a name for an encoder", lambda: _run_of(encoder="linear"), "must be a Linen module, not 'linear'"),
+    _call("model: a network without a mirror", lambda: _run_of(encoder=nn.Dense(2)), "Dense has no mirror image"),
+    _call("model: a name for a prior", lambda: _run_of(prior="normal"), "prior must be a part"),
+    _call("model: an objective for a prior", lambda: _run_of(prior=ELBO()), "prior must be a part of the kind prior"),
+    _call("model: a class for a prior", lambda: _run_of(prior=StandardNormal), "prior must be a part"),
+    _call("model: no precision of that name", lambda: _run_of(precision="float16"), "precision must be one of float32"),
+    _call("model: a latent size of floats", lambda: _run_of(latent_dim=2.0), "latent_dim must be .* not 2.0"),
+    _call("model: a truth for a latent size", lambda: _run_of(latent_dim=True), "latent_dim must be .* not True"),
+    _call("model: a latent size of 5,001 digits", lambda: _run_of(latent_dim=10**5000), "a number of 16,610 bits"),
+    _call("model: widths in a list", lambda: _run_of(encoder=MLP([2])), r"hidden must be a tuple .* not \[2\]"),  # type: ignore[arg-type]
+    _call("model: no width", lambda: _run_of(encoder=MLP((0,))), "hidden must hold whole numbers of at least 1"),
+    _call("train: half a batch", lambda: replace(RUN, batch_size=0.5), "batch_size must be a whole number"),
+    _call("train: β₁ of one", lambda: replace(RUN, optimiser=Adam(b1=1.0)), "b1 must be .* below 1"),
+    _call(
+        "train: an ε that is no number", lambda: replace(RUN, optimiser=Adam(epsilon=float("nan"))), "epsilon must be"
+    ),
+    _call("train: an objective of bytes", lambda: replace(RUN, objective=b"elbo"), "objective must be a part"),
+    _call("run: a name for a model", lambda: RunConfig("linear"), "vae must be a VAE, not 'linear'"),  # type: ignore[arg-type]
+    _call(
+        "run: nothing for training",
+        lambda: replace(RUN, optimiser=None),
+        "optimiser must be a part of the kind optimiser, not None",
+    ),
+    _call("run: a learning rate in words", lambda: replace(RUN, optimiser=Adam("1e-3")), "learning_rate must be"),
+    _call("run: a schedule of no number", lambda: replace(RUN, optimiser=Adam(Stages("1e-3"))), "initial must be"),  # type: ignore[arg-type]
+    _call("run: another part for a number", lambda: replace(RUN, optimiser=Adam(ELBO())), "learning_rate must be"),
+    _call("run: a schedule for what is compiled", lambda: replace(RUN, objective=IWAE(STAGES)), "samples must be"),
+    _call(
+        "run: an old schedule of no name",
+        lambda: RunConfig.from_json(OLD | {"schedule": "cosine"}),
+        "schedule must be one of",
     ),
     _call(
-        "model: a latent size of 5,001 digits", lambda: replace(MODEL, latent_dim=10**5000), "a number of 16,610 bits"
+        "run: an old network of no name",
+        lambda: RunConfig.from_json({"model": {"architecture": [], "latent_dim": 2}}),
+        "architecture must be one of linear, conv",
     ),
-    _call("model: widths in a list", lambda: replace(MODEL, hidden=[2]), r"hidden must be a tuple .* not \[2\]"),
-    _call("model: no width", lambda: replace(MODEL, hidden=(0,)), "hidden must be a whole number of at least 1"),
-    _call("train: half a batch", lambda: replace(TRAIN, batch_size=0.5), "batch_size must be a whole number"),
-    _call("train: β₁ of one", lambda: replace(TRAIN, adam_b1=1.0), "adam_b1 must be below 1"),
-    _call("train: an ε that is no number", lambda: replace(TRAIN, adam_epsilon=float("nan")), "adam_epsilon must be"),
-    _call("train: an objective of bytes", lambda: TrainConfig(objective=b"elbo"), "objective must be one of"),  # type: ignore[arg-type]
-    _call("run: a name for a model", lambda: RunConfig("linear"), "model must be a ModelConfig, not 'linear'"),  # type: ignore[arg-type]
-    _call("run: nothing for training", lambda: replace(RUN, train=None), "train must be a TrainConfig, not None"),
-    _call("run: a learning rate in words", lambda: replace(RUN, learning_rate="1e-3"), "learning_rate must be"),
-    _call("run: no schedule of that name", lambda: replace(RUN, schedule="cosine"), "schedule must be one of"),
     _call("run: JSON that is a list", lambda: RunConfig.from_json([]), "must be a JSON object, not list"),
     _call("plan: a number for samples", lambda: Plan(samples=5).check(), "samples must be a tuple"),  # type: ignore[arg-type]
     _call("plan: images in words", lambda: Plan(images="all").check(), "images must be .* not 'all'"),  # type: ignore[arg-type]

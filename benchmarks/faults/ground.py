@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxvae import data
-from jaxvae.config import ModelConfig, RunConfig, TrainConfig
 from jaxvae.data import digits
 from jaxvae.data.dataset import Dataset
 from jaxvae.evaluation.records import Record
@@ -23,8 +22,9 @@ from jaxvae.runs import manifest
 from jaxvae.runs import run as trained
 from jaxvae.study.study import Study
 from tests.blobs import blobs
+from tests.classic import classic
 
-RUN = RunConfig(ModelConfig("linear", 2, hidden=(2,)), TrainConfig(batch_size=20), epochs=1)
+RUN = classic(hidden=(2,), batch_size=20, epochs=1)
 MODEL = f"sweep/{RUN.name}"
 NESTED = "[" * 200_000  # deeper than Python's parser goes
 
@@ -62,7 +62,8 @@ def make_sweep(folder: Path) -> None:
     dataset = known()
     study = Study(folder, [RUN], dataset)
     study.train("loop", quiet=True)
-    confusion = np.diag(np.bincount(dataset.test_labels, minlength=10)).tolist()
+    assert dataset.test_labels is not None
+    confusion = np.diag(np.bincount(dataset.test_labels, minlength=dataset.classes)).tolist()
     told = {"classes": [], "purity": [], "silhouette": [], "radius": [], "confusion": confusion}
     read = {"classifier": {"epochs": 2, "accuracy": 1.0, "test_images": 25}, "runs": {RUN.name: told}}
     results = Results((trained.load(folder / RUN.name).outcome,), study.about["dataset"], read)

@@ -12,20 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.faults.tally import Tally
-from jaxvae.config import ModelConfig, RunConfig, TrainConfig
+from jaxvae.config import RunConfig
 from jaxvae.data.dataset import Dataset
 from jaxvae.errors import CheckpointError
 from jaxvae.runs import run as trained
 from jaxvae.study import resume
 from jaxvae.study.study import Study
+from tests.classic import classic
 
 EPOCHS = 3
 
 
 def runs() -> list[RunConfig]:
     """Models as small as can be: what is damaged is their folders."""
-    model = ModelConfig("linear", 2, hidden=(2,))
-    return [RunConfig(model, TrainConfig(batch_size=20), EPOCHS, seed=seed) for seed in range(2)]
+    return [classic(hidden=(2,), batch_size=20, epochs=EPOCHS, seed=seed) for seed in range(2)]
 
 
 def injured(injuries: int, folder: Path, dataset: Dataset, seed: int = 0) -> Tally:

@@ -19,14 +19,13 @@ import numpy as np
 import psutil
 
 from benchmarks.faults.tally import Tally
-from jaxvae.config import ModelConfig, RunConfig, TrainConfig
 from jaxvae.data.dataset import Dataset
 from jaxvae.runs import run as trained
 from jaxvae.study.study import Study
+from tests.classic import classic
 
 WARM = 10  # runs after which nothing should grow any more
 GROWTH = 0.05  # of memory, that is still taken for noise
-MODEL = ModelConfig("linear", 2, hidden=(8,))
 
 
 class Usage(NamedTuple):
@@ -87,7 +86,7 @@ def _threads() -> int:
 
 
 def _one(seed: int, folder: Path, dataset: Dataset) -> None:
-    config = RunConfig(MODEL, TrainConfig(batch_size=20), epochs=1, seed=seed)
+    config = classic(hidden=(8,), batch_size=20, epochs=1, seed=seed)
     Study(folder / "soak", [config], dataset).train("loop", quiet=True)
     run = trained.load(folder / "soak" / config.name)
     codes = run.encode(dataset.test_images).mean
