@@ -8,14 +8,6 @@ from jaxvae.commands.advice import command_line
 from jaxvae.commands.command import Parser, add_debug, guarded, leave, set_environment, start_jax
 
 __all__ = [
-    "Parser",
-    "add_debug",
-    "command_line",
-    "evaluate",
-    "guarded",
-    "leave",
-    "report",
-    "set_environment",
-    "start_jax",
+    "Parser", "add_debug", "command_line", "evaluate", "guarded", "leave", "report", "set_environment", "start_jax",
     "sweep",
-]
+]  # fmt: skip

@@ -6,13 +6,5 @@ from jaxvae.data.dataset import FILES, Dataset, binarized, checked
 from jaxvae.data.loading import PUBLISHED, load
 
 __all__ = [
-    "FILES",
-    "PUBLISHED",
-    "Dataset",
-    "binarized",
-    "checked",
-    "digits",
-    "keep",
-    "load",
-    "published",
-]
+    "FILES", "PUBLISHED", "Dataset", "binarized", "checked", "digits", "keep", "load", "published",
+]  # fmt: skip

@@ -16,31 +16,10 @@ if TYPE_CHECKING:
     from jaxvae.evaluation.subject import Plan, Subject, by_class, reader
 
 __all__ = [
-    "METRICS",
-    "NEEDS",
-    "Column",
-    "Evaluation",
-    "Measured",
-    "Metric",
-    "Plan",
-    "Record",
-    "Report",
-    "Subject",
-    "by_class",
-    "classifier",
-    "code_metrics",
-    "codes",
-    "data_of",
-    "dataset_as_trained",
-    "from_json",
-    "in_float32",
-    "likelihood",
-    "likelihood_metrics",
-    "metric",
-    "reader",
-    "records",
-    "standard_errors",
-]
+    "METRICS", "NEEDS", "Column", "Evaluation", "Measured", "Metric", "Plan", "Record", "Report", "Subject", "by_class",
+    "classifier", "code_metrics", "codes", "data_of", "dataset_as_trained", "from_json", "in_float32", "likelihood",
+    "likelihood_metrics", "metric", "reader", "records", "standard_errors",
+]  # fmt: skip
 _HOMES = {
     "evaluation": ("Evaluation", "Report", "data_of", "dataset_as_trained", "in_float32"),
     "records": ("Record", "from_json"),

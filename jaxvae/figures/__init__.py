@@ -4,8 +4,5 @@ from jaxvae.figures import curves, pictures
 from jaxvae.figures.write import POINTS, write_figures
 
 __all__ = [
-    "POINTS",
-    "curves",
-    "pictures",
-    "write_figures",
-]
+    "POINTS", "curves", "pictures", "write_figures",
+]  # fmt: skip

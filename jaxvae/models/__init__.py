@@ -9,25 +9,7 @@ from jaxvae.models.priors import StandardNormal
 from jaxvae.models.vae import AUTOMATIC, VAE, automatic_precision, codes_at_once, parameter_count, resize
 
 __all__ = [
-    "AUTOMATIC",
-    "MLP",
-    "VAE",
-    "Bernoulli",
-    "Conv",
-    "ConvDecoder",
-    "DiagonalNormal",
-    "Likelihood",
-    "MLPDecoder",
-    "Network",
-    "Normal",
-    "Params",
-    "Posterior",
-    "Prior",
-    "Shape",
-    "StandardNormal",
-    "automatic_precision",
-    "codes_at_once",
-    "parameter_count",
-    "resize",
-    "standard_noise",
-]
+    "AUTOMATIC", "MLP", "VAE", "Bernoulli", "Conv", "ConvDecoder", "DiagonalNormal", "Likelihood", "MLPDecoder",
+    "Network", "Normal", "Params", "Posterior", "Prior", "Shape", "StandardNormal", "automatic_precision",
+    "codes_at_once", "parameter_count", "resize", "standard_noise",
+]  # fmt: skip

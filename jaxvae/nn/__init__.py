@@ -6,11 +6,5 @@ from jaxvae.nn.dense import BatchLastDense, Dense
 from jaxvae.nn.precision import automatic
 
 __all__ = [
-    "BatchLastDense",
-    "Conv",
-    "ConvTranspose",
-    "Dense",
-    "Window",
-    "automatic",
-    "precision",
-]
+    "BatchLastDense", "Conv", "ConvTranspose", "Dense", "Window", "automatic", "precision",
+]  # fmt: skip

@@ -3,6 +3,5 @@
 from jaxvae.page import explorer, report
 
 __all__ = [
-    "explorer",
-    "report",
-]
+    "explorer", "report",
+]  # fmt: skip

@@ -6,17 +6,6 @@ from jaxvae.runs.manifest import write
 from jaxvae.runs.run import SPLITS, Outcome, Run, load
 
 __all__ = [
-    "SPLITS",
-    "Begun",
-    "Divergence",
-    "Outcome",
-    "Past",
-    "Progress",
-    "Run",
-    "checkpoint",
-    "load",
-    "losses_json",
-    "manifest",
-    "metrics_lines",
-    "write",
-]
+    "SPLITS", "Begun", "Divergence", "Outcome", "Past", "Progress", "Run", "checkpoint", "load", "losses_json",
+    "manifest", "metrics_lines", "write",
+]  # fmt: skip

@@ -5,7 +5,5 @@ from jaxvae.study.resume import settle_precision
 from jaxvae.study.study import Study
 
 __all__ = [
-    "Stages",
-    "Study",
-    "settle_precision",
-]
+    "Stages", "Study", "settle_precision",
+]  # fmt: skip
