@@ -5,6 +5,7 @@ In: run configurations, a dataset, states to continue from. Out: the final state
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -156,7 +157,7 @@ def check(
     if len(kinds := sorted({run.binarize for run in runs})) > 1:
         raise ConfigError(f"runs of one sweep must see the same images, not binarize {' and '.join(kinds)}")
     images = len(checked(dataset).train_images)
-    for vae in dict.fromkeys(run.vae for run in runs):
+    for vae in dict.fromkeys(dataclasses.replace(run.vae, latent_dim=1) for run in runs):
         vae.bind(dataset.shape).check_networks()
     for run in runs:
         if run.batch_size > images:
