@@ -6,7 +6,10 @@ The list of metrics is here at once, as a command's --help shows it; what comput
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from jaxvae.evaluation import code_metrics, likelihood_metrics
+from jaxvae.evaluation import likelihood_metrics  # before the next, as tables have its metrics first
+
+# isort: split
+from jaxvae.evaluation import code_metrics
 from jaxvae.evaluation.metrics import METRICS, NEEDS, Column, Measured, Metric, metric, standard_errors
 
 if TYPE_CHECKING:
