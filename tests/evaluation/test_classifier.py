@@ -10,8 +10,8 @@ from tests.blobs import blobs
 def test_it_learns_to_read_and_does_so_again(small):
     """A blob's place tells its label; the last batch of images to be read is filled up."""
     images, labels = blobs(400, 5)
-    params = classifier.train(jnp.asarray(images), jnp.asarray(labels), epochs=6)
-    again = classifier.train(jnp.asarray(images), jnp.asarray(labels), epochs=6)
+    params = classifier.train(jnp.asarray(images), jnp.asarray(labels), 10, epochs=6)
+    again = classifier.train(jnp.asarray(images), jnp.asarray(labels), 10, epochs=6)
     unseen, expected = blobs(507, 6)
     read = np.asarray(classifier.read(params, jnp.asarray(unseen)))
     assert (read == expected).mean() > 0.95

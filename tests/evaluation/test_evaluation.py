@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from jaxvae import data, results
-from jaxvae.config import Hypers, ModelConfig, RunConfig, TrainConfig
 from jaxvae.errors import InputError
-from jaxvae.evaluation.evaluation import Evaluation, Plan, data_of, digits, reader
-from jaxvae.runs.run import Run
-from jaxvae.training import engine
-from jaxvae.training.sweep import sweep
+from jaxvae.evaluation import Evaluation, Plan, by_class, data_of, in_float32, reader
+from jaxvae.runs import Run
+from jaxvae.training import engine, sweep
+from tests.classic import classic
 
-CONFIG = RunConfig(ModelConfig("linear", 4, hidden=(32,)), TrainConfig(20), epochs=40)
+CONFIG = classic("linear", 4, hidden=(32,), batch_size=20, epochs=40)
 PLAN = Plan(samples=(1, 20), repeats=3, ais_images=3, ais_steps=5, ais_chains=3)
 
 
@@ -72,11 +71,11 @@ def test_the_numbers_agree_with_each_other(by_label, report):
 
 def test_the_rate_is_that_of_the_training_engine(run, small, by_label):
     """Exact in both, and the ELBO is the engine's test loss but for its noise."""
-    state = engine.init(CONFIG.model, 0)._replace(params=run.params)
-    hypers = Hypers(jnp.float32(0), jnp.float32(1), jnp.int32(4))
-    evaluate = jax.jit(engine.evaluate, static_argnums=(0, 1))
+    program = CONFIG.program(small.shape)
+    state = engine.init(program, 0)._replace(params=run.params)
+    evaluate = jax.jit(engine.evaluate)
     images = jnp.asarray(small.test_images)
-    losses = [evaluate(CONFIG.model, CONFIG.train, state, images, hypers, jnp.int32(epoch)) for epoch in range(20)]
+    losses = [evaluate(program, state, images, jnp.int32(epoch)) for epoch in range(20)]
     assert by_label["rate"].value == pytest.approx(float(losses[0].kl), rel=1e-4)
     loss = np.array([float(one.loss) for one in losses])
     assert -by_label["ELBO"].value == pytest.approx(loss.mean(), abs=4 * loss.std() / np.sqrt(20))
@@ -86,7 +85,7 @@ def test_standard_errors_are_those_of_means_over_images_and_over_repeats(run, sm
     from jaxvae.evaluation import likelihood
 
     rows = np.stack(
-        [likelihood.bounds(CONFIG.model, run.params, small.test_images, (20,), seed).bound[0] for seed in range(3)]
+        [likelihood.bounds(run.vae, run.params, small.test_images, (20,), seed).bound[0] for seed in range(3)]
     )
     record = by_label["L_K, K = 20"]
     assert record.value == pytest.approx(rows.mean())
@@ -95,7 +94,7 @@ def test_standard_errors_are_those_of_means_over_images_and_over_repeats(run, sm
 
 
 def test_binarised_runs_are_evaluated_on_binarised_images(small):
-    config = dataclasses.replace(CONFIG, train=TrainConfig(20, binarize="dynamic"), epochs=1)
+    config = dataclasses.replace(CONFIG, binarize="dynamic", epochs=1)
     run = trained(config, small)
     report = Evaluation(Plan(samples=(1,), codes=False)).evaluate(run, small)
     assert {record.binarization for record in report.records} == {"dynamic"}
@@ -111,7 +110,7 @@ def test_binarised_runs_are_evaluated_on_binarised_images(small):
 
 
 def test_the_training_split_of_a_dynamic_run_is_black_and_white_too(small):
-    config = dataclasses.replace(CONFIG, train=TrainConfig(20, binarize="dynamic"), epochs=0)
+    config = dataclasses.replace(CONFIG, binarize="dynamic", epochs=0)
     run = trained(config, small)
     report = Evaluation(Plan(samples=(), split="train", codes=False)).evaluate(run, small)
     from jaxvae.evaluation.codes import kl_per_image
@@ -128,9 +127,9 @@ def test_a_diverged_run_is_refused_by_name_and_has_no_clusters(run, small):
     lost = dataclasses.replace(run, params=params)
     with pytest.raises(InputError, match="somewhere has codes that are not finite"):
         Evaluation(Plan(samples=())).evaluate(lost, small)
-    told = digits(lost, reader(small), small.test_images, small.test_labels)
-    assert told["classes"] == []
-    assert np.sum(told["confusion"]) == 25
+    classes = by_class(in_float32(lost), reader(small), small.test_images, small.test_labels, small.classes)
+    assert classes["classes"] == []
+    assert np.sum(classes["confusion"]) == 25
 
 
 def test_one_image_says_nothing_about_units(run, small):

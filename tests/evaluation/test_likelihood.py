@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from scipy.special import expit, logsumexp, softmax
 
-from jaxvae.config import ModelConfig
 from jaxvae.evaluation import likelihood
-from jaxvae.models import model
-from jaxvae.objectives.importance import Bounds
+from jaxvae.evaluation.importance import Bounds
 from tests.blobs import blobs
+from tests.classic import vae
 
-CONFIG = ModelConfig("linear", 2, "bfloat16", hidden=(16,))  # evaluated in float32 all the same
+MODEL = vae("linear", 2, precision="bfloat16", hidden=(16,)).bind((28, 28))  # evaluated in float32 all the same
 IMAGES = blobs(13, 3)[0]
 KS = (1, 4, 30)
 
@@ -20,7 +19,7 @@ KS = (1, 4, 30)
 @pytest.fixture(scope="module")
 def params():
     """A decoder whose codes matter and an encoder that is off, so that bounds rise and weights differ."""
-    params = jax.jit(model.init, static_argnums=0)(CONFIG, jax.random.key(1))
+    params = jax.jit(MODEL.init)(jax.random.key(1))
     params["decoder"]["latent"]["kernel"] *= 0.7
     params["encoder"]["log_std"]["bias"] = jnp.array([-0.3, -0.6])
     return params
@@ -46,7 +45,7 @@ def layers(params):
 
 
 def test_bounds_are_an_independent_calculation(params):
-    found = likelihood.bounds(CONFIG, params, IMAGES, KS, seed=5)
+    found = likelihood.bounds(MODEL, params, IMAGES, KS, seed=5)
     mean, log_std, log_likelihood = layers(params)
     keys = [jax.random.fold_in(jax.random.key(5), i) for i in range(len(IMAGES))]
     noise = np.array([[jax.random.normal(jax.random.fold_in(key, s), (2,)) for key in keys] for s in range(30)])
@@ -61,15 +60,15 @@ def test_bounds_are_an_independent_calculation(params):
 
 @pytest.mark.parametrize(("batch", "devices"), [(1, 1), (5, 1), (5, 2), (13, 2), (100, 1)])
 def test_values_do_not_depend_on_batches_padding_or_devices(batch, devices, params):
-    whole = likelihood.bounds(CONFIG, params, IMAGES, KS)
+    whole = likelihood.bounds(MODEL, params, IMAGES, KS)
     seen = []
     other = likelihood.bounds(
-        CONFIG, params, IMAGES, KS, batch=batch, devices=jax.local_devices()[:devices], advance=seen.append
+        MODEL, params, IMAGES, KS, batch=batch, devices=jax.local_devices()[:devices], advance=seen.append
     )
     np.testing.assert_allclose(other.bound, whole.bound, rtol=2e-5)
     np.testing.assert_allclose(other.log_likelihood, whole.log_likelihood, rtol=2e-5)
     np.testing.assert_allclose(other.ess, whole.ess, rtol=1e-3)  # log-weights of −550 nats are rounded to 6e-5
-    few = likelihood.bounds(CONFIG, params, IMAGES[:4], KS, batch=batch)
+    few = likelihood.bounds(MODEL, params, IMAGES[:4], KS, batch=batch)
     np.testing.assert_allclose(few.bound, whole.bound[:, :4], rtol=2e-5)
     assert sum(seen) == len(IMAGES)  # each counted once, the padding not at all
 
@@ -77,7 +76,7 @@ def test_values_do_not_depend_on_batches_padding_or_devices(batch, devices, para
 def test_memory_does_not_grow_with_k(params):
     def bytes_for(k):
         arguments = params, jax.random.key(0), np.arange(10), IMAGES[:10]
-        program = likelihood._bounds.lower(likelihood.in_float32(CONFIG), (1, k), 20, *arguments).compile()
+        program = likelihood._bounds.lower((1, k), 20, MODEL.in_float32(), *arguments).compile()
         return program.memory_analysis().temp_size_in_bytes
 
     assert bytes_for(2000) == bytes_for(40)
@@ -95,11 +94,11 @@ def exact(params):
 @pytest.mark.slow
 def test_importance_weighting_and_annealing_find_the_exact_integral(params):
     truth = exact(params)
-    found = likelihood.bounds(CONFIG, params, IMAGES, (1, 2000))
+    found = likelihood.bounds(MODEL, params, IMAGES, (1, 2000))
     assert found.bound[0].mean() < truth.mean() - 0.05  # the ELBO is loose, so that there is something to find
     np.testing.assert_allclose(found.bound[1], truth, atol=0.15)
     assert found.bound[1].mean() == pytest.approx(truth.mean(), abs=0.03)
-    annealed = likelihood.annealed(CONFIG, params, IMAGES[:6], steps=150, chains=32, batch=6)
+    annealed = likelihood.annealed(MODEL, params, IMAGES[:6], steps=150, chains=32, batch=6)
     assert annealed.upper is None
     np.testing.assert_allclose(annealed.lower, truth[:6], atol=0.3)
     assert annealed.lower.mean() == pytest.approx(truth[:6].mean(), abs=0.15)
@@ -107,16 +106,16 @@ def test_importance_weighting_and_annealing_find_the_exact_integral(params):
 
 @pytest.mark.parametrize("batch", [2, 5])
 def test_annealing_does_not_depend_on_the_batch(batch, params):
-    whole = likelihood.annealed(CONFIG, params, IMAGES[:5], steps=10, chains=4, batch=5)
-    other = likelihood.annealed(CONFIG, params, IMAGES[:5], steps=10, chains=4, batch=batch)
+    whole = likelihood.annealed(MODEL, params, IMAGES[:5], steps=10, chains=4, batch=5)
+    other = likelihood.annealed(MODEL, params, IMAGES[:5], steps=10, chains=4, batch=batch)
     np.testing.assert_allclose(other.lower, whole.lower, rtol=1e-4)
 
 
 @pytest.mark.slow
 def test_on_simulated_images_the_bracket_holds_the_likelihood(params, monkeypatch):
-    images, codes = likelihood.simulated(CONFIG, params, 6, seed=2)
+    images, codes = likelihood.simulated(MODEL, params, 6, seed=2)
     assert set(np.unique(images)) == {0, 255}
-    found = likelihood.annealed(CONFIG, params, images, steps=100, chains=16, codes=codes, batch=6)
+    found = likelihood.annealed(MODEL, params, images, steps=100, chains=16, codes=codes, batch=6)
     assert found.upper is not None
     monkeypatch.setattr("tests.evaluation.test_likelihood.IMAGES", images)
     truth = exact(params)
@@ -126,10 +125,10 @@ def test_on_simulated_images_the_bracket_holds_the_likelihood(params, monkeypatc
 
 
 def test_simulated_images_come_from_their_codes(params):
-    images, codes = likelihood.simulated(CONFIG, params, 4000)
+    images, codes = likelihood.simulated(MODEL, params, 4000)
     assert abs(codes.mean()) < 0.05
     assert codes.std() == pytest.approx(1, abs=0.03)
-    p = jax.nn.sigmoid(model.decode(likelihood.in_float32(CONFIG), params, jnp.asarray(codes)))
+    p = MODEL.in_float32().mean(params, jnp.asarray(codes))
     residual = images / 255 - np.asarray(p)
     scaled = residual.sum(0) / np.sqrt((p * (1 - p)).sum(0))  # a standard normal in each pixel
     assert np.abs(scaled).max() < 5
@@ -138,12 +137,12 @@ def test_simulated_images_come_from_their_codes(params):
 
 @pytest.mark.slow
 def test_the_conv_model_too():
-    config = ModelConfig("conv", 3)
-    params = jax.jit(model.init, static_argnums=0)(config, jax.random.key(0))
-    found = likelihood.bounds(config, params, IMAGES[:3], (1, 6), batch=2)
-    alone = likelihood.bounds(config, params, IMAGES[:3], (1, 6), batch=3)
+    model = vae("conv", 3).bind((28, 28))
+    params = jax.jit(model.init)(jax.random.key(0))
+    found = likelihood.bounds(model, params, IMAGES[:3], (1, 6), batch=2)
+    alone = likelihood.bounds(model, params, IMAGES[:3], (1, 6), batch=3)
     assert isinstance(found, likelihood.Weighted)
     assert Bounds._fields == found._fields
     np.testing.assert_allclose(found.bound, alone.bound, rtol=1e-5)
-    annealed = likelihood.annealed(config, params, IMAGES[:2], steps=5, chains=2)
+    annealed = likelihood.annealed(model, params, IMAGES[:2], steps=5, chains=2)
     assert np.isfinite(annealed.lower).all()

@@ -4,8 +4,8 @@ import pytest
 from rich.console import Console
 
 from jaxvae.errors import InputError
-from jaxvae.evaluation import records
-from jaxvae.evaluation.records import METRICS, Record
+from jaxvae.evaluation import METRICS, records
+from jaxvae.evaluation.records import Record
 
 ONE = Record(
     "L_K", -98.765, 0.321, None, "nats", "importance weighting", 50, "test", 10_000, "none", "mnist", "25c9", "conv-2"
@@ -67,4 +67,4 @@ def test_numbers_of_different_kinds_are_not_put_side_by_side(field, value):
 
 
 def test_every_metric_is_explained_in_a_line():
-    assert all(0 < len(meaning) < 100 and "\n" not in meaning for meaning in METRICS.values())
+    assert all(0 < len(metric.meaning) < 100 and "\n" not in metric.meaning for metric in METRICS.values())
