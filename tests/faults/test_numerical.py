@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import jaxvae
-from jaxvae.config import ModelConfig, RunConfig, TrainConfig
 from jaxvae.data.dataset import Dataset
 from jaxvae.errors import ConfigError, InputError
 from jaxvae.page import report
@@ -21,18 +20,16 @@ from jaxvae.runs import checkpoint
 from jaxvae.runs.history import Divergence
 from jaxvae.study import resume
 from jaxvae.study.study import Study
-from jaxvae.training import mesh
+from jaxvae.training import run_mesh
 from jaxvae.training.sweep import sweep
+from tests.classic import classic
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
-SMALL = ModelConfig("linear", 2, hidden=(8,))
-TRAIN = TrainConfig(batch_size=20)  # three steps an epoch
-
 
 def run(seed=0, latent_dim=2, **changes):
-    model = ModelConfig("linear", latent_dim, hidden=(8,))
-    return RunConfig(model, TRAIN, **{"epochs": 4, "seed": seed, **changes})
+    """Three steps an epoch."""
+    return classic("linear", latent_dim, **{"hidden": (8,), "batch_size": 20, "epochs": 4, "seed": seed, **changes})
 
 
 BAD = run(seed=9, learning_rate=1e30)
@@ -45,9 +42,9 @@ def leaves(state):
 @pytest.mark.parametrize("strategy", ["loop", "vmap"])
 def test_a_run_that_diverges_stops_alone_and_leaves_the_others_their_bits(strategy, small):
     healthy, reports = [run(seed=0), run(seed=1, latent_dim=2 if strategy == "loop" else 5)], []
-    without = sweep(healthy, small, strategy=strategy, on=mesh.across(jax.local_devices()[:1]))
+    without = sweep(healthy, small, strategy=strategy, mesh=run_mesh(jax.local_devices()[:1]))
     among = [healthy[0], BAD, healthy[1]]
-    states = sweep(among, small, strategy=strategy, on=mesh.across(jax.local_devices()[:1]), on_epoch=reports.append)
+    states = sweep(among, small, strategy=strategy, mesh=run_mesh(jax.local_devices()[:1]), on_epoch=reports.append)
     for name, state in without.items():
         assert leaves(states[name]) == leaves(state)
     own = [report for report in reports if report.run == BAD]
@@ -63,13 +60,13 @@ def test_the_step_is_that_of_the_first_loss_that_is_not_finite(small):
 
     config, found = run(seed=3, learning_rate=4e17), []
     sweep([config], small, on_epoch=lambda report: found.append(report.diverged))
-    state, images = engine.init(config.model, config.seed, config.train), jax.numpy.asarray(small.train_images)
-    step = jax.jit(engine.train_step, static_argnums=(0, 1))
-    steps = engine.steps_per_epoch(TRAIN, len(images))
+    program, images = config.program(small.shape, 1), jax.numpy.asarray(small.train_images)
+    state, step = engine.init(program, config.seed), jax.jit(engine.train_step, static_argnames="examples")
+    steps = engine.steps_per_epoch(config.batch_size, len(images))
     for taken in range(config.epochs * steps):
         order = jax.random.permutation(engine.key_for(state, engine.Purpose.ORDER, taken // steps), len(images))
         batch = engine.pixels(images[order.reshape(steps, -1)[taken % steps]])
-        state, losses = step(config.model, config.train, state, batch, config.hypers(1))
+        state, losses = step(program, state, batch, examples=len(images))
         if not np.isfinite(losses.loss):
             break
     assert found[-1] == taken + 1
@@ -80,7 +77,7 @@ def test_a_state_that_is_not_finite_counts_though_its_losses_are(small):
     found = []
     sweep([run(beta=1e30, epochs=1)], small, on_epoch=found.append)
     assert found[1].diverged == 3  # the epoch's last step, as no loss tells which
-    assert np.isfinite([*found[1].train, *found[1].test]).all()
+    assert np.isfinite(jax.tree.leaves((found[1].train, found[1].test))).all()
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +105,19 @@ def test_every_table_and_the_page_say_where(diverged):
     assert jaxvae.load(folder / BAD.name).diverged == Divergence(1, 2)
 
 
-def test_runs_that_diverged_are_no_conflict_with_themselves(diverged, small):
+def test_runs_that_diverged_are_no_conflict_with_themselves(diverged, small, tmp_path):
     folder, study, _ = diverged
     found = resume.past_of_runs(folder, study.runs, study.about, print)
     assert found[BAD.name].diverged == Divergence(1, 2)
-    other = dataclasses.replace(BAD, train=TrainConfig(batch_size=30))
+    other = Study(folder, study.runs, small._replace(train_images=255 - small.train_images)).about
+    with pytest.raises(InputError, match=r"dataset \w{12} there, \w{12} now"):
+        resume.past_of_runs(folder, study.runs, other, print)
+    slower = dataclasses.replace(BAD, batch_size=30)
+    with pytest.raises(InputError, match=rf"lacks or would change \({run().name}, .*\)"):
+        resume.past_of_runs(folder, [slower], study.about, print)
+    shutil.copytree(folder / BAD.name, tmp_path / slower.name)
     with pytest.raises(InputError, match=r"batch_size 20 there, 30 now"):
-        resume.past_of_runs(folder, [other], study.about, print)
+        resume.past_of_runs(tmp_path, [slower], study.about, print)
 
 
 def test_the_last_finite_checkpoint_is_kept_and_goes_along_when_the_others_go_on(diverged, small, tmp_path):
@@ -155,7 +158,7 @@ def images(train, test, level=None, seed=0):
 
 @pytest.mark.slow
 def test_one_image_is_enough_from_training_to_the_page(tmp_path):
-    config = RunConfig(SMALL, TrainConfig(1), epochs=2)
+    config = run(batch_size=1, epochs=2)
     study = Study(tmp_path / "sweep", [config], images(1, 1))
     study.train(quiet=True)
     study.write(0.0)
@@ -165,7 +168,7 @@ def test_one_image_is_enough_from_training_to_the_page(tmp_path):
 
 def test_black_and_white_images_and_a_single_batch_can_be_trained_on():
     for dataset, batch in ((images(40, 20, level=0), 20), (images(40, 20, level=255), 20), (images(20, 20), 20)):
-        config, reports = RunConfig(SMALL, TrainConfig(batch), epochs=1), []
+        config, reports = run(batch_size=batch, epochs=1), []
         sweep([config], dataset, on_epoch=reports.append)
         assert [report.diverged for report in reports] == [None, None]
 
@@ -185,7 +188,11 @@ def test_extreme_numbers_can_be_trained_with(tmp_path):
     configs += [run(epochs=2, latent_dim=d) for d in (1, 512)]
     Study(tmp_path / "sweep", configs, images(40, 20)).train(quiet=True)
     runs = loaded(configs, tmp_path / "sweep")
-    assert [(one.config.learning_rate, one.config.beta) for one in runs if one.diverged] == [(1e6, 1), (1e-3, 1e37)]
+    numbers = [(one.config.optimiser.learning_rate, one.config.objective.beta) for one in runs if one.diverged]
+    assert numbers == [
+        (1e6, 1),
+        (1e-3, 1e37),
+    ]
     first, last = (checkpoint.read(runs[0].folder, epoch).state.params for epoch in (1, 2))
     jax.tree.map(np.testing.assert_array_equal, first, last)  # learning rate 0
 
@@ -193,10 +200,10 @@ def test_extreme_numbers_can_be_trained_with(tmp_path):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: RunConfig(SMALL, learning_rate=float("inf")), "learning_rate must be"),
-        (lambda: RunConfig(SMALL, beta=1e39), "beta must be .* below 3.4e"),  # infinite in float32
+        (lambda: run(learning_rate=float("inf")), "learning_rate must be"),
+        (lambda: run(beta=1e39), "beta must be .* below 3.4e"),  # infinite in float32
         (
-            lambda: Study(Path("nowhere"), [RunConfig(SMALL, TrainConfig(41))], images(40, 20)).train(),
+            lambda: Study(Path("nowhere"), [run(batch_size=41)], images(40, 20)).train(),
             "larger than the training",
         ),
     ],

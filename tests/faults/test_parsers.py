@@ -14,14 +14,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from experiments.protocols import AdamFromOne
 from jaxvae import results
-from jaxvae.config import ACTIVATIONS, BINARIZATIONS, PRECISIONS, SCHEDULES, ModelConfig, RunConfig
+from jaxvae.config import BINARIZATIONS, RunConfig
 from jaxvae.data.published import LARGEST, read_idx
 from jaxvae.errors import CheckpointError, ConfigError, DataError, InputError
 from jaxvae.evaluation import records
+from jaxvae.formats import FORMAT, old_name
+from jaxvae.models.mlp import ACTIVATIONS, OUTPUT_BIASES
+from jaxvae.models.vae import PRECISIONS
 from jaxvae.page import run_table
+from jaxvae.naming import shortest
 from jaxvae.results import losses
 from jaxvae.runs import checkpoint, manifest
+from tests.classic import classic
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
 fuzz = settings(
@@ -45,26 +51,60 @@ RATES = st.floats(0, 1e30)
 @st.composite
 def configs(draw):
     """The JSON of a possible configuration, with all its fields."""
+    layers = {
+        "hidden": draw(st.lists(st.integers(1, 1000), min_size=1, max_size=3)),
+        "activation": draw(st.sampled_from([*ACTIVATIONS])),
+    }
+    channels = {"channels": layers["hidden"]}
+    decoder = {"part": "decoder/mlp"} | layers | {"output_bias": draw(st.sampled_from(OUTPUT_BIASES))}
+    samples, rate = draw(st.integers(1, 50)), draw(RATES)
+    return {
+        "part": "run",
+        "vae": {
+            "part": "vae", "latent_dim": draw(st.integers(1, 1000)),
+            "encoder": draw(st.sampled_from([{"part": "network/conv"} | channels, {"part": "network/mlp"} | layers])),
+            "decoder": draw(st.sampled_from([None, {"part": "decoder/conv"} | channels, decoder])),
+            "posterior": {"part": "posterior/normal"}, "prior": {"part": "prior/normal"},
+            "likelihood": {"part": "likelihood/bernoulli"}, "precision": draw(st.sampled_from(PRECISIONS)),
+        },
+        "objective": draw(st.sampled_from([
+            {"part": "objective/elbo", "beta": draw(RATES)},
+            *({"part": f"objective/{name}", "importance_samples": samples} for name in ("iwae", "iwae-dreg")),
+        ])),
+        "optimiser": {
+            "part": "optimiser/adam",
+            "learning_rate": draw(st.sampled_from([rate, {"part": "schedule/stages", "initial": rate}])),
+            "b1": draw(st.floats(0, 0.99)), "epsilon": draw(RATES),
+        },
+        "batch_size": draw(st.integers(1, 1000)), "binarize": draw(st.sampled_from(BINARIZATIONS)),
+        "epochs": draw(st.integers(0, 10**6)), "seed": draw(st.integers(0, 2**32 - 1)),
+    }  # fmt: skip
+
+
+@st.composite
+def old_configs(draw):
+    """The same as formats 1 and 2 wrote it."""
     conv, elbo = draw(st.booleans()), draw(st.booleans())
     widths = [256] if conv else draw(st.lists(st.integers(1, 1000), min_size=1, max_size=3))
     return {
         "model": {
             "architecture": "conv" if conv else "linear", "latent_dim": draw(st.integers(1, 1000)),
-            "precision": draw(st.sampled_from(PRECISIONS)), "hidden": widths,
-            "activation": "relu" if conv else draw(st.sampled_from(ACTIVATIONS)),
+            "precision": draw(st.sampled_from(["float32", "bfloat16"])), "hidden": widths,
+            "activation": "relu" if conv else draw(st.sampled_from([*ACTIVATIONS])),
         },
         "train": {
             "batch_size": draw(st.integers(1, 1000)), "objective": "elbo" if elbo else "iwae-dreg",
             "importance_samples": 1 if elbo else draw(st.integers(1, 50)),
             "binarize": draw(st.sampled_from(BINARIZATIONS)), "adam_b1": draw(st.floats(0, 0.99)),
-            "adam_epsilon": draw(RATES), "adam_second_moment": draw(RATES), "output_bias": "zero",
+            "adam_epsilon": draw(RATES), "adam_second_moment": draw(RATES),
+            "output_bias": "zero" if conv else draw(st.sampled_from(OUTPUT_BIASES)),
         },
         "epochs": draw(st.integers(0, 10**6)), "learning_rate": draw(RATES), "beta": draw(RATES) if elbo else 1.0,
-        "seed": draw(st.integers(0, 2**32 - 1)), "schedule": draw(st.sampled_from(SCHEDULES)),
+        "seed": draw(st.integers(0, 2**32 - 1)), "schedule": draw(st.sampled_from(["constant", "stages"])),
     }  # fmt: skip
 
 
-CONFIG = RunConfig(ModelConfig("linear", 2, hidden=(2,)))
+CONFIG = classic(hidden=(2,))
 
 
 def places(content):
@@ -163,15 +203,53 @@ def test_a_configuration_is_written_as_it_was_read(content):
     assert json.loads(json.dumps(RunConfig.from_json(content).to_json())) == content
 
 
+def name_of_old(content):
+    """What the code that wrote formats 1 and 2 called a run."""
+    model, train = content["model"], content["train"]
+    name = f"{model['architecture']}-{model['latent_dim']}"
+    if train["objective"] != "elbo":
+        name += f"-{train['objective']}{train['importance_samples']}"
+    if content["beta"] != 1:
+        name += f"-beta{shortest(content['beta'])}"
+    if content["learning_rate"] != 1e-3:
+        name += f"-lr{shortest(content['learning_rate'])}"
+    return f"{name}-seed{content['seed']}" if content["seed"] else name
+
+
 @fuzz
-@given(configs().flatmap(altered))
+@given(old_configs())
+def test_an_old_configuration_keeps_every_value(content):
+    run = RunConfig.from_json(content)
+    model, train, optimiser = content["model"], content["train"], run.optimiser
+    assert (run.architecture, run.latent_dim, run.precision) == (*model.values(),)[:3]
+    if run.architecture == "linear":
+        assert [[*layers.hidden] for layers in run.vae.bind((28, 28)).networks] == [model["hidden"]] * 2
+        assert {layers.activation for layers in run.vae.bind((28, 28)).networks} == {model["activation"]}
+    assert run.vae.bind((28, 28)).starts_from_data == (train["output_bias"] == "data")
+    own = {name: axis.value for name, axis in run.axes.items()}
+    own = {"beta": 1.0, "importance_samples": 1} | own
+    for name in ("batch_size", "binarize", "objective", "importance_samples"):
+        assert own[name] == train[name]
+    assert own["beta"] == content["beta"]
+    assert (optimiser.b1, optimiser.epsilon) == (train["adam_b1"], train["adam_epsilon"])
+    assert isinstance(optimiser, AdamFromOne) == (train["adam_second_moment"] != 0)
+    assert getattr(optimiser, "second_moment", 0) == train["adam_second_moment"]
+    rate = optimiser.learning_rate if content["schedule"] == "constant" else optimiser.learning_rate.initial
+    assert rate == content["learning_rate"]
+    assert (run.epochs, run.seed) == (content["epochs"], content["seed"])
+    assert old_name(run) == name_of_old(content)
+    assert RunConfig.from_json(json.loads(json.dumps(run.to_json()))) == run
+
+
+@fuzz
+@given((configs() | old_configs()).flatmap(altered))
 def test_a_configuration_with_any_other_value_is_one_or_refused(content):
     found = refused(ConfigError, RunConfig.from_json, content)
     assert found is None or RunConfig.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
 @fuzz
-@given(JSON | st.dictionaries(st.sampled_from([field.name for field in fields(RunConfig)]), JSON))
+@given(JSON | st.dictionaries(st.sampled_from(["part", "model", *(field.name for field in fields(RunConfig))]), JSON))
 def test_arbitrary_json_is_a_configuration_or_refused(content):
     found = refused(ConfigError, RunConfig.from_json, content)
     assert found is None or isinstance(found, RunConfig)
@@ -185,7 +263,9 @@ def test_a_seal_is_opened_to_what_was_sealed(value):
     assert manifest._text(manifest.unseal(text)) == manifest._text(content)
 
 
-SEALED = manifest.seal({"format": 2, "config": CONFIG.to_json(), "dataset": {"name": "blobs", "fingerprint": "f" * 64}})
+SEALED = manifest.seal(
+    {"format": FORMAT, "config": CONFIG.to_json(), "dataset": {"name": "blobs", "fingerprint": "f" * 64}}
+)
 
 
 @pytest.mark.parametrize("bit", range(8))

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 
 import jaxvae
-from jaxvae.config import ModelConfig, RunConfig
 from jaxvae.errors import CheckpointError, InputError, StorageError
-from jaxvae.models import model
 from jaxvae.runs import checkpoint, manifest
 from jaxvae.runs.history import Progress
 from jaxvae.training import engine
+from tests.classic import classic
 
-CONFIG = RunConfig(ModelConfig("linear", 2), epochs=1)
+CONFIG = classic(epochs=1)
 LOSSES = {"reconstruction": 2.0, "kl": 1.0, "loss": 3.0}
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 28, 28), np.uint8)
 
@@ -23,7 +22,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (7, 28, 28), np.uint8)
 def saved(tmp_path_factory):
     """A run's folder after its first epoch, and what was put into it."""
     folder = tmp_path_factory.mktemp("sweep") / "linear-2"
-    state = jax.jit(engine.init, static_argnums=0)(CONFIG.model, 4)
+    state = jax.jit(engine.init)(CONFIG.program((28, 28)), 4)
     history = [{"epoch": e, "train": LOSSES if e else None, "test": LOSSES, "seconds": 1.5} for e in range(2)]
     checkpoint.write_config(folder, CONFIG, {"dataset": {"name": "blobs"}})
     checkpoint.save(folder, Progress(state, history[:1], np.zeros((1, 2, 3, 28, 28), np.uint8)))
@@ -79,11 +78,11 @@ def test_an_unfinished_checkpoint_is_not_seen(folder):
 def test_a_loaded_run_computes_what_its_parameters_say(saved):
     folder, progress = saved
     run = jaxvae.load(folder)
-    params, x = progress.state.params, engine.pixels(jnp.asarray(IMAGES))
-    q = model.encode(CONFIG.model, params, x)
+    vae, params, x = CONFIG.vae.bind((28, 28)), progress.state.params, engine.pixels(jnp.asarray(IMAGES))
+    q = vae.encode(params, x)
     np.testing.assert_allclose(run.encode(IMAGES).mean, q.mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(run.encode(np.asarray(x)).log_std, q.log_std, rtol=1e-5, atol=1e-6)
-    p = jax.nn.sigmoid(model.decode(CONFIG.model, params, q.mean))
+    p = jax.nn.sigmoid(vae.decode(params, q.mean))
     np.testing.assert_allclose(run.decode(q.mean), p, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(run.reconstruct(IMAGES), p, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(
@@ -167,10 +166,10 @@ def test_one_flipped_bit_in_the_arrays_is_found(folder):
 def test_a_configuration_of_another_model_is_found(folder):
     path = folder / "config.json"
     content = json.loads(path.read_text())
-    content["config"]["model"]["latent_dim"] = 3
+    content["config"]["vae"]["latent_dim"] = 3
     del content["sha256"]
     path.write_text(manifest.seal(content))
-    with pytest.raises(CheckpointError, match=r"does not fit .*\(latent_dim 2 there, 3 now\)"):
+    with pytest.raises(CheckpointError, match=r"does not fit .*\(vae.latent_dim 2 there, 3 now\)"):
         jaxvae.load(folder)
 
 
@@ -178,7 +177,8 @@ def test_a_configuration_of_another_model_is_found(folder):
     ("change", "says"),
     [
         ({"format": 99}, "format 99"),
-        ({"config": {"model": {}}}, "config.json: ModelConfig lacks the field 'architecture'"),
+        ({"config": {"model": {}}}, "config.json: model lacks the field 'architecture'"),
+        ({"config": {"vae": {"part": "vae"}}}, "config.json: vae lacks the field 'latent_dim'"),
         ({"config": 3}, "config.json"),
     ],
 )

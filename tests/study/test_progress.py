@@ -6,18 +6,20 @@ import jax.numpy as jnp
 import pytest
 from rich.console import Console
 
-from jaxvae.config import ModelConfig, RunConfig, TrainConfig
 from jaxvae.objectives.base import Losses
 from jaxvae.study.progress import Display, Stages
 from jaxvae.training import engine
 from jaxvae.training.devices import Epoch
+from tests.classic import classic
 
-RUNS = [RunConfig(ModelConfig("linear", d), epochs=4) for d in (2, 50)]
+RUNS = [classic("linear", d, epochs=4) for d in (2, 50)]
 
 
 def epoch(run, number):
     losses = Losses(*map(jnp.float32, (100.0, 5.5, 105.5)))
-    return Epoch(run, number, engine.init(run.model, 0), losses if number else None, losses, None, seconds=2.0)
+    return Epoch(
+        run, number, engine.init(run.program((28, 28)), 0), losses if number else None, losses, None, seconds=2.0
+    )
 
 
 @pytest.fixture(params=[True, False], ids=["terminal", "file"])
@@ -47,7 +49,7 @@ def test_the_time_left_is_that_of_the_epochs_behind(console, monkeypatch):
 
 def test_of_many_runs_now_and_then_one_is_shown(console, monkeypatch):
     """A thousand runs, two epochs each, a tenth of a second apart: 200 s."""
-    runs = [RunConfig(ModelConfig("linear", 2), epochs=2, seed=seed) for seed in range(1000)]
+    runs = [classic(epochs=2, seed=seed) for seed in range(1000)]
     clock = [0.0]
     monkeypatch.setattr("jaxvae.study.progress.time.perf_counter", lambda: clock[0])
     first = epoch(runs[0], 1)
@@ -68,12 +70,12 @@ def test_of_many_runs_now_and_then_one_is_shown(console, monkeypatch):
 def test_the_rate_of_a_group_is_that_of_all_its_runs():
     out = io.StringIO()
     with Display(Console(file=out, width=200), RUNS, {}, images=6000) as display:
-        display.epoch(epoch(RUNS[0], 1)._replace(together=("linear-2", "linear-50", "linear-50", "linear-50")))
+        display.epoch(epoch(RUNS[0], 1)._replace(lane_runs=("linear-2", "linear-50", "linear-50", "linear-50")))
     assert "6,000 images/s" in out.getvalue()
 
 
 def test_a_loss_that_is_no_sum_is_not_shown_as_one():
-    weighted = RunConfig(ModelConfig("linear", 2), TrainConfig(objective="iwae", importance_samples=5), epochs=4)
+    weighted = classic(objective="iwae", importance_samples=5, epochs=4)
     out = io.StringIO()
     with Display(Console(file=out, width=200), [weighted], {}, images=6000) as display:
         report = epoch(weighted, 1)
