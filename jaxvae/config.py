@@ -89,11 +89,10 @@ class RunConfig:
         vae = dataclasses.replace(self.vae, precision=self._asked_precision)
         words = [self.architecture, str(vae.latent_dim), *naming.differences(vae.encoder)]
         words += list(naming.differences(vae))[2:]  # behind latent size and encoder
-        for name in ("objective", "optimiser"):
-            field = next(f for f in dataclasses.fields(self) if f.name == name)
+        for name, default, ahead in (("objective", ELBO, ""), ("optimiser", Adam, "optimiser=")):
             part = getattr(self, name)
             inner = "-".join(naming.differences(part))
-            words.append(inner if type(part) is type(field.default) else part.part_label + inner)
+            words.append(inner if type(part) is default else ahead + part.part_label + inner)
         words += [word for f, word in self._own_differences() if f not in ("epochs", "seed")]
         words.append(f"seed{self.seed}" if self.seed else "")
         return "-".join(filter(None, words))

@@ -32,10 +32,8 @@ def differences(part: Any) -> Iterator[str]:
         value = getattr(part, f.name)
         if f.default is not dataclasses.MISSING and value == f.default:
             continue
-        own, default = label(f).name, f.default
-        if kind(f) == "nested" and is_part(value):
-            inner = ".".join(differences(value))
-            same = is_part(default) and type(default) is type(value)
-            yield inner if same else value.part_label + inner
-        else:
+        if kind(f) == "nested" and type(value) is type(f.default):
+            yield ".".join(differences(value))
+        else:  # another part, too: a prior and a likelihood may have the same label
+            own = label(f).name
             yield f"{f.name}={text(value)}" if own is None else own + text(value)
