@@ -6,31 +6,45 @@ Prints how many epochs were trained, and how many the folder has then. Before it
 is killed; or, with SECONDS, it waits.
 """
 
+from __future__ import annotations
+
 import itertools
 import os
 import signal
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxvae.commands import guarded
 from jaxvae.commands.supervisor import supervised
 
+if TYPE_CHECKING:
+    from jaxvae.config import RunConfig
+
 TIMEOUT = 10
+
+
+def runs(epochs: int) -> list[RunConfig]:
+    from tests.classic import classic
+
+    return [
+        classic("linear", d, hidden=(8,), batch_size=20, epochs=epochs, seed=seed)
+        for d, seed in ((2, 1), (3, 1), (3, 2), (2, 2), (2, 3))
+    ]
 
 
 def work(folder: str, epochs: str, layout: str, number: str = "", seconds: str = "") -> int:
     import jax
 
-    from jaxvae.training import distributed as peers
+    from jaxvae.training import distributed
 
     processes, process = (int(os.environ[f"JAX_{name}"]) for name in ("NUM_PROCESSES", "PROCESS_ID"))
-    peers.connect(os.environ["JAX_COORDINATOR_ADDRESS"], processes, process, TIMEOUT)
+    distributed.connect(os.environ["JAX_COORDINATOR_ADDRESS"], processes, process, TIMEOUT)
 
-    from jaxvae.config import ModelConfig, RunConfig, TrainConfig
     from jaxvae.runs import checkpoint
     from jaxvae.study.study import Study
-    from jaxvae.training import mesh
+    from jaxvae.training import make_mesh
     from tests.blobs import small
 
     save, saves = checkpoint.save, itertools.count(1)
@@ -43,14 +57,10 @@ def work(folder: str, epochs: str, layout: str, number: str = "", seconds: str =
         save(*what)
 
     checkpoint.save = disturbed
-    runs = [
-        RunConfig(ModelConfig("linear", d, hidden=(8,)), TrainConfig(20), epochs=int(epochs), seed=seed)
-        for d, seed in ((2, 1), (3, 1), (3, 2), (2, 2), (2, 3))
-    ]
-    study = Study(Path(folder), runs, small())
-    study.train(mesh=mesh.arranged(layout), quiet=True)
-    print(study.how["epochs_trained"], sum(max(checkpoint.epochs(study.folder / run.name)) for run in runs))
-    peers.leave()
+    study = Study(Path(folder), runs(int(epochs)), small())
+    study.train(mesh=make_mesh(layout), quiet=True)
+    print(study.how["epochs_trained"], sum(max(checkpoint.epochs(study.folder / run.name)) for run in study.runs))
+    distributed.leave()
     return 0
 
 

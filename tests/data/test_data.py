@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from jaxvae import data
+from jaxvae.data import dataset as dataset_module
 from jaxvae.data import digits, published
 from jaxvae.data.dataset import FILES, Dataset
 from jaxvae.errors import DataError, InputError
+from jaxvae.system import cache_dir
 
 
 def idx(array, rank=None):
@@ -58,14 +60,59 @@ def dataset(**changes):
     ("changes", "says"),
     [
         ({"train_labels": np.zeros(2, np.uint8)}, "3 train images but 2 labels"),
-        ({"test_images": np.zeros((3, 8, 8), np.uint8)}, "not 28×28"),
-        ({"test_labels": np.array([0, 1, 10], np.uint8)}, "test label 10"),
+        ({"test_images": np.zeros((3, 8, 8), np.uint8)}, r"shapes \(28, 28\) and \(8, 8\); they must be the same"),
+        ({"test_labels": np.array([0, 1, 1000])}, "test labels 0 to 1000; they must be 0 to 999"),
+        ({"test_labels": np.array([0, -1, 1])}, "test labels -1 to 1"),
+        ({"test_labels": np.zeros((3, 1), int)}, r"test labels of shape \(3, 1\); one for each image is needed"),
+        ({"test_labels": np.zeros(3)}, "test labels of float64; they must be a NumPy array of integers"),
+        ({"test_labels": [0, 1, 2]}, "test labels of list"),
+        ({"train_images": np.zeros((3, 28, 28))}, "train images of float64; they must be a NumPy array of uint8"),
+        ({"train_images": np.zeros((0, 28, 28), np.uint8)}, "at least one image is needed"),
+        ({"train_images": np.zeros((3, 0), np.uint8)}, r"shape \(3, 0\); at least one image is needed"),
+        ({"train_images": np.zeros(3, np.uint8)}, r"train images of shape \(3,\)"),
     ],
 )
 def test_arrays_that_do_not_belong_together_are_refused(changes, says):
     assert data.checked(dataset()) is not None
     with pytest.raises(DataError, match=says):
         data.checked(dataset(**changes))
+
+
+def test_examples_may_have_any_shape_and_any_number_of_classes_or_no_labels():
+    images = np.zeros((4, 12, 9, 2), np.uint8)
+    labelled = data.checked(Dataset("own", images, np.array([0, 41, 3, 3]), images[:2], np.array([7, 0], np.int8)))
+    assert (labelled.shape, labelled.classes) == ((12, 9, 2), 42)
+    np.testing.assert_array_equal(labelled.labels[1], [7, 0])
+    plain = data.checked(Dataset("table", images[:, 0, :, 0], None, images[:2, 0, :, 0], None))
+    assert (plain.shape, plain.classes, plain.labels) == ((9,), 0, None)
+    half = data.checked(plain._replace(train_labels=np.zeros(4, int)))  # of one split alone they serve nothing
+    assert (half.classes, half.labels) == (0, None)
+    assert len({labelled.fingerprint, plain.fingerprint, half.fingerprint}) == 3
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_first_images_come_with_their_labels(labelled, small):
+    if not labelled:
+        small = small._replace(train_labels=None, test_labels=None)
+    few = small.first(7, 3)
+    np.testing.assert_array_equal(few.train_images, small.train_images[:7])
+    np.testing.assert_array_equal(few.test_images, small.test_images[:3])
+    if labelled:
+        np.testing.assert_array_equal(few.train_labels, small.train_labels[:7])
+        np.testing.assert_array_equal(few.test_labels, small.test_labels[:3])
+    else:
+        assert few.labels is None
+    assert (few.name, few.shape) == (small.name, small.shape)
+
+
+def test_pixels_of_any_shape_are_binarised_by_place():
+    """One row of a table is drawn as the picture of the same bytes is."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (5, 4, 3, 2), np.uint8)
+    rows = pictures.reshape(5, 24)
+    drawn, drawn_rows = (data.binarized(Dataset("own", x, None, x, None), "static") for x in (pictures, rows))
+    np.testing.assert_array_equal(drawn.train_images.reshape(5, 24), drawn_rows.train_images)
+    assert set(np.unique(drawn.train_images)) <= {0, 255}
 
 
 def test_fingerprint_sees_every_byte_and_the_split():
@@ -105,7 +152,7 @@ def test_mnist_is_read_from_the_cache_the_second_time(mnist_dir, monkeypatch):
 
 def test_a_damaged_cache_is_made_again(mnist_dir):
     first = data.load("mnist", mnist_dir)
-    path = data.cache_dir() / "mnist.npz"
+    path = cache_dir() / "mnist.npz"
     content = bytearray(path.read_bytes())
     content[20_000_000] ^= 1
     path.write_bytes(content)
@@ -328,6 +375,6 @@ def test_binarisation_is_drawn_once_and_by_place(small):
 def test_the_one_binarisation_stays_what_it_is():
     """Golden: published numbers depend on it. From this code on 2026-11-24, NumPy 2.4."""
     grey = np.full((2, 28, 28), 128, np.uint8)
-    drawn = data._drawn(grey, stream=1)
+    drawn = dataset_module._draw(grey, stream=1)
     assert (drawn == 255).sum((1, 2)).tolist() == [374, 401]
     assert "".join(str(v // 255) for v in drawn[0, 0]) == "1100100110001101110101110111"

@@ -5,9 +5,11 @@ import pytest
 
 from benchmarks import lanes, scale
 from benchmarks.scale import Rates, cost
-from jaxvae.config import ModelConfig, TrainConfig
-from jaxvae.models import model
-from jaxvae.training import compiled as programs
+from jaxvae.models import parameter_count
+from jaxvae.training import compiled
+from tests.classic import classic, vae
+
+SHAPE = (28, 28)
 
 FREE = Rates(flops=1e30, memory=1e30, link=1e30, disk=1e30, save_seconds=0.0, table_seconds=0.0, closing_seconds=0.0)
 
@@ -35,11 +37,9 @@ def test_more_runs_than_fit_come_in_waves():
 def test_the_model_s_constants_are_the_code_s():
     for architecture, sizes in scale.PARAMETERS.items():
         for latent_dim, count in sizes.items():
-            shapes = jax.eval_shape(
-                lambda a=architecture, d=latent_dim: model.init(ModelConfig(a, d), jax.random.key(0))
-            )
-            assert model.parameter_count(shapes) == count
-        expected = programs.bytes_expected(ModelConfig(architecture, 50), TrainConfig())
+            shapes = jax.eval_shape(vae(architecture, latent_dim).bind(SHAPE).init, jax.random.key(0))
+            assert parameter_count(shapes) == count
+        expected = compiled.bytes_expected(compiled.abstract(classic(architecture, 50).program(SHAPE)))
         assert scale.LANE_BYTES[architecture] == pytest.approx(expected, rel=0.01)
 
 

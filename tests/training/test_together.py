@@ -16,6 +16,7 @@ import jaxvae
 from benchmarks.faults.kills import difference
 from jaxvae.commands.sweep import main
 from jaxvae.runs import checkpoint
+from tests import together
 from tests.command_line import QUICK, ROOT, run
 
 GRID = [*QUICK, "--architectures", "linear", "--latent-dims", 2, 3, "--seeds", 0, 1, "--precision", "float32"]
@@ -107,7 +108,7 @@ def test_what_was_saved_by_some_goes_on_with_any_number(cache, whole, tmp_path):
     assert [r[:2] for r in study(folder, 2, "auto", cache, 2, 1)] == [(0, "5 10\n")] * 2
     assert study(folder, 3, "auto", cache, 1, 1)[0][:2] == (0, "5 15\n")
     same_numbers(whole, folder)
-    assert jaxvae.load(folder / "linear-3-seed1").sample(jax.random.key(0), 2).shape == (2, 28, 28)
+    assert jaxvae.load(folder / together.runs(3)[1].name).sample(jax.random.key(0), 2).shape == (2, 28, 28)
 
 
 @pytest.mark.processes
@@ -153,7 +154,7 @@ def test_a_process_that_is_silent_or_missing_is_told_within_the_time(cache, tmp_
     assert not (tmp_path / "sweep").exists()
     processes = started("experiments.sweep", arguments, cache, 2, 1)
     deadline = time.perf_counter() + 60
-    while not list((tmp_path / "sweep").glob("linear-2/checkpoints/[1-9]*")):
+    while not list((tmp_path / "sweep").glob("linear-2-*/checkpoints/[1-9]*")):
         assert time.perf_counter() < deadline
         time.sleep(0.1)
     for silent in (psutil.Process(processes[1].pid), *psutil.Process(processes[1].pid).children()):
