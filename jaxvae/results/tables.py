@@ -67,11 +67,19 @@ def write_sweep(folder: Path, results: Results, about: dict[str, Any], sweep: di
         final(outcome)._asdict() | {"seconds": round(outcome.seconds, 1)} | divergence(outcome)
         for outcome in results.outcomes
     ]
+    runs = [run.to_json() for run in results.runs]
+    content = {"runs": runs, **sweep, **about, "results": rows}
     earlier = read_sweep(folder)
-    if earlier and earlier[0] == results.runs and earlier[1].get("results") == rows:
-        return
-    content = {"runs": [run.to_json() for run in results.runs], **sweep, **about, "results": rows}
+    if earlier and earlier[0] == results.runs and _unnamed(earlier[1].get("results")) == _unnamed(rows):
+        if earlier[1]["results"] == rows:
+            return
+        content = earlier[1] | {"runs": runs, "results": rows}  # an earlier version called runs otherwise
     write(folder / SWEEP, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _unnamed(rows: Any) -> Any:
+    """Results without their runs' names."""
+    return [{**row, "name": None} for row in rows or []]
 
 
 def read_sweep(folder: Path) -> tuple[list[RunConfig], dict[str, Any]] | None:

@@ -66,7 +66,9 @@ def past_of_runs(
     """
     folders = {run.name: checkpoint.folder_of(folder, run) for run in runs}
     _check_links(folder, folders.values())
-    progress = {run.name: own for run in runs if (own := _newest_sound(folders[run.name], run, about, say))}
+    adopted = {own for name, own in folders.items() if own.name != name}
+    begun = [run for run in runs if folders[run.name].name != run.name or folders[run.name] not in adopted]
+    progress = {run.name: own for run in begun if (own := _newest_sound(folders[run.name], run, about, say))}
     _check_results(folder, runs, about)
     _adopt_old_names(folder, folders, say)
     return _with_new_names(progress, runs)
