@@ -23,8 +23,8 @@ from jaxvae.evaluation import records
 from jaxvae.formats import FORMAT, old_name
 from jaxvae.models.mlp import ACTIVATIONS, OUTPUT_BIASES
 from jaxvae.models.vae import PRECISIONS
-from jaxvae.page import run_table
 from jaxvae.naming import shortest
+from jaxvae.page import run_table
 from jaxvae.results import losses
 from jaxvae.runs import checkpoint, manifest
 from tests.classic import classic
