@@ -4,19 +4,26 @@ import itertools
 import shutil
 from dataclasses import replace
 
+import jax
+import numpy as np
 import pytest
 
+import jaxvae
 from benchmarks.faults import kills
+from benchmarks.faults.ground import changed
 from benchmarks.faults.kills import difference
-from jaxvae.config import ModelConfig, RunConfig, TrainConfig
-from jaxvae.runs import checkpoint
+from jaxvae.errors import ConfigError
+from jaxvae.formats import old_name
+from jaxvae.models import MLP
+from jaxvae.runs import checkpoint, manifest
 from jaxvae.study import resume
 from jaxvae.study.study import Study
 from jaxvae.training import groups
+from tests.classic import classic
 
 # vmapped, they are four lanes on the two devices that tests have
 RUNS = [
-    RunConfig(ModelConfig("linear", d, hidden=(8,)), TrainConfig(20), epochs=3, seed=seed)
+    classic("linear", d, hidden=(8,), batch_size=20, epochs=3, seed=seed)
     for d, seed in ((2, 1), (2, 2), (3, 1), (3, 2))
 ]
 
@@ -70,10 +77,78 @@ def test_lanes_find_their_companions_after_a_damaged_checkpoint(wholes, strategy
     assert difference(wholes[strategy], folder) is None
 
 
+def as_format_2(folder, runs):
+    """Rewrites runs' folders as the code of format 2 wrote them, under its names, which said less."""
+    names = {run.name: old_name(run) for run in runs}
+    for run in runs:
+        (folder / run.name).rename(own := folder / names[run.name])
+        config = {
+            "model": {
+                "architecture": "linear", "latent_dim": run.latent_dim, "precision": "float32",
+                "hidden": list(run.vae.encoder.hidden), "activation": "relu",
+            },
+            "train": {
+                "batch_size": run.batch_size, "objective": "elbo", "importance_samples": 1, "binarize": run.binarize,
+                "adam_b1": 0.9, "adam_epsilon": 1e-8, "adam_second_moment": 0.0, "output_bias": "zero",
+            },
+            "epochs": run.epochs, "learning_rate": 1e-3, "beta": 1.0, "seed": run.seed, "schedule": "constant",
+        }  # fmt: skip
+        for path in (own / "config.json", *own.glob("checkpoints/*/config.json")):
+            changed(path, lambda content, config=config: without_shape(content) | {"format": 2, "config": config})
+        for inner in (own / "checkpoints").iterdir():
+            changed(inner / "history.json", lambda content: {
+                "epochs": content["epochs"], "diverged": content["diverged"],
+                "together": [names[name] for name in content["lane_runs"]],
+            })  # fmt: skip
+            manifest.write_manifest(inner)
+
+
+def without_shape(content):
+    return content | {"dataset": {name: value for name, value in content["dataset"].items() if name != "shape"}}
+
+
+@pytest.mark.parametrize("strategy", ["loop", "vmap"])
+def test_begun_by_an_earlier_version_it_goes_on_to_the_same_bits(wholes, strategy, small, tmp_path):
+    """Two of four lanes stand an epoch ahead of the others, as an interruption leaves them."""
+    folder, shorter = tmp_path / "sweep", [replace(run, epochs=2) for run in RUNS]
+    train(folder, small, strategy, shorter)
+    as_format_2(folder, shorter)
+    for name in ("linear-2-seed1", "linear-3-seed2"):
+        shutil.rmtree(folder / name / "checkpoints" / "2")
+    assert sorted(path.name for path in folder.iterdir()) == [old_name(run) for run in RUNS]
+    assert train(folder, small, strategy) == (6 if strategy == "loop" else 8)
+    assert difference(wholes[strategy], folder) is None
+    for run in RUNS:
+        epochs = checkpoint.read(folder / run.name, 3).lane_runs
+        assert epochs == (tuple(run.name for run in RUNS) if strategy == "vmap" else ())
+
+
+@pytest.mark.parametrize("strategy", ["loop", "vmap"])
+def test_runs_that_differ_in_what_names_did_not_say_lie_beside_each_other(strategy, small, tmp_path):
+    """Batch size, width, precision; each is trained as it would be by itself."""
+    one = RUNS[0]
+    others = [
+        replace(one, batch_size=30),
+        replace(one, vae=replace(one.vae, encoder=MLP((4,)))),
+        replace(one, vae=replace(one.vae, precision="bfloat16")),
+    ]
+    assert {old_name(run) for run in [one, *others]} == {"linear-2-seed1"}
+    assert train(tmp_path / "sweep", small, strategy, [one, *others]) == 4 * 3
+    for run in [one, *others]:
+        assert train(tmp_path / "alone", small, strategy, [run]) == 3
+        own, alone = (jaxvae.load(tmp_path / place / run.name) for place in ("sweep", "alone"))
+        assert own.config == run
+        jax.tree.map(np.testing.assert_array_equal, own.params, alone.params)
+    binary = replace(one, binarize="static")
+    assert old_name(binary) == old_name(one) != binary.name
+    with pytest.raises(ConfigError, match="must see the same images, not binarize none and static"):
+        train(tmp_path / "mixed", small, strategy, [one, binary])
+
+
 def test_more_of_anything_trains_only_what_is_missing(wholes, small, tmp_path):
     whole, strategy = wholes["vmap"], "vmap"
     folder = shutil.copytree(whole, tmp_path / "sweep")
-    more = [*RUNS, replace(RUNS[0], model=replace(RUNS[0].model, latent_dim=4)), replace(RUNS[0], seed=3)]
+    more = [*RUNS, replace(RUNS[0], vae=replace(RUNS[0].vae, latent_dim=4)), replace(RUNS[0], seed=3)]
     assert train(folder, small, strategy, more) == 2 * 3
     assert train(folder, small, strategy, more) == 0
     for run in RUNS:
@@ -86,11 +161,11 @@ def test_more_of_anything_trains_only_what_is_missing(wholes, small, tmp_path):
 
 def test_a_group_that_stands_at_two_epochs_goes_back_by_one_and_no_more():
     names = tuple(run.name for run in RUNS)
-    names, together = names[:3], dict.fromkeys(names[:3], names[:3])
+    names, lane_runs = names[:3], dict.fromkeys(names[:3], names[:3])
 
     def ahead(*epochs, diverged=()):
         behind = {name: epoch for name, epoch in zip(names, epochs, strict=True) if epoch >= 0}
-        return set(groups.ahead(RUNS, behind, {name: together[name] for name in behind}, diverged))
+        return set(groups.ahead(RUNS, behind, {name: lane_runs[name] for name in behind}, diverged))
 
     a, b, c = names
     assert ahead(4, 4, 4) == ahead(-1, -1, -1) == set()
@@ -99,7 +174,7 @@ def test_a_group_that_stands_at_two_epochs_goes_back_by_one_and_no_more():
     assert ahead(0, -1, -1) == {a}
     assert ahead(5, 3, 3) == set()  # damaged, not interrupted
     assert ahead(5, 5, 2, diverged=[c]) == set()
-    assert not groups.ahead(RUNS[:2], {a: 5, b: 4}, together, ())  # not all of them are here
+    assert not groups.ahead(RUNS[:2], {a: 5, b: 4}, lane_runs, ())  # not all of them are here
 
 
 def test_companions_stay_together_whoever_else_is_trained():
@@ -119,7 +194,7 @@ def test_without_a_checkpoint_before_it_a_lane_stays_where_it_is(wholes, tmp_pat
     progress = {
         run.name: checkpoint.read(folder / run.name, checkpoint.epochs(folder / run.name)[-1]).past for run in RUNS
     }
-    assert progress[name].together == tuple(run.name for run in RUNS)
+    assert progress[name].lane_runs == tuple(run.name for run in RUNS)
     found = resume.with_companions(folder, RUNS, progress)
     assert [found[run.name].epoch for run in RUNS] == [3, 2, 2, 2]
 
