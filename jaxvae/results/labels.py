@@ -24,7 +24,7 @@ class AxisTable:
         self.axes: dict[str, Axis] = {}  # by name, as the first run that has it has it
         for row in self.rows:
             self.axes = {**row, **self.axes} if row.keys() - self.axes.keys() else self.axes
-        self.names = [*dict.fromkeys(name for row in self.rows for name in row)]
+        self.names = _merged(dict.fromkeys(tuple(row) for row in self.rows))
 
     def column(self, name: str) -> list[Any]:
         """A value for each run, None where a run has no such axis."""
@@ -73,6 +73,18 @@ class AxisTable:
     def phrases(self, group: Sequence[str], family: bool = False) -> list[str]:
         """What a group says of each run; empty where a run has no such axis."""
         return [_phrase([row[name] for name in group if name in row], family) for row in self.rows]
+
+
+def _merged(rows: Iterable[Sequence[str]]) -> list[str]:
+    """All names once: one that only some rows have stands behind what is before it there, as K behind the objective."""
+    names: list[str] = []
+    for row in rows:
+        place = 0
+        for name in row:
+            if name not in names:
+                names.insert(place, name)
+            place = names.index(name) + 1
+    return names
 
 
 def in_order(values: Collection[Any]) -> list[Any]:

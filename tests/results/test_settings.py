@@ -1,6 +1,5 @@
 """Runs by setting: names, means, the best, and what stands for too many."""
 
-import dataclasses
 import math
 import tracemalloc
 import weakref
@@ -13,13 +12,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jaxvae import evaluation, figures, study
-from jaxvae.config import LARGEST, ModelConfig, RunConfig, TrainConfig, shortest
+from jaxvae.errors import MAX_FLOAT32
 from jaxvae.evaluation import classifier
 from jaxvae.figures import curves, settings_map
+from jaxvae.naming import shortest
 from jaxvae.page.run_table import Column, over_seeds
 from jaxvae.results import MAX_LISTED_RUNS, PARTS, Results, losses
 from jaxvae.results.claims import check
-from jaxvae.results.labels import comparable, labels
+from jaxvae.results.labels import AxisTable, comparable, labels
 from jaxvae.results.results import CLASSIFIED_SEEDS
 from jaxvae.results.settings import MAX_PLOTTED_MODELS, best_of_each_model, trained_settings
 from jaxvae.results.summary import MAX_ROWS, table_of_settings
@@ -27,15 +27,25 @@ from jaxvae.runs import run as trained
 from jaxvae.runs.history import Divergence
 from jaxvae.runs.run import Outcome
 from jaxvae.system import machine
+from tests.classic import classic
 
 AXES = {"latent_dims": (2, 5), "betas": (1.0, 4.0), "rates": (1e-3, 3e-4), "seeds": (0, 1, 2)}
-POSITIVE = st.floats(0, LARGEST, exclude_max=True) | st.integers(0, 10**6)
+POSITIVE = st.floats(0, MAX_FLOAT32, exclude_max=True) | st.integers(0, 10**6)
 
 few = settings(max_examples=40)
 
 
 def run(d=2, beta=1.0, rate=1e-3, seed=0, architecture="linear", **more):
-    return RunConfig(ModelConfig(architecture, d), beta=beta, learning_rate=rate, seed=seed, epochs=3, **more)
+    return classic(architecture, d, beta=beta, learning_rate=rate, seed=seed, epochs=3, **more)
+
+
+def beta_of(config):
+    """Its weight of the KL, 1 in an objective that has none."""
+    return config.axes["beta"].value if "beta" in config.axes else 1.0
+
+
+def rate_of(config):
+    return config.axes["learning_rate"].value
 
 
 def grid(latent_dims, betas, rates, seeds):
@@ -45,7 +55,7 @@ def grid(latent_dims, betas, rates, seeds):
 def outcome(config, level, epochs=3, diverged=None):
     """Reconstruction falls to `level`; KL is a tenth of it."""
     reconstruction = level * (1 + np.exp(-np.arange(epochs + 1.0)))[:, None] * [1.1, 1.0]
-    losses = np.stack([reconstruction, 0.1 * reconstruction, (1 + 0.1 * config.beta) * reconstruction], axis=-1)
+    losses = np.stack([reconstruction, 0.1 * reconstruction, (1 + 0.1 * beta_of(config)) * reconstruction], axis=-1)
     losses[0, 0] = np.nan
     return Outcome(config, 1000, losses, 1.0, diverged)
 
@@ -94,11 +104,12 @@ def test_labels_tell_what_differs_and_nothing_else():
     assert labels([run(beta=4.0), run(3, beta=4.0, seed=1)]) == {
         "linear-2-beta4": "linear, d = 2", "linear-3-beta4-seed1": "linear, d = 3, seed 1",
     }  # fmt: skip
-    weighted = run(train=TrainConfig(objective="iwae", importance_samples=5))
+    weighted = run(objective="iwae", importance_samples=5)
     by_name = labels([run(), run(beta=0.5), run(rate=1e-5), weighted])
     assert by_name["linear-2-beta0.5"] == "linear, d = 2, ELBO, β = 0.5, lr = 0.001"
     assert by_name["linear-2-lr1e-05"] == "linear, d = 2, ELBO, β = 1, lr = 1e-05"
-    assert by_name["linear-2-iwae5"] == "linear, d = 2, IWAE, K = 5, β = 1, lr = 0.001"
+    assert by_name["linear-2-iwae5"] == "linear, d = 2, IWAE, K = 5, lr = 0.001"
+    assert AxisTable([run(), weighted]).names[:4] == ["objective", "importance_samples", "beta", "learning_rate"]
 
 
 # ── means and the best ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -120,15 +131,15 @@ def test_means_over_seeds_are_numpys_and_students(lost):
 
 def test_the_best_setting_has_the_lowest_mean_elbo_not_the_lowest_loss():
     configs = [run(beta=beta, seed=seed) for beta in (0.1, 1.0) for seed in (0, 1)]
-    found = results_of([outcome(config, 100 if config.beta == 1 else 101) for config in configs]).settings
+    found = results_of([outcome(config, 100 if beta_of(config) == 1 else 101) for config in configs]).settings
     assert found[0].mean("loss").mean < found[1].mean("loss").mean
-    assert [setting.config.beta for setting in best_of_each_model(found)] == [1.0]
+    assert [beta_of(setting.config) for setting in best_of_each_model(found)] == [1.0]
 
 
 def test_a_setting_that_mostly_diverges_is_the_best_only_where_there_is_no_other():
     alone = [outcome(run(rate=1.0, seed=s), 50, 1, Divergence(2, 3) if s else None) for s in range(3)]
-    assert best_of_each_model(results_of(alone).settings)[0].config.learning_rate == 1.0
-    assert best_of_each_model(results_of([*alone, outcome(run(), 100)]).settings)[0].config.learning_rate == 1e-3
+    assert rate_of(best_of_each_model(results_of(alone).settings)[0].config) == 1.0
+    assert rate_of(best_of_each_model(results_of([*alone, outcome(run(), 100)]).settings)[0].config) == 1e-3
     lost = results_of([outcome(run(), 100, 0, Divergence(1, 1))]).settings
     assert (lost[0].mean("kl"), lost[0].negative_elbo, trained_settings(lost)) == (None, math.inf, [])
 
@@ -158,7 +169,7 @@ def test_of_many_runs_some_seeds_of_what_is_plotted_and_of_what_claims_need_are_
     first = ["linear-2", *(f"linear-2-seed{seed}" for seed in range(1, CLASSIFIED_SEEDS))]
     assert names(many.runs_to_classify) == first
     configs = grid((2, 5), (1.0, 4.0), (1e-3,), range(20))
-    betas = results_of([outcome(config, 100 - config.beta) for config in configs])
+    betas = results_of([outcome(config, 100 - beta_of(config)) for config in configs])
     classified = set(names(betas.runs_to_classify))
     assert classified >= set(names(betas.runs_to_plot))
     settings = {name.partition("-seed")[0] for name in classified}
@@ -184,7 +195,7 @@ def test_claims_compare_runs_that_were_trained_alike():
 
 def test_claims_of_a_grid_are_those_of_its_plain_runs():
     outcomes = random_outcomes(grid(**AXES))
-    plain = [one for one in outcomes if (one.config.beta, one.config.learning_rate) == (1, 1e-3)]
+    plain = [one for one in outcomes if (beta_of(one.config), rate_of(one.config)) == (1, 1e-3)]
     assert results_of(outcomes).claims == check([*results_of(plain).finals.values()])
 
 
@@ -221,7 +232,7 @@ def test_few_runs_of_one_setting_have_no_band_and_many_the_range_of_their_seeds(
 
 def test_a_map_has_each_mean_in_its_place_and_no_number_where_all_diverged():
     outcomes = random_outcomes(grid(**AXES))
-    outcomes = [one._replace(diverged=Divergence(4, 2)) if one.config.beta == 4 else one for one in outcomes]
+    outcomes = [one._replace(diverged=Divergence(4, 2)) if beta_of(one.config) == 4 else one for one in outcomes]
     first, second = curves.settings_maps(results_of(outcomes))
     assert (first.latent_dim, first.values) == (2, ([1.0, 4.0], [3e-4, 1e-3]))
     assert [axis.title for axis in first.axes] == ["β", "learning rate"]
@@ -260,7 +271,7 @@ def test_a_column_over_seeds_is_the_mean_of_its_cells():
 
 def test_ten_thousand_runs_are_written_within_memory_and_no_run_is_drawn(tmp_path, small):
     configs = [run(d, beta, seed=s) for s in range(1000) for d in (2, 5) for beta in (0.25, 0.5, 1.0, 2.0, 4.0)]
-    outcomes = [outcome(config, 100 + config.beta + config.seed / 1000, epochs=1) for config in configs]
+    outcomes = [outcome(config, 100 + beta_of(config) + config.seed / 1000, epochs=1) for config in configs]
     assert sum(one.losses.nbytes for one in outcomes) == 10_000 * 2 * 2 * 3 * 8
     tracemalloc.start()
     tables = losses.metrics_csv(results_of(outcomes)), losses.metrics_parquet(results_of(outcomes))
@@ -291,7 +302,7 @@ def test_of_many_models_no_more_are_held_than_cores_read_in(tmp_path, small, mon
     configs = [run(seed=seed) for seed in range(200)]
     monkeypatch.setattr("jaxvae.study.study.load", load)
     monkeypatch.setattr(evaluation, "reader", lambda dataset: None)
-    monkeypatch.setattr(evaluation, "digits", lambda run, *_: {"name": run.config.name})
+    monkeypatch.setattr(evaluation, "by_class", lambda run, *_: {"name": run.config.name})
     monkeypatch.setattr(classifier, "read", lambda reader, images: small.test_labels)
     large = study.Study(tmp_path, configs, small)
     outcomes, loaded = large._outcomes()
@@ -304,7 +315,7 @@ def test_of_many_models_no_more_are_held_than_cores_read_in(tmp_path, small, mon
 
 
 def test_the_console_shows_a_screen_of_many_settings_with_the_best_first():
-    outcomes = random_outcomes([dataclasses.replace(run(), beta=float(b)) for b in range(1, 71)])
+    outcomes = random_outcomes([run(beta=float(b)) for b in range(1, 71)])
     table = table_of_settings(results_of(outcomes))
     assert table.row_count == MAX_ROWS
     elbos = [float(cell) for cell in table.columns[4].cells]
