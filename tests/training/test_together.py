@@ -183,9 +183,9 @@ def test_one_command_on_two_hosts_writes_one_sweep_equal_to_one_hosts(cache, tmp
         if path.name not in ("sweep.json", "metrics.jsonl", "report.html"):
             assert there.read_bytes() == path.read_bytes(), path
     assert difference(one, two) is None
-    said = ended(started("experiments.sweep", [*arguments, "--batch-size", 30, "--out", two], cache, 2, 2))
+    said = ended(started("experiments.sweep", [*arguments, "--limit", 60, "--out", two], cache, 2, 2))
     assert {code for code, *_ in said} == {2}
-    assert all("batch_size 20 there, 30 now" in err and len(err.splitlines()) == 1 for *_, err in said)
+    assert all("is another run's (dataset " in err and len(err.splitlines()) == 1 for *_, err in said)
 
 
 @pytest.mark.processes
