@@ -9,8 +9,8 @@ ROOT = Path(__file__).parent.parent
 
 # lowest first: a folder imports from those before it alone, and only names that their __init__ lists
 FOLDERS = [
-    "errors", "parts", "naming", "formats", "system", "data", "nn", "models", "objectives", "optimisers", "config", "training",
-    "runs", "evaluation", "results", "figures", "page", "study", "commands", "__main__",
+    "errors", "parts", "naming", "formats", "system", "data", "nn", "models", "objectives", "optimisers", "config",
+    "training", "runs", "evaluation", "results", "figures", "page", "study", "commands", "__main__",
 ]  # fmt: skip
 WITHOUT_JAX = ("errors.py", "system", "data", "results/claims.py", "figures/plotting.py", "figures/pictures.py",
                "figures/settings_map.py", "figures/animation.py", "evaluation/records.py", "evaluation/metrics.py",
