@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -111,7 +111,9 @@ class RunConfig:
     @property
     def setting(self) -> RunConfig:
         """All but the seed: what runs share that differ in nothing else."""
-        return dataclasses.replace(self, seed=0)
+        setting = object.__new__(RunConfig)  # not checked again, as tables ask for it ten thousand times
+        vars(setting).update({f.name: getattr(self, f.name) for f in dataclasses.fields(self)}, seed=0)
+        return setting
 
     @property
     def architecture(self) -> str:
@@ -190,9 +192,6 @@ class RunConfig:
 parts.REGISTERED["run"] = RunConfig  # checked when it is made, so it is no pytree
 
 
-_axis = lru_cache(maxsize=1024, typed=True)(Axis)  # ten thousand runs share them
-
-
 def _add_fields(axes: dict[str, Axis], part: Any, fields: Iterable[dataclasses.Field]) -> None:
     """An axis for each field, and for a field that holds a part one for each of that part's."""
     for f in fields:
@@ -203,7 +202,7 @@ def _add_fields(axes: dict[str, Axis], part: Any, fields: Iterable[dataclasses.F
         inner = parts.fields(value) if parts.is_part(value) and not parts.is_schedule(value) else []
         title, traced = label.title or f.name.replace("_", " "), parts.kind(f) == "traced"
         required = f.default is dataclasses.MISSING or f.name == "objective"
-        axes[f.name] = _axis(label.symbol, title, _plain(value), _plain(default), traced, required)
+        axes[f.name] = Axis(label.symbol, title, _plain(value), _plain(default), traced, required)
         _add_fields(axes, value, inner)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, dataclass_transform
 
 import jax
@@ -84,9 +85,15 @@ def label(field: dataclasses.Field) -> Label:
     return field.metadata.get("label", Label())
 
 
-def fields(part: Any) -> list[dataclasses.Field]:
+def fields(part: Any) -> tuple[dataclasses.Field, ...]:
     """Of a part or its class, those that a user gives: no bound ones, and none of Linen's own."""
-    return [f for f in dataclasses.fields(part) if not kind(f).startswith("bound") and f.name not in ("parent", "name")]
+    return _fields(part if isinstance(part, type) else type(part))
+
+
+@lru_cache
+def _fields(cls: type) -> tuple[dataclasses.Field, ...]:
+    own: tuple[dataclasses.Field, ...] = dataclasses.fields(cls)  # type: ignore[arg-type]
+    return tuple(f for f in own if not kind(f).startswith("bound") and f.name not in ("parent", "name"))
 
 
 # ── registration ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -166,12 +173,13 @@ def check(value: Any) -> None:
     if not is_part(value):
         return
     for f in fields(value):
-        held = getattr(value, f.name)
-        if kind(f) == "traced" and not is_schedule(held):
-            require_number(value, f.name)
-        if kind(f) == "nested" and not is_part(held):
+        held, its_kind = getattr(value, f.name), kind(f)
+        if is_part(held):
+            check(held)
+        elif its_kind == "nested":
             raise _error(value, f.name, "be a part")
-        check(held)
+        if its_kind == "traced" and not is_schedule(held):
+            require_number(value, f.name)
     if own := getattr(value, "check", None):
         own()
 

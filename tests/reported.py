@@ -4,16 +4,19 @@ import json
 
 import numpy as np
 
-from jaxvae.config import ModelConfig, RunConfig, TrainConfig
 from jaxvae.evaluation.records import Record
 from jaxvae.results import Results, about, write_sweep, write_tables
 from jaxvae.runs import run as trained
 from jaxvae.study.study import Study
+from tests.classic import classic
 
 # both architectures, both precisions, a latent plane and a space
-MODELS = (ModelConfig("linear", 2), ModelConfig("conv", 3, "bfloat16"))
+MODELS = (("linear", 2, "float32"), ("conv", 3, "bfloat16"))
 EPOCHS = 4
-RUNS = [RunConfig(model, TrainConfig(batch_size=5), EPOCHS, learning_rate=0.005, beta=0.01) for model in MODELS]
+RUNS = [
+    classic(architecture, d, precision=precision, batch_size=5, epochs=EPOCHS, learning_rate=0.005, beta=0.01)
+    for architecture, d, precision in MODELS
+]
 LINEAR, CONV = (run.name for run in RUNS)
 
 

@@ -20,7 +20,9 @@ class AxisTable:
     """The axes of several runs: the columns of `RunConfig.axes`, a row a run."""
 
     def __init__(self, runs: Iterable[RunConfig]):
-        self.rows: list[dict[str, Axis]] = [run.axes for run in runs]
+        settings = [run.setting for run in runs]
+        of_setting = {setting: setting.axes for setting in dict.fromkeys(settings)}  # runs share what they have alike
+        self.rows: list[dict[str, Axis]] = [of_setting[setting] for setting in settings]
         self.axes: dict[str, Axis] = {}  # by name, as the first run that has it has it
         for row in self.rows:
             self.axes = {**row, **self.axes} if row.keys() - self.axes.keys() else self.axes

@@ -123,7 +123,7 @@ def read_results(folder: Path) -> Results:
     try:
         outcomes, digits = [], read_json(folder / "digits.json")
         for run, row in zip(runs, content["results"], strict=True):
-            if row["name"] not in (run.name, old_name(run)):
+            if row["name"] != run.name and row["name"] != old_name(run):
                 raise ValueError(f"{SWEEP} calls {run.name} {shown(row['name'])}")
             parts, losses = histories[row["name"]]
             if row["epochs"] != len(losses) - 1:

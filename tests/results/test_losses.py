@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from jaxvae.results import PARTS, losses
-from tests.results.test_settings import AXES, grid, random_outcomes, results_of
+from tests.results.test_settings import AXES, beta_of, grid, random_outcomes, rate_of, results_of, run
 
 OUTCOMES = random_outcomes(grid(**AXES | {"seeds": range(5)}), lost=0.3)
 RESULTS = results_of(OUTCOMES)
@@ -29,8 +29,8 @@ def test_parquet_has_the_rows_of_csv_with_types(monkeypatch):
         for name in ("run", "architecture", "latent_dim", "seed", "epoch"):
             assert str(ours[name]) == theirs[name]
         config = configs[ours["run"]]
-        assert (ours["beta"], ours["learning_rate"]) == (config.beta, config.learning_rate)
-        assert (ours["objective"], ours["importance_samples"]) == ("elbo", 1)
+        assert (ours["beta"], ours["learning_rate"]) == (beta_of(config), rate_of(config))
+        assert ours["objective"] == "elbo"
         if ours["split"] == "diverged":
             assert theirs["split"] == f"diverged at step {ours['diverged_step']}"
             assert [ours[part] for part in PARTS] == [None] * 3
@@ -44,6 +44,18 @@ def test_parquet_has_the_rows_of_csv_with_types(monkeypatch):
 
 def test_parquet_is_the_same_bytes_each_time():
     assert losses.metrics_parquet(RESULTS) == losses.metrics_parquet(RESULTS)
+
+
+def test_an_axis_that_some_runs_lack_is_empty_for_them():
+    """β is the ELBO's, K the importance-weighted bound's."""
+    weighted = random_outcomes([run(objective="iwae", importance_samples=5)])
+    results = results_of([*random_outcomes([run(beta=4.0)]), *weighted])
+    table = pyarrow.parquet.read_table(io.BytesIO(losses.metrics_parquet(results))).to_pylist()
+    assert {(row["objective"], row["beta"], row["importance_samples"]) for row in table} == {
+        ("elbo", 4.0, None), ("iwae", None, 5),
+    }  # fmt: skip
+    means = rows(losses.means_csv(results))
+    assert [(row["beta"], row["importance_samples"]) for row in means] == [("4", ""), ("", "5")]
 
 
 def test_losses_that_were_written_are_read(tmp_path):
@@ -60,7 +72,7 @@ def test_means_are_numpys_over_the_seeds_that_came_to_their_end():
         own = [one for one in OUTCOMES if one.config.setting == setting.config]
         kept = np.array([one.losses[-1, 1] for one in own if not one.diverged])
         assert (row["setting"], row["seeds"], row["diverged"]) == (setting.config.name, "5", str(5 - len(kept)))
-        assert (float(row["beta"]), float(row["learning_rate"])) == (setting.config.beta, setting.config.learning_rate)
+        assert (float(row["beta"]), float(row["learning_rate"])) == (beta_of(setting.config), rate_of(setting.config))
         for i, part in enumerate(PARTS):
             values = kept[:, i]
             assert float(row[f"{part}_mean"]) == pytest.approx(values.mean(), abs=1e-5)

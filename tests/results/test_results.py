@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxvae.config import ModelConfig, RunConfig
 from jaxvae.figures import pictures, plotting
 from jaxvae.figures.write import GRID_TICKS, epochs_to_draw
 from jaxvae.results import Results, about, caption, losses, probes, write_sweep
@@ -17,6 +16,7 @@ from jaxvae.results.claims import check
 from jaxvae.results.tables import SWEEP, claims_json
 from jaxvae.runs.history import Divergence
 from jaxvae.runs.run import Run
+from tests.classic import classic
 from tests.results.test_claims import finals
 from tests.results.test_settings import results_of
 
@@ -29,7 +29,7 @@ def history(epochs, level):
 
 
 def trained(seed, diverged=None):
-    config = RunConfig(ModelConfig("conv", 2), seed=seed)
+    config = classic("conv", 2, seed=seed)
     return Run(Path(config.name), config, {}, {}, history(3, 100.0), np.zeros(0), diverged)
 
 
@@ -71,8 +71,7 @@ def test_sweep_json_follows_its_runs_and_keeps_when_they_were_trained(tmp_path):
 
 
 def test_captions_name_the_data_beta_and_the_seeds_behind_a_mean(small):
-    model = ModelConfig("conv", 2)
-    runs = [RunConfig(model, beta=beta, seed=seed) for beta, seed in ((1.0, 0), (4.0, 1))]
+    runs = [classic("conv", 2, beta=beta, seed=seed) for beta, seed in ((1.0, 0), (4.0, 1))]
     whole = small._replace(train_images=np.zeros((60_000, 1, 1), np.uint8))
     whole, part = about(whole)["dataset"], about(small)["dataset"]
     assert caption(whole) == caption(whole, runs[:1], averaged=True) == "BLOBS"

@@ -41,11 +41,11 @@ def run(d=2, beta=1.0, rate=1e-3, seed=0, architecture="linear", **more):
 
 def beta_of(config):
     """Its weight of the KL, 1 in an objective that has none."""
-    return config.axes["beta"].value if "beta" in config.axes else 1.0
+    return getattr(config.objective, "beta", 1.0)
 
 
 def rate_of(config):
-    return config.axes["learning_rate"].value
+    return config.optimiser.learning_rate
 
 
 def grid(latent_dims, betas, rates, seeds):
