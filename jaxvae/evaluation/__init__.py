@@ -10,7 +10,7 @@ from jaxvae.evaluation import likelihood_metrics  # before the next, as tables h
 
 # isort: split
 from jaxvae.evaluation import code_metrics
-from jaxvae.evaluation.metrics import METRICS, NEEDS, Column, Measured, Metric, metric, standard_errors
+from jaxvae.evaluation.metrics import METRICS, NEEDS, Column, Measured, Metric, metric
 
 if TYPE_CHECKING:
     from jaxvae.evaluation import classifier, codes, likelihood, records
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "METRICS", "NEEDS", "Column", "Evaluation", "Measured", "Metric", "Plan", "Record", "Report", "Subject", "by_class",
     "classifier", "code_metrics", "codes", "data_of", "dataset_as_trained", "from_json", "in_float32", "likelihood",
-    "likelihood_metrics", "metric", "reader", "records", "standard_errors",
+    "likelihood_metrics", "metric", "reader", "records",
 ]  # fmt: skip
 _HOMES = {
     "evaluation": ("Evaluation", "Report", "data_of", "dataset_as_trained", "in_float32"),

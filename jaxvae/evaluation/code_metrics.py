@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from jaxvae.evaluation.metrics import Column, Measured, metric
 
 if TYPE_CHECKING:  # it imports JAX, which a command's --help does without
+    import numpy as np
+
     from jaxvae.evaluation.subject import Subject
 
 PAIRS = "one code an image against the mixture of all posteriors"
@@ -82,8 +82,7 @@ def _probe(subject: Subject) -> Iterator[Measured]:
 def _weighted(subject: Subject, quantity: str) -> Iterator[Measured]:
     """The mean over images of what is known by class."""
     if subject.classes["classes"]:
-        weights = np.bincount(subject.labels)[subject.classes["classes"]] / len(subject.images)  # type: ignore[arg-type]
-        yield Measured(float(np.dot(subject.classes[quantity], weights)), "posterior means")
+        yield Measured(subject.mean_over_classes(quantity), "posterior means")
 
 
 @metric(
@@ -107,9 +106,7 @@ def _silhouette(subject: Subject) -> Iterator[Measured]:
     *LOOKED_AT, "labels",
 )  # fmt: skip
 def _reading(subject: Subject) -> Iterator[Measured]:
-    right = int(np.trace(subject.classes["confusion"]))
-    values = np.repeat([1, 0], [right, len(subject.images) - right])
-    yield Measured(values, "conv classifier, reconstructions from posterior means")
+    yield Measured(subject.read_rightly, "conv classifier, reconstructions from posterior means")
 
 
 @metric("reading of originals", "share", "the same classifier's accuracy on the original images", *LOOKED_AT, "labels")

@@ -13,7 +13,7 @@ import numpy as np
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset, binarized
 from jaxvae.errors import InputError, Remedy, is_whole
-from jaxvae.evaluation.metrics import METRICS, standard_errors
+from jaxvae.evaluation.metrics import METRICS
 from jaxvae.evaluation.records import Record
 from jaxvae.evaluation.subject import Advance, Plan, Subject
 from jaxvae.runs import Run
@@ -99,6 +99,20 @@ class Evaluation:
             subject.classes if looked_at and subject.has("labels") else {},
             _remarks(subject),
         )
+
+
+def standard_errors(values: Any) -> tuple[float, float | None, float | None, int | None]:
+    """Of values by image: their mean, its standard errors over images and over repeats, and how many images there are.
+
+    A number of all images together has no standard error over them.
+    """
+    if np.ndim(values) == 0:
+        return float(values), None, None, None
+    rows = np.atleast_2d(np.asarray(values, np.float64))
+    repeats, n = rows.shape
+    over_images = float(rows.mean(0).std(ddof=1) / np.sqrt(n)) if n > 1 else None
+    over_repeats = float(rows.mean(1).std(ddof=1) / np.sqrt(repeats)) if repeats > 1 else None
+    return float(rows.mean()), over_images, over_repeats, n
 
 
 def _remarks(subject: Subject) -> list[str]:

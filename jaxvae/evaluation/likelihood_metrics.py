@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from jaxvae.evaluation.metrics import Column, Measured, metric
 
-if TYPE_CHECKING:  # it imports JAX, which a command's --help does without
+if TYPE_CHECKING:  # they take their time, and it imports JAX, which a command's --help does without
+    import numpy as np
+
     from jaxvae.evaluation.subject import Subject
 
 SAMPLED, ANNEALED = "importance sampling", "annealing"
-
-
-def _distortion(subject: Subject) -> np.ndarray:
-    return np.stack([-one.log_likelihood for one in subject.weighted])
 
 
 def _over(subject: Subject) -> str:
@@ -25,7 +21,7 @@ def _over(subject: Subject) -> str:
 
 @metric("ELBO", "nats", "evidence lower bound, mean over the codes drawn: minus rate minus distortion", SAMPLED)
 def _elbo(subject: Subject) -> Iterator[Measured]:
-    elbo = -(_distortion(subject) + subject.rate[0])
+    elbo = -(subject.distortion + subject.rate[0])
     yield Measured(elbo, f"−rate − distortion, {_over(subject)}", subject.plan.ks[-1])
 
 
@@ -38,7 +34,7 @@ def _rate(subject: Subject) -> Iterator[Measured]:
     "distortion", "nats", "−E log p(x|z), mean over the codes drawn: nats that a code leaves to the pixels", SAMPLED
 )
 def _codes_leave(subject: Subject) -> Iterator[Measured]:
-    yield Measured(_distortion(subject), _over(subject), subject.plan.ks[-1])
+    yield Measured(subject.distortion, _over(subject), subject.plan.ks[-1])
 
 
 @metric(
@@ -47,7 +43,7 @@ def _codes_leave(subject: Subject) -> Iterator[Measured]:
 )  # fmt: skip
 def _bounds(subject: Subject) -> Iterator[Measured]:
     for i, k in enumerate(subject.plan.ks):
-        yield Measured(np.stack([one.bound[i] for one in subject.weighted]), "importance weighting by q(z|x)", k)
+        yield Measured(subject.bound(i), "importance weighting by q(z|x)", k)
 
 
 @metric(
@@ -57,7 +53,7 @@ def _bounds(subject: Subject) -> Iterator[Measured]:
 )  # fmt: skip
 def _sample_size(subject: Subject) -> Iterator[Measured]:
     for i, k in enumerate(subject.plan.ks):
-        yield Measured(np.stack([one.ess[i] for one in subject.weighted]), "(Σw)²/Σw²", k)
+        yield Measured(subject.sample_size(i), "(Σw)²/Σw²", k)
 
 
 def _annealed(subject: Subject, values: np.ndarray, images: str = "") -> Iterator[Measured]:
@@ -77,8 +73,7 @@ def _ais(subject: Subject) -> Iterator[Measured]:
     "AIS above L_K", "nats", "what annealing finds more than L_K of the largest K, image by image", ANNEALED, SAMPLED
 )
 def _above(subject: Subject) -> Iterator[Measured]:
-    tightest = np.mean([one.bound[-1] for one in subject.weighted], axis=0)
-    lower = subject.annealing.images.lower
+    tightest, lower = subject.bound(-1).mean(0), subject.annealing.images.lower
     for measured in _annealed(subject, lower - tightest[: len(lower)]):
         yield measured._replace(samples=None, estimator=f"K = {subject.plan.ks[-1]:,}; {measured.estimator}")
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from jaxvae.errors import ConfigError
 
 NEEDS = {
@@ -85,17 +83,3 @@ def metric(
         return compute
 
     return register
-
-
-def standard_errors(values: Any) -> tuple[float, float | None, float | None, int | None]:
-    """Of values by image: their mean, its standard errors over images and over repeats, and how many images there are.
-
-    A number of all images together has no standard error over them.
-    """
-    if np.ndim(values) == 0:
-        return float(values), None, None, None
-    rows = np.atleast_2d(np.asarray(values, np.float64))
-    repeats, n = rows.shape
-    over_images = float(rows.mean(0).std(ddof=1) / np.sqrt(n)) if n > 1 else None
-    over_repeats = float(rows.mean(1).std(ddof=1) / np.sqrt(repeats)) if repeats > 1 else None
-    return float(rows.mean()), over_images, over_repeats, n

@@ -175,6 +175,19 @@ class Subject:
             for repeat in range(self.plan.repeats)
         ]  # fmt: skip
 
+    @property
+    def distortion(self) -> np.ndarray:
+        """−E log p(x|z) over the codes of the largest K, a row for each repeat, [r, n]."""
+        return np.stack([-one.log_likelihood for one in self.weighted])
+
+    def bound(self, i: int) -> np.ndarray:
+        """L_K for the i-th K, a row for each repeat, [r, n]."""
+        return np.stack([one.bound[i] for one in self.weighted])
+
+    def sample_size(self, i: int) -> np.ndarray:
+        """Effective sample size for the i-th K, a row for each repeat, [r, n]."""
+        return np.stack([one.ess[i] for one in self.weighted])
+
     @cached_property
     def annealing(self) -> Annealing:
         plan, images = self.plan, self.images[: self.plan.ais_images]
@@ -212,6 +225,17 @@ class Subject:
     def classes(self) -> dict[str, Any]:
         """See `by_class`."""
         return by_class(self.run, self.reader, self.images, self.labels, self.dataset.classes)
+
+    @property
+    def read_rightly(self) -> np.ndarray:
+        """One for each reconstruction in which its class is read, zero for each other, in no order."""
+        right = int(np.trace(self.classes["confusion"]))
+        return np.repeat([1, 0], [right, len(self.images) - right])
+
+    def mean_over_classes(self, quantity: str) -> float:
+        """What is known by class, weighted by how many images each has."""
+        weights = np.bincount(self.labels)[self.classes["classes"]] / len(self.images)  # type: ignore[arg-type]
+        return float(np.dot(self.classes[quantity], weights))
 
 
 def reader(dataset: Dataset) -> Any:

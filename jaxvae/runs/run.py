@@ -124,7 +124,7 @@ class Run:
         return self.decode(self.vae.sample_prior(self.params, key, n))
 
 
-def load(folder: str | os.PathLike, epoch: int | str = "latest", *, parts: Iterable[type] = ()) -> Run:
+def load(folder: str | os.PathLike, epoch: int | str = "latest", *, parts: Iterable[Any] = ()) -> Run:
     """The run in `folder`, as one of its checkpoints holds it. Nothing is imported that a file names.
 
     Args:

@@ -33,8 +33,8 @@ def test_help_explains_every_metric_in_a_line_and_needs_no_jax():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[-1] == "False"
-    for metric, meaning in METRICS.items():
-        assert any(line.split() == [*metric.split(), *meaning.split()] for line in lines), metric
+    for name, metric in METRICS.items():
+        assert any(line.split() == [*name.split(), *metric.meaning.split()] for line in lines), name
     assert "examples:" in done.stdout
 
 

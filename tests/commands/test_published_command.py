@@ -11,6 +11,8 @@ from experiments import published
 from experiments.protocols import PROTOCOLS
 from jaxvae.errors import InputError
 from jaxvae.evaluation.records import Record
+from jaxvae.models import MLP
+from jaxvae.objectives import IWAE
 from tests.command_line import run
 
 RECORD = Record("L_K", -87.654, 0.123, None, "nats", "weighting", 5000, "test", 10_000, "dynamic", "mnist", "25c9", "a")
@@ -18,7 +20,7 @@ RECORD = Record("L_K", -87.654, 0.123, None, "nats", "weighting", 5000, "test", 
 
 def test_stages_have_the_papers_lengths_and_rates():
     config = PROTOCOLS["iwae-5"].run
-    rates = [config.hypers(epoch).learning_rate for epoch in range(1, 3281)]
+    rates = [config.program((28, 28), epoch).optimiser.learning_rate for epoch in range(1, 3281)]
     assert config.epochs == len(rates) == sum(3**i for i in range(8))
     levels, counts = np.unique(rates, return_counts=True)
     np.testing.assert_allclose(levels[::-1], [1e-3 * 10 ** (-i / 7) for i in range(8)])
@@ -30,9 +32,9 @@ def test_rows_follow_their_protocols():
     assert tuple(PROTOCOLS) == published.ROWS
     for row, k in (("vae", 1), ("iwae-5", 5), ("iwae-50", 50)):
         config = PROTOCOLS[row].run
-        assert (config.train.objective, config.train.importance_samples) == ("iwae", k)
-        assert (config.model.hidden, config.model.activation, config.model.latent_dim) == ((200, 200), "tanh", 50)
-        assert config.train.batch_size == 20
+        assert config.objective == IWAE(k)
+        assert (config.vae.encoder, config.latent_dim) == (MLP((200, 200), "tanh"), 50)
+        assert config.batch_size == 20
         assert PROTOCOLS[row].train_images == 59_600
     assert len({row.run.name for row in PROTOCOLS.values()}) == 4  # a folder each
 

@@ -98,8 +98,9 @@ def test_a_report_made_again_is_the_sweeps_own(finished, cache):
 
 def test_the_loaded_model_has_the_losses_that_the_table_says(finished, cache, monkeypatch):
     """Test KL needs no sample: it can be computed again from the checkpoint alone."""
-    from jaxvae import data
     from jaxvae.models.distributions import kl_to_standard_normal
+
+    from jaxvae import data
 
     monkeypatch.setenv("JAXVAE_CACHE_DIR", str(cache))
     run = jaxvae.load(finished[0] / "linear-3")
