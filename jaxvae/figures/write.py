@@ -135,10 +135,9 @@ def _latent_plane(results: Results, run: Run, dataset: Dataset) -> Figure:
         z1, z2 = np.meshgrid(GRID_TICKS, GRID_TICKS)
         images = pictures.as_pictures(np.asarray(run.decode(np.stack([z1.ravel(), z2.ravel()], 1))), shape)
         decoded = images.reshape(k, k, *images.shape[1:])
-    assert dataset.labels is not None
-    codes = np.asarray(run.codes(dataset.test_images).mean)
+    codes, labels = np.asarray(run.codes(dataset.test_images).mean), dataset.labels and dataset.labels[1]
     title = f"The latent plane: {results.labels[run.config.name]} – {results.caption(shared=True)}"
-    return pictures.latent_plane(decoded, GRID_TICKS, codes, dataset.labels[1], title)
+    return pictures.latent_plane(decoded, GRID_TICKS, codes, labels, title)
 
 
 def _comparison(results: Results, runs: Sequence[Run], originals: np.ndarray, shape: Sequence[int]) -> Figure:

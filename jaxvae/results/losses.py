@@ -183,9 +183,10 @@ def _repeated(values: list, counts: list[int], kind: pyarrow.DataType) -> pyarro
         values = [float(v) if v is not None and pa.types.is_floating(kind) else v for v in values]
         return pa.array(values, kind).take(pa.array(places))
     texts = [None if value is None else written(value) for value in values]
-    words = list(dict.fromkeys(texts))
+    words = list(dict.fromkeys(text for text in texts if text is not None))
     index = {word: i for i, word in enumerate(words)}
-    return pa.DictionaryArray.from_arrays(np.array([index[text] for text in texts], np.int32)[places], words)
+    of_run = pa.array([None if text is None else index[text] for text in texts], pa.int32())
+    return pa.DictionaryArray.from_arrays(of_run.take(pa.array(places)), pa.array(words, pa.string()))
 
 
 # ── means ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -58,6 +58,13 @@ def test_an_axis_that_some_runs_lack_is_empty_for_them():
     assert [(row["beta"], row["importance_samples"]) for row in means] == [("4", ""), ("", "5")]
 
 
+def test_a_text_that_some_runs_lack_is_empty_for_them():
+    """A precision is an axis where it is not the default."""
+    configs = [run(), run(3, precision="bfloat16")]
+    table = pyarrow.parquet.read_table(io.BytesIO(losses.metrics_parquet(results_of(random_outcomes(configs)))))
+    assert {(row["latent_dim"], row["precision"]) for row in table.to_pylist()} == {(2, None), (3, "bfloat16")}
+
+
 def test_losses_that_were_written_are_read(tmp_path):
     (tmp_path / "metrics.csv").write_text(losses.metrics_csv(RESULTS))
     histories = losses.read_metrics(tmp_path)
