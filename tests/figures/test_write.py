@@ -9,7 +9,7 @@ from jaxvae.data.dataset import Dataset
 from jaxvae.figures import pictures, plotting, write_figures
 from jaxvae.models import Normal
 from jaxvae.page import report
-from jaxvae.results import has_labels, probes
+from jaxvae.results import probes
 from jaxvae.runs import Run
 from tests.results.test_settings import outcome, results_of, run
 
@@ -61,7 +61,7 @@ def test_what_cannot_be_drawn_is_left_out(shape, labelled, names, tmp_path, monk
     models = report._models(results, [one], data)
     assert (models["reconstructions"] is None, models["explorer"]) == (not names, None)
     assert ("no pictures" if not names else "none of the decoders") in models["left_out"][0]
-    assert has_labels(data) == labelled
+    assert (data.labels is not None) == labelled
 
 
 def test_channels_are_colours_if_there_are_three_and_else_the_first_is_drawn():

@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from jaxvae.config import ModelConfig, RunConfig
-from jaxvae.models import model
 from jaxvae.page import explorer
-from jaxvae.runs.run import Run
+from jaxvae.runs import Run
+from tests.classic import classic
 
 
 def run_of(config, scale=1.0):
-    params = jax.tree.map(lambda leaf: scale * leaf, model.init(config, jax.random.key(1)))
-    return Run(Path("nowhere"), RunConfig(config), {}, params, [], np.zeros((1, 2, 1, 28, 28), np.uint8))
+    params = jax.tree.map(lambda leaf: scale * leaf, config.vae.bind((28, 28)).init(jax.random.key(1)))
+    return Run(Path("nowhere"), config, {}, params, [], np.zeros((1, 2, 1, 28, 28), np.uint8))
 
 
 def unpacked(decoder):
@@ -64,9 +63,9 @@ def decode(decoder, z):
 @pytest.mark.parametrize(
     "config",
     [
-        ModelConfig("linear", 3),
-        ModelConfig("linear", 2, hidden=(20, 30), activation="tanh"),
-        ModelConfig("conv", 3),
+        classic("linear", 3),
+        classic("linear", 2, hidden=(20, 30), activation="tanh"),
+        classic("conv", 3),
     ],
     ids=["linear", "deep", "conv"],
 )
@@ -75,14 +74,14 @@ def test_a_packed_decoder_is_the_decoder_but_for_the_rounding_of_its_weights(con
     packed = explorer.packed_decoder(run)
     assert packed is not None
     for z in np.random.default_rng(0).normal(0, 2, (2, config.latent_dim)):
-        logits = np.asarray(model.decode(config, run.params, jnp.asarray(z[None], jnp.float32)))[0]
+        logits = np.asarray(run.vae.decode(run.params, jnp.asarray(z[None], jnp.float32)))[0]
         found = decode(packed, z)
         assert np.abs(logits).max() > 1
         np.testing.assert_allclose(found, logits, atol=2e-4 * np.abs(logits).max())
 
 
 def test_weights_travel_in_the_precision_that_products_read():
-    run = run_of(ModelConfig("linear", 2, "bfloat16"))
+    run = run_of(classic("linear", 2, precision="bfloat16"))
     packed = explorer.packed_decoder(run)
     assert packed is not None
     kernel = next(iter(unpacked(packed)))[1].reshape(2, 256)
@@ -92,7 +91,7 @@ def test_weights_travel_in_the_precision_that_products_read():
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_what_is_not_finite_is_left_out(part, broken):
-    run = run_of(ModelConfig("linear", 2))
+    run = run_of(classic("linear", 2))
     images = np.zeros((5, 28, 28), np.uint8)
     assert explorer.explored(run, images) is not None
     layer = run.params[part]["mean" if part == "encoder" else "pixels"]
@@ -101,13 +100,13 @@ def test_what_is_not_finite_is_left_out(part, broken):
 
 
 def test_posteriors_wider_than_numbers_can_say_are_cut():
-    run = run_of(ModelConfig("linear", 3))
+    run = run_of(classic("linear", 3))
     layer = run.params["encoder"]["log_std"]
     layer["bias"] = layer["bias"].at[0].set(400.0)
-    told = explorer.explored(run, np.zeros((5, 28, 28), np.uint8))
-    assert told is not None
-    assert np.isfinite(told["kl"]).all()
-    assert np.isfinite(told["axes"]).all()
+    model = explorer.explored(run, np.zeros((5, 28, 28), np.uint8))
+    assert model is not None
+    assert np.isfinite(model["kl"]).all()
+    assert np.isfinite(model["axes"]).all()
 
 
 def test_zeros_and_large_numbers_travel_too():
@@ -139,13 +138,13 @@ def test_more_dimensions_are_looked_at_along_the_aggregate_posteriors_principal_
 
 
 def test_codes_travel_as_encode_gives_them():
-    run = run_of(ModelConfig("conv", 3))
+    run = run_of(classic("conv", 3))
     images = np.random.default_rng(0).integers(0, 256, (7, 28, 28), dtype=np.uint8)
-    told = explorer.explored(run, images)
-    assert told is not None
+    model = explorer.explored(run, images)
+    assert model is not None
     q = run.encode(images)
     for key, expected in (("mean", q.mean), ("logStd", q.log_std)):
-        found = np.frombuffer(base64.b64decode(told[key]), np.float16).reshape(7, 3)
+        found = np.frombuffer(base64.b64decode(model[key]), np.float16).reshape(7, 3)
         np.testing.assert_allclose(found, np.asarray(expected), atol=1e-3, rtol=1e-3)
     closed = 0.5 * (np.asarray(q.mean) ** 2 + np.exp(2 * np.asarray(q.log_std)) - 1 - 2 * np.asarray(q.log_std))
-    np.testing.assert_allclose(told["kl"], closed.mean(0), atol=1e-4)
+    np.testing.assert_allclose(model["kl"], closed.mean(0), atol=1e-4)

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from experiments.report import main
-from jaxvae.config import ModelConfig, RunConfig
+from jaxvae.config import RunConfig
 from jaxvae.errors import CheckpointError
 from jaxvae.page import report, run_table
 from jaxvae.results import read_results
+from tests.classic import classic
 from tests.command_line import ROOT
 from tests.reported import CONV, LINEAR, evaluation, large
 from tests.results.test_settings import grid, random_outcomes
@@ -87,7 +88,7 @@ def test_pictures_are_the_reconstructions_of_each_epoch(reported, small):
 
 
 def test_numbers_of_different_kinds_are_not_put_into_one_column(small, tmp_path):
-    configs = [RunConfig(ModelConfig("linear", d), epochs=3) for d in (2, 3, 5)]
+    configs = [classic("linear", d, epochs=3) for d in (2, 3, 5)]
     contents = [evaluation(config, small, k, -100.0 - k) for config, k in zip(configs, (500, 500, 5000), strict=True)]
     (tmp_path / "evaluation.json").write_text(json.dumps({"evaluations": contents}))
     found = run_table.read_evaluations(tmp_path, configs, small.fingerprint)
@@ -98,7 +99,7 @@ def test_numbers_of_different_kinds_are_not_put_into_one_column(small, tmp_path)
 
 
 def test_a_runs_own_evaluation_comes_before_the_sweeps(small, tmp_path):
-    config = RunConfig(ModelConfig("linear", 2), epochs=3)
+    config = classic("linear", 2, epochs=3)
     (tmp_path / "evaluation.json").write_text(json.dumps({"evaluations": [evaluation(config, small, 500, -100.0)]}))
     (tmp_path / config.name).mkdir()
     own = evaluation(config, small, 500, -90.0)
@@ -168,9 +169,9 @@ def test_above_sixty_runs_the_table_has_a_row_a_setting_and_curves_have_bands(sm
     assert "64: 4 settings, 1 architecture, 2 latent sizes, 2 values of β, 16 seeds" in page
 
 
-@pytest.mark.parametrize("change", [{"epochs": 4}, {"seed": 1}, {"beta": 2.0}])
+@pytest.mark.parametrize("change", [{"epochs": 4}, {"seed": 1}, {"objective": {"part": "objective/elbo", "beta": 2.0}}])
 def test_an_evaluation_of_another_run_is_not_shown(change, small, tmp_path):
-    config = RunConfig(ModelConfig("linear", 2), epochs=3)
+    config = classic("linear", 2, epochs=3)
     (tmp_path / "evaluation.json").write_text(json.dumps({"evaluations": [evaluation(config, small)]}))
     other = RunConfig.from_json(config.to_json() | change)
     assert run_table.read_evaluations(tmp_path, [config], small.fingerprint)["linear-2"]
@@ -298,7 +299,7 @@ def test_the_command_keeps_a_page_whose_models_it_has_not(reported, small, tmp_p
 
 
 def test_help_teaches_and_needs_no_jax():
-    code = "import sys, experiments.report as r; print(r.parser().format_help()); print('jax' in sys.modules)"
+    code = "import sys, jaxvae.commands.report as r; print(r.parser().format_help()); print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
     assert "examples:" in done.stdout
