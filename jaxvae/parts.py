@@ -96,9 +96,6 @@ def _fields(cls: type) -> tuple[dataclasses.Field, ...]:
     return tuple(f for f in own if not kind(f).startswith("bound") and f.name not in ("parent", "name"))
 
 
-# ── registration ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
 @dataclass_transform(field_specifiers=(traced, static, nested, bound, dataclasses.field))
 def part(name: str, label: str | None = None):
     """Makes a class a part and registers it.
@@ -222,9 +219,6 @@ def require_widths(part: Any, field: str, below: int) -> None:
         raise _error(part, field, "be a tuple of at least one width")
     if not all(is_whole(width, 1, below) for width in value):
         raise _error(part, field, f"hold whole numbers of at least 1 and below {below}")
-
-
-# ── numbers for a program ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def is_schedule(value: Any) -> bool:
