@@ -25,7 +25,7 @@ def _elbo(subject: Subject) -> Iterator[Measured]:
     yield Measured(elbo, f"−rate − distortion, {_over(subject)}", subject.plan.ks[-1])
 
 
-@metric("rate", "nats", "KL(q(z|x) ‖ p(z)), exact: nats that a code costs")
+@metric("rate", "nats", "KL(q(z|x) ‖ p(z)): nats that a code costs")
 def _rate(subject: Subject) -> Iterator[Measured]:
     yield Measured(*subject.rate)
 

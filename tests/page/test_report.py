@@ -15,6 +15,7 @@ import pytest
 from experiments.report import main
 from jaxvae.config import RunConfig
 from jaxvae.errors import CheckpointError
+from jaxvae.evaluation import METRICS, Column, metric
 from jaxvae.page import report, run_table
 from jaxvae.results import read_results
 from tests.classic import classic
@@ -110,6 +111,23 @@ def test_a_runs_own_evaluation_comes_before_the_sweeps(small, tmp_path):
     (tmp_path / config.name / "evaluation.json").write_text(json.dumps(own))
     bound, _ = run_table.evaluation_columns(run_table.read_evaluations(tmp_path, [config], small.fingerprint))
     assert bound.cells["linear-2"][0] == 100.0
+
+
+def test_a_metric_that_asks_for_a_column_has_one(reported, tmp_path):
+    folder = shutil.copytree(reported[0], tmp_path / "sweep")
+    content = json.loads((folder / "evaluation.json").read_text())
+    records = content["evaluations"][0]["records"]
+    for name, column in (("code length", Column("length of codes", "norm", places=3)), ("width of codes", None)):
+        metric(name, "", f"the {name}", column=column)(lambda subject: ())
+        records.append(records[1] | {"metric": name, "unit": "", "value": 12.3456})
+    try:
+        (folder / "evaluation.json").write_text(json.dumps(content))
+        table = page_of(folder).split('id="runs"')[1].split("</table>")[0]
+    finally:
+        del METRICS["code length"], METRICS["width of codes"]
+    assert "length of codes" in table
+    assert "12.346" in table
+    assert "width of codes" not in table
 
 
 def test_runs_that_went_on_after_the_tables_are_refused(reported, small, tmp_path):
