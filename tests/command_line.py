@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.classic import classic
+
 ROOT = Path(__file__).parent.parent
 QUICK = ["--dataset", "digits", "--limit", "120", "--batch-size", "20", "--epochs", "3"]
 LINEAR = ["--architectures", "linear", "--latent-dims", "2", "3", "--workers", "1"]  # with QUICK: what is `finished`
+LINEAR_2, LINEAR_3 = (classic("linear", d, batch_size=20).name for d in (2, 3))  # its runs
 
 
 def command(arguments, cache, module="experiments.sweep"):

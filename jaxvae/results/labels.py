@@ -100,7 +100,7 @@ def written(value: Any) -> str:
 
 
 def _phrase(axes: Sequence[Axis], family: bool) -> str:
-    """`β = 4`; `IWAE, K = 5`, or plain `ELBO`; `binarised (static)`.
+    """`β = 4`; `IWAE, K = 5`, or plain `ELBO`; `binarised (static)`; `bfloat16`.
 
     `family`: without what follows a hyphen in the value, as `iwae-dreg` is another estimator of the bound `iwae`.
     """
@@ -112,6 +112,8 @@ def _phrase(axes: Sequence[Axis], family: bool) -> str:
     if first.default == "none":
         return f"{first.title} ({written(first.value)})"
     value = written(first.value)
+    if not first.required:
+        return value
     if first.value == first.default or not rest:
         return value.upper()
     details = [f"{axis.symbol} = {written(axis.value)}" for axis in rest]

@@ -10,8 +10,9 @@ import pytest
 
 from jaxvae.commands.evaluate import main
 from jaxvae.commands.sweep import main as sweep
-from jaxvae.evaluation.records import METRICS, from_json
-from tests.command_line import QUICK, ROOT, command
+from jaxvae.evaluation import METRICS, from_json
+from tests.classic import classic
+from tests.command_line import LINEAR_2, LINEAR_3, QUICK, ROOT, command
 
 MODULE = "experiments.evaluate"
 
@@ -20,7 +21,7 @@ MODULE = "experiments.evaluate"
 def runs(finished, tmp_path_factory):
     """Copies of two trained runs, to be evaluated."""
     folder = tmp_path_factory.mktemp("runs")
-    return [shutil.copytree(finished[0] / name, folder / name) for name in ("linear-2", "linear-3")]
+    return [shutil.copytree(finished[0] / name, folder / name) for name in (LINEAR_2, LINEAR_3)]
 
 
 @pytest.fixture
@@ -45,8 +46,8 @@ def test_two_runs_give_one_table_and_a_file_each(runs, evaluate, tmp_path):
     assert code == 0, err
     assert "20 test images of digits, grey pixels" in printed
     header = next(line for line in printed.splitlines() if line.rstrip(" ┃").endswith(" unit"))
-    assert header.split("┃")[2].strip() == "linear-2"
-    assert header.split("┃")[3].strip() == "linear-3"
+    assert header.split("┃")[2].strip() == LINEAR_2
+    assert header.split("┃")[3].strip() == LINEAR_3
     contents = [json.loads((run / "evaluation.json").read_text()) for run in runs]
     for run_folder, content in zip(runs, contents, strict=True):
         records = [from_json(record) for record in content["records"]]
@@ -70,18 +71,18 @@ def test_two_runs_give_one_table_and_a_file_each(runs, evaluate, tmp_path):
 
 
 def test_evaluated_again_it_is_the_same(finished, evaluate, tmp_path):
-    run_folder = shutil.copytree(finished[0] / "linear-2", tmp_path / "linear-2")
-    told = []
+    run_folder = shutil.copytree(finished[0] / LINEAR_2, tmp_path / LINEAR_2)
+    evaluations = []
     for _ in range(2):
         code, printed, err = evaluate([run_folder, "--samples", 5, "--no-codes", "--quiet"])
         assert code == 0, err
         assert "importance sampling" not in printed
-        told.append(json.loads((run_folder / "evaluation.json").read_text())["records"])
-    assert told[0] == told[1]
+        evaluations.append(json.loads((run_folder / "evaluation.json").read_text())["records"])
+    assert evaluations[0] == evaluations[1]
     assert not (run_folder / "evaluation.before-1.json").exists()
     code, printed, err = evaluate([run_folder, "--samples", "--no-codes", "--quiet"])  # by another plan
     assert code == 0, err
-    assert json.loads((run_folder / "evaluation.before-1.json").read_text())["records"] == told[0]
+    assert json.loads((run_folder / "evaluation.before-1.json").read_text())["records"] == evaluations[0]
 
 
 @pytest.mark.parametrize(
@@ -110,15 +111,15 @@ def test_runs_that_saw_different_pixels_are_not_put_into_one_table(runs, evaluat
     grid = ["--architectures", "linear", "--latent-dims", 2, "--binarize", "dynamic", "--out", out, "--quiet"]
     code, _, err = give(sweep, [*QUICK[:-1], 1, *grid, "--workers", 1])
     assert code == 0, err
-    config = json.loads((out / "linear-2" / "config.json").read_text())
-    assert config["config"]["train"]["binarize"] == "dynamic"
-    code, printed, err = evaluate([runs[1], out / "linear-2", "--samples", 1])
+    dynamic = out / classic("linear", 2, batch_size=20, binarize="dynamic").name
+    assert json.loads((dynamic / "config.json").read_text())["config"]["binarize"] == "dynamic"
+    code, printed, err = evaluate([runs[1], dynamic, "--samples", 1])
     assert code == 2
-    assert "linear-3 (binarize none" in err
-    assert "linear-2 (binarize dynamic" in err
+    assert f"{LINEAR_3} (binarize none" in err
+    assert f"{dynamic.name} (binarize dynamic" in err
     assert "cannot be compared" in err
-    assert not (out / "linear-2" / "evaluation.json").exists()  # said before anything is computed
-    code, printed, err = evaluate([out / "linear-2", "--samples", 1, "--no-codes"])
+    assert not (dynamic / "evaluation.json").exists()  # said before anything is computed
+    code, printed, err = evaluate([dynamic, "--samples", 1, "--no-codes"])
     assert code == 0, err
     assert "binarised pixels (binarize dynamic)" in " ".join(printed.split())  # a title wraps
 

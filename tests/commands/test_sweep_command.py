@@ -17,7 +17,8 @@ import pytest
 import jaxvae
 from jaxvae.commands.sweep import main
 from jaxvae.runs import checkpoint
-from tests.command_line import LINEAR, QUICK, ROOT, command, run
+from tests.classic import classic
+from tests.command_line import LINEAR, LINEAR_2, LINEAR_3, QUICK, ROOT, command, run
 
 
 @pytest.fixture
@@ -65,8 +66,8 @@ def test_a_sweep_leaves_the_folder_of_the_design(finished):
     assert figures == {
         "curves.png", "by-dimension.png", "comparison.png", "rate-distortion.png", "confusions.png",
         "evolution.webp", "walk.webp",
-        "latent-linear-2.png",
-        *(f"{kind}-linear-{d}{split}.png" for d in (2, 3) for kind, split in
+        f"latent-{LINEAR_2}.png",
+        *(f"{kind}-{name}{split}.png" for name in (LINEAR_2, LINEAR_3) for kind, split in
           (("evolution", "-train"), ("evolution", "-test"), ("samples", ""))),
     }  # fmt: skip
     rows = (out / "metrics.csv").read_text().splitlines()
@@ -77,9 +78,9 @@ def test_a_sweep_leaves_the_folder_of_the_design(finished):
     assert sweep["results"][0]["parameters"] == 404_244
     assert {"jax", "flax", "python"} <= sweep["versions"].keys()
     assert len(json.loads((out / "claims.json").read_text())["claims"]) == 7
-    for name in ("linear-2", "linear-3"):
+    for name in (LINEAR_2, LINEAR_3):
         assert {path.name for path in (out / name).iterdir()} == {"config.json", "metrics.jsonl", "checkpoints"}
-    assert re.search(r'jaxvae.load\("\S*/linear-3"\)', printed.replace("\n", ""))
+    assert re.search(rf'jaxvae.load\("\S*/{LINEAR_3}"\)', printed.replace("\n", ""))
     assert "not MNIST" in printed
 
 
@@ -98,12 +99,11 @@ def test_a_report_made_again_is_the_sweeps_own(finished, cache):
 
 def test_the_loaded_model_has_the_losses_that_the_table_says(finished, cache, monkeypatch):
     """Test KL needs no sample: it can be computed again from the checkpoint alone."""
-    from jaxvae.models.distributions import kl_to_standard_normal
-
     from jaxvae import data
+    from jaxvae.models.posteriors import kl_to_standard_normal
 
     monkeypatch.setenv("JAXVAE_CACHE_DIR", str(cache))
-    run = jaxvae.load(finished[0] / "linear-3")
+    run = jaxvae.load(finished[0] / LINEAR_3)
     test = data.load("digits", limit=120).test_images
     assert run.metrics[-1]["test"]["kl"] == pytest.approx(
         float(kl_to_standard_normal(run.encode(test)).mean()), rel=1e-4
@@ -189,10 +189,10 @@ def test_another_configuration_is_refused_unless_fresh_and_nothing_is_lost(finis
     base = [*QUICK[:4], "--architectures", "linear", "--latent-dims", 2, "--workers", 1, "--out", out]
     before = (out / "metrics.csv").read_bytes()
     for change, says in (
-        (["--batch-size", 30, "--epochs", 3], "batch_size 20 there, 30 now"),
+        (["--batch-size", 30, "--epochs", 3], f"lacks or would change ({LINEAR_2}, {LINEAR_3})"),
         (["--batch-size", 20, "--epochs", 2], "epochs 3 there, 2 now"),
         (["--batch-size", 20, "--epochs", 3, "--limit", 180], "dataset"),
-        (["--batch-size", 20, "--epochs", 3], "holds results that this sweep lacks or would change (linear-3)"),
+        (["--batch-size", 20, "--epochs", 3], f"holds results that this sweep lacks or would change ({LINEAR_3})"),
     ):
         err = refused([*base, *change])
         assert says in err
@@ -204,7 +204,7 @@ def test_another_configuration_is_refused_unless_fresh_and_nothing_is_lost(finis
     assert "epoch" not in printed.split("Test losses")[0].replace("epochs", "")
     aside = out.with_name("sweep.before-1")
     assert (aside / "metrics.csv").read_bytes() == before
-    assert jaxvae.load(out / "linear-2").config.train.batch_size == 30
+    assert jaxvae.load(out / classic("linear", 2, batch_size=30).name).config.batch_size == 30
     # put things back for other tests
     shutil.rmtree(out)
     aside.rename(out)
@@ -212,7 +212,7 @@ def test_another_configuration_is_refused_unless_fresh_and_nothing_is_lost(finis
 
 def test_once_more_changes_nothing_but_what_a_kill_left_behind(finished, give, tmp_path):
     out = shutil.copytree(finished[0], tmp_path / "again")
-    run_folder = out / "linear-2"
+    run_folder = out / LINEAR_2
     metrics, sweep = (run_folder / "metrics.jsonl").read_text(), (out / "sweep.json").read_bytes()
     # as if killed right after the last checkpoint had been renamed into place
     (run_folder / "metrics.jsonl").write_text("".join(metrics.splitlines(keepends=True)[:-1]))
@@ -240,28 +240,31 @@ def test_more_epochs_train_only_what_is_missing(finished, give, tmp_path):
     assert "epoch  3/5" not in printed
     rows = (out / "metrics.csv").read_text().splitlines()
     assert rows[:4] == (finished[0] / "metrics.csv").read_text().splitlines()[:4]
-    assert jaxvae.load(out / "linear-2").config.epochs == 5
+    assert jaxvae.load(out / LINEAR_2).config.epochs == 5
 
 
 def test_a_clones_results_may_come_again_in_another_precision_but_not_from_other_data(
-    finished, refused, give, tmp_path
+    finished, refused, give, tmp_path, monkeypatch
 ):
+    """In one that another machine chooses, as the same command there has it; one that is asked for is another run."""
     out = shutil.copytree(finished[0], tmp_path / "clone", ignore=shutil.ignore_patterns("linear-*"))
     before = (out / "metrics.csv").read_bytes()
-    arguments = [*QUICK, *LINEAR, "--out", out, "--precision", "bfloat16"]
-    err = refused([*arguments, "--limit", 180])
-    assert "holds results that this sweep lacks or would change (linear-2, linear-3)" in err
+    arguments = [*QUICK, *LINEAR, "--out", out, "--precision", "auto"]
+    monkeypatch.setattr("jaxvae.study.resume.automatic_precision", lambda network: "bfloat16")
+    for changed in ([*arguments, "--limit", 180], [*arguments[:-1], "bfloat16"]):
+        err = refused(changed)
+        assert f"holds results that this sweep lacks or would change ({LINEAR_2}, {LINEAR_3})" in err
     assert (out / "metrics.csv").read_bytes() == before
     code, printed, err = give(main, arguments)
     assert code == 0, err
     assert "operands of matrix products are bfloat16 in linear models" in printed
-    assert "precision bfloat16 there, float32 now" in refused([*arguments[:-1], "float32"])
+    assert "precision 'bfloat16' there, 'float32' now" in refused([*arguments[:-1], "float32"])
 
 
 def test_asking_for_fewer_epochs_after_a_stop_is_what_the_configuration_says(finished, give, tmp_path):
     out = shutil.copytree(finished[0], tmp_path / "fewer")
-    config, about = checkpoint.read_config(out / "linear-2")
-    checkpoint.write_config(out / "linear-2", replace(config, epochs=7), about)
+    config, about = checkpoint.read_config(out / LINEAR_2)
+    checkpoint.write_config(out / LINEAR_2, replace(config, epochs=7), about)
     code, _, err = give(main, [*QUICK, *LINEAR, "--out", out])
     assert code == 0, err
-    assert jaxvae.load(out / "linear-2").config.epochs == 3
+    assert jaxvae.load(out / LINEAR_2).config.epochs == 3

@@ -104,6 +104,7 @@ def test_labels_tell_what_differs_and_nothing_else():
     assert labels([run(beta=4.0), run(3, beta=4.0, seed=1)]) == {
         "linear-2-beta4": "linear, d = 2", "linear-3-beta4-seed1": "linear, d = 3, seed 1",
     }  # fmt: skip
+    assert [*labels([run(), run(3, precision="bfloat16")]).values()] == ["linear, d = 2", "linear, d = 3, bfloat16"]
     weighted = run(objective="iwae", importance_samples=5)
     by_name = labels([run(), run(beta=0.5), run(rate=1e-5), weighted])
     assert by_name["linear-2-beta0.5"] == "linear, d = 2, ELBO, β = 0.5, lr = 0.001"
