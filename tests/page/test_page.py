@@ -203,7 +203,7 @@ def test_pointer_and_keys_decode_what_python_decodes(name, opened, written):
         pictures.append(assert_python_decodes_the_same(page, run))
     changed = [np.abs(a - b).max() for a, b in itertools.pairwise(pictures)]
     assert min(changed) > 0
-    assert max(np.abs(a - b).max() for a, b in itertools.combinations(pictures, 2)) > 100
+    assert max(changed) > 64  # a quarter of the greys: other pictures, not a flicker
 
 
 def test_arrow_keys_move_along_the_axes(opened):
