@@ -81,6 +81,7 @@ class Network(Protocol):
 
         mirrored() -> Network                   of an encoder: the decoder for which none has to be named
         dense(width, precision, name)           the layer between network and codes; default, `jaxvae.nn.Dense`
+        batch_last                              True: features are [f, b] in both directions
         outputs, precision                      fields declared with `parts.bound`, which the VAE fills in
         codes_at_once                           how many codes are decoded together in an evaluation
         bfloat16_pays_from                      how many times as fast a product must be in bfloat16 to be chosen

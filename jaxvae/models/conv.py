@@ -11,26 +11,12 @@ from jaxtyping import Array, Float
 from jaxvae.errors import MAX_WIDTH, ConfigError
 from jaxvae.models.base import Params, Shape
 from jaxvae.models.mlp import dense_layer
-from jaxvae.nn import BatchLastDense, ConvTranspose, Window
+from jaxvae.nn import ConvTranspose, Window
 from jaxvae.nn import Conv as ConvLayer
 from jaxvae.parts import bound, part, require_widths, static
 
 EVEN = Window(kernel=4, stride=2, padding=1)  # halves an even side
 ODD = Window(kernel=3, stride=2, padding=1)  # takes a side of 2n − 1 pixels to n
-
-
-class _BatchFirst(nn.Module):
-    """A dense layer on features with the batch first, computed with the batch last as convolutions are."""
-
-    width: int
-    precision: str
-
-    def setup(self):
-        self.layer = BatchLastDense(self.width, self.precision)
-        nn.share_scope(self, self.layer)
-
-    def __call__(self, x: Float[Array, "b i"]) -> Float[Array, "b o"]:
-        return self.layer(x.T).T
 
 
 class _Layers(nn.Module):
@@ -41,14 +27,11 @@ class _Layers(nn.Module):
 
     codes_at_once: ClassVar[int] = 100  # what activations stay in a core's cache
     bfloat16_pays_from: ClassVar[float] = 1.3  # in float32, most of a step is products
+    batch_last: ClassVar[bool] = True
 
     @nn.nowrap
     def check(self) -> None:
         require_widths(self, "channels", MAX_WIDTH)
-
-    @nn.nowrap
-    def dense(self, width: int, precision: str, name: str) -> nn.Module:
-        return _BatchFirst(width, precision, name=name)
 
     @nn.nowrap
     def windows(self, shape: Shape) -> list[tuple[Window, int]]:
@@ -73,12 +56,12 @@ class Conv(_Layers):
     discriminator (Radford et al. 2016)."""
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b ..."]) -> Float[Array, "b f"]:
+    def __call__(self, x: Float[Array, "b ..."]) -> Float[Array, "f b"]:
         windows = self.windows(x.shape[1:])
         h = jnp.moveaxis(x, 0, -1)[None] if x.ndim == 3 else jnp.transpose(x, (3, 1, 2, 0))
         for i, (width, (window, _)) in enumerate(zip(self.channels, windows, strict=True), 1):
             h = ConvLayer(width, window, relu=True, precision=self.precision, name=f"conv{i}")(h)
-        return h.reshape(-1, len(x)).T
+        return h.reshape(-1, len(x))
 
     @nn.nowrap
     def mirrored(self) -> "ConvDecoder":
@@ -111,8 +94,8 @@ class ConvDecoder(_Layers):
         return math.prod(self.smallest)
 
     @nn.compact
-    def __call__(self, h: Float[Array, "b f"]) -> Float[Array, "b h w *c"]:
-        h = nn.relu(h.T).reshape(*self.smallest, -1)
+    def __call__(self, h: Float[Array, "f b"]) -> Float[Array, "b h w *c"]:
+        h = nn.relu(h).reshape(*self.smallest, -1)
         colours = self.outputs[2:]
         for i, (window, width) in enumerate(self._transposed(), 1):
             last = i == len(self.channels)

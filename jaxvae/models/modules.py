@@ -9,7 +9,7 @@ from typing import Any
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxvae.nn import Dense
+from jaxvae.nn import BatchLastDense, Dense
 
 
 class EncoderWithHeads(nn.Module):
@@ -29,8 +29,8 @@ class EncoderWithHeads(nn.Module):
 
         def head(name: str, axes: int):
             if axes > 1:
-                return _Square(self.latent_dim, self.precision, name=name)(features)
-            return _dense(self.network, self.latent_dim, self.precision, name)(features)
+                return _Square(self.latent_dim, self.precision, name=name)(_turned(self.network, features))
+            return _turned(self.network, _dense(self.network, self.latent_dim, self.precision, name)(features))
 
         return type(self.heads)(*map(head, self.heads._fields, self.heads))
 
@@ -46,7 +46,8 @@ class DecoderFromCodes(nn.Module):
 
     @nn.compact
     def __call__(self, z: Float[Array, "b z"]) -> Float[Array, "b ..."]:
-        return self.network(_dense(self.network, self.network.features, self.precision, "latent")(z))
+        layer = _dense(self.network, self.network.features, self.precision, "latent")
+        return self.network(layer(_turned(self.network, z)))
 
 
 class Networks(nn.Module):
@@ -92,5 +93,15 @@ class _Square(nn.Module):
 
 def _dense(network: Any, width: int, precision: str, name: str) -> nn.Module:
     """A layer between network and codes, of the network's kind where it has one."""
-    make = getattr(network, "dense", None)
-    return make(width, precision, name) if make else Dense(width, precision, name=name)
+    if make := getattr(network, "dense", None):
+        return make(width, precision, name)
+    return (BatchLastDense if _batch_last(network) else Dense)(width, precision, name=name)
+
+
+def _turned(network: Any, x: Array) -> Array:
+    """From the network's layout of features to that of codes, or back."""
+    return x.T if _batch_last(network) else x
+
+
+def _batch_last(network: Any) -> bool:
+    return getattr(network, "batch_last", False)
