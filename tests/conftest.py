@@ -31,11 +31,9 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """What begins with a whole command's sweep starts a process; that is slow, as are studies trained and stopped."""
+    """What begins with a whole command's sweep, or with studies that are trained and stopped, is slow."""
     for item in items:
-        if "finished" in item.fixturenames:
-            item.add_marker("processes")
-        if item.get_closest_marker("processes") or {"wholes", "diverged"} & {*item.fixturenames}:
+        if {"finished", "wholes", "diverged"} & {*item.fixturenames}:
             item.add_marker("slow")
 
 

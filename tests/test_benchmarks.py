@@ -186,7 +186,7 @@ def test_samples_become_milliseconds_of_one_models_step_and_rates():
     assert training.best_rates(samples) == {"float32": 0.0, "bfloat16": pytest.approx(10.0)}  # 500 × 2e6 in 0.1 s
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_a_process_survives_what_it_cannot_do():
     settings = Settings(2, 5, np.zeros((10, 28, 28), np.uint8))
     workers = Workers("jax", [machine.cores()[:1]], settings)

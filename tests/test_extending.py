@@ -228,6 +228,7 @@ def test_names_say_what_is_not_the_default():
     assert RunConfig.from_json(RUNS[2].to_json()) == RUNS[2]
 
 
+@pytest.mark.slow
 def test_looped_and_vmapped_runs_agree_and_improve(dataset):
     losses = {}
     for strategy in ("loop", "vmap"):

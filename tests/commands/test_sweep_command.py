@@ -137,7 +137,7 @@ def hears_interrupts(process):
     )
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_being_stopped_leaves_a_resumable_sweep_and_says_so(refused, cache, tmp_path):
     process, children = endless([2, 3], tmp_path / "out", cache)
     assert children
@@ -169,7 +169,7 @@ def test_the_way_out_does_not_wait_for_what_is_still_computed():
             assert source.endswith("    leave(main())\n"), path
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_a_killed_worker_ends_the_sweep_with_one_line_and_a_killed_sweep_its_workers(cache, tmp_path):
     process, children = endless([2, 3], tmp_path / "out", cache)
     busiest = max(children, key=lambda child: child.memory_info().rss)

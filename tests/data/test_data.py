@@ -314,6 +314,7 @@ def test_what_an_interrupted_preparation_left_is_passed_over(tmp_path):
         data.load("mnist", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_host_that_does_not_answer_is_noticed_within_five_seconds(monkeypatch):
     def hang(*_, **__):
         time.sleep(6)

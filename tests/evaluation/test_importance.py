@@ -64,6 +64,7 @@ def test_with_the_exact_posterior_every_bound_is_the_likelihood(weights, x):
     np.testing.assert_allclose(found.ess, np.broadcast_to(np.array(KS)[:, None], found.ess.shape), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_with_a_wrong_posterior_bounds_rise_from_the_elbo_to_the_likelihood(weights, x):
     """One image many times, so that means over copies are means over noise."""
     copies = np.repeat(x[:1], 4000, 0)
@@ -126,6 +127,7 @@ def test_the_mean_log_likelihood_is_the_expectation_under_q(weights, x):
     np.testing.assert_allclose(few.log_likelihood, drawn, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_true_likelihood_as_often_as_they_say(weights):
     """Of datasets drawn from the model, the share whose mean ± 1.96 standard errors holds the true mean log-density."""
     rng = np.random.default_rng(5)

@@ -131,6 +131,7 @@ def test_two_metrics_of_one_name_and_unknown_needs_are_refused(code_length):
 # ── what is left out ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plan", "lacks"),
     [

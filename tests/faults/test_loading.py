@@ -150,7 +150,7 @@ def naming(prior, folder):
     return run
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_loading_a_checkpoint_unpickles_imports_and_starts_nothing(tmp_path):
     """Of each format, with a part that is handed in, and where a part's name is that of a module or a function."""
     old = [CHECKPOINTS / f"format-{version}" / name_in(version) for version in range(1, FORMAT)]
@@ -228,6 +228,7 @@ def test_an_array_that_would_run_code_is_refused(tmp_path, monkeypatch):
     assert pickle.dumps(Bomb())  # it is one
 
 
+@pytest.mark.slow
 def test_injuries_are_found(small, tmp_path):
     """The short form of `python -m benchmarks.faults`."""
     tally = injuries.injured(30, tmp_path, small)
@@ -264,7 +265,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(small, tmp_pat
     assert jaxvae.load(tmp_path / "sweep" / CONFIG.name).metrics[-1]["epoch"] == 2
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_nothing_leaks_in_a_long_life(small, tmp_path):
     """The short form of `python -m benchmarks.faults`."""
     tally = soak.soaked(10, tmp_path, small)
@@ -272,7 +273,7 @@ def test_nothing_leaks_in_a_long_life(small, tmp_path):
     assert not tally.failures
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_a_leak_is_seen(small, tmp_path, monkeypatch):
     kept, ended = [], threading.Event()
 

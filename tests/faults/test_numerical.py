@@ -39,6 +39,7 @@ def leaves(state):
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((state.params, state.opt_state, state.step))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["loop", "vmap"])
 def test_a_run_that_diverges_stops_alone_and_leaves_the_others_their_bits(strategy, small):
     healthy, reports = [run(seed=0), run(seed=1, latent_dim=2 if strategy == "loop" else 5)], []
@@ -120,6 +121,7 @@ def test_runs_that_diverged_are_no_conflict_with_themselves(diverged, small, tmp
         resume.past_of_runs(tmp_path, [slower], study.about, print)
 
 
+@pytest.mark.slow
 def test_the_last_finite_checkpoint_is_kept_and_goes_along_when_the_others_go_on(diverged, small, tmp_path):
     folder, study, _ = diverged
     assert checkpoint.epochs(folder / BAD.name) == [0]

@@ -55,6 +55,7 @@ def stopping(monkeypatch, after):
     monkeypatch.setattr(checkpoint, "save", stopped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 6, 13])
 @pytest.mark.parametrize("strategy", ["loop", "vmap"])
 def test_stopped_between_two_saves_it_goes_on_to_the_same_bits(wholes, strategy, after, small, tmp_path, monkeypatch):
@@ -107,6 +108,7 @@ def without_shape(content):
     return content | {"dataset": {name: value for name, value in content["dataset"].items() if name != "shape"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["loop", "vmap"])
 def test_begun_by_an_earlier_version_it_goes_on_to_the_same_bits(wholes, strategy, small, tmp_path):
     """Two of four lanes stand an epoch ahead of the others, as an interruption leaves them."""
@@ -123,6 +125,7 @@ def test_begun_by_an_earlier_version_it_goes_on_to_the_same_bits(wholes, strateg
         assert epochs == (tuple(run.name for run in RUNS) if strategy == "vmap" else ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["loop", "vmap"])
 def test_runs_that_differ_in_what_names_did_not_say_lie_beside_each_other(strategy, small, tmp_path):
     """Batch size, width, precision; each is trained as it would be by itself."""
@@ -145,6 +148,7 @@ def test_runs_that_differ_in_what_names_did_not_say_lie_beside_each_other(strate
         train(tmp_path / "mixed", small, strategy, [one, binary])
 
 
+@pytest.mark.slow
 def test_more_of_anything_trains_only_what_is_missing(wholes, small, tmp_path):
     whole, strategy = wholes["vmap"], "vmap"
     folder = shutil.copytree(whole, tmp_path / "sweep")
@@ -199,7 +203,7 @@ def test_without_a_checkpoint_before_it_a_lane_stays_where_it_is(wholes, tmp_pat
     assert [found[run.name].epoch for run in RUNS] == [3, 2, 2, 2]
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_killed_at_any_moment_a_sweep_ends_like_one_that_was_not(finished, cache, tmp_path):
     """The short form of `python -m benchmarks.faults`."""
     tally = kills.killed((kills.QUICK,), 4, tmp_path, cache, finished[0])

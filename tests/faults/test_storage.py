@@ -121,6 +121,7 @@ def test_a_disk_that_refuses_in_the_middle_costs_nothing_but_the_epoch(cause, di
     assert difference(whole, folder) is None
 
 
+@pytest.mark.slow
 def test_a_disk_too_small_for_the_results_has_whole_files_or_none(disk, whole, small):
     folder = Path(shutil.copytree(whole, disk.path / "sweep"))
     study = Study(folder, RUNS, small)
@@ -175,7 +176,7 @@ def test_a_folder_that_vanishes_is_not_made_again_and_goes_on_when_it_is_back(wh
     assert difference(whole, folder) is None
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_the_command_says_in_one_line_how_to_go_on(cache, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("JAXVAE_CACHE_DIR", str(cache))
     folder = tmp_path / "sweep"
@@ -187,7 +188,7 @@ def test_the_command_says_in_one_line_how_to_go_on(cache, tmp_path, monkeypatch,
     assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["error:"]
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_a_path_may_have_spaces_quotes_and_any_script(cache, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("JAXVAE_CACHE_DIR", str(cache))
     folder = tmp_path / """it's a "näme" <b>&amp; 数字"""
@@ -231,7 +232,7 @@ with lock.held(Path(sys.argv[1])):
 """
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_a_second_sweep_is_told_who_the_first_is_and_a_dead_ones_lock_is_taken_over(small, tmp_path):
     folder = tmp_path / "sweep"
     first = subprocess.Popen([sys.executable, "-c", HOLDER, folder], cwd=ROOT, stdout=subprocess.PIPE)
@@ -290,7 +291,7 @@ def test_nothing_asks_for_the_time_of_day():
         assert not names & {"time.time", "time.time_ns", "datetime.now", "datetime.datetime.now"}, path
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_states_restore_wherever_they_were_saved(whole):
     """On another number of devices, and without a word of the device they were on."""
     code = (

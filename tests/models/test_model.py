@@ -58,6 +58,7 @@ def test_linear_model_is_the_textbooks_two_layers():
     np.testing.assert_allclose(model.decode(params, q.mean), logits.reshape(3, 28, 28), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["linear", "conv"])
 def test_a_padded_model_is_the_small_one(architecture):
     """Same losses and gradients, and no gradient into the padding, so that it stays zero for good."""
@@ -96,6 +97,7 @@ def test_resizing_there_and_back_is_the_identity():
 # ── examples of any shape ────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "shape"),
     [

@@ -76,6 +76,7 @@ def gradients(objective, params, keys):
     return [np.asarray(part, np.float64) for part in gradient(keys)]
 
 
+@pytest.mark.slow
 def test_the_doubly_reparameterised_gradient_is_unbiased_with_less_variance(params):
     """Where q is near the posterior, as training brings it: the plain gradient stays noisy there, the other does not.
 
@@ -175,6 +176,7 @@ class Unknown:
         return StandardNormal().sample(params, key, n, latent_dim)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [ELBO(2.0), IWAE(20)], ids=lambda objective: objective.part_label)
 def test_a_divergence_of_samples_is_the_closed_one_within_its_error(objective, params):
     sampled = dataclasses.replace(MODEL, prior=Unknown())

@@ -60,6 +60,7 @@ def decode(decoder, z):
     return values.reshape(28, 28)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [

@@ -13,7 +13,7 @@ from jaxvae.results import read_results
 from tests.reported import CONV, EPOCHS, LINEAR, large
 from tests.results.test_settings import grid, random_outcomes
 
-pytestmark = [pytest.mark.processes, pytest.mark.skipif(bool(lacking()), reason=lacking())]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(lacking()), reason=lacking())]
 
 
 @pytest.fixture(scope="module")

@@ -270,6 +270,7 @@ def test_a_column_over_seeds_is_the_mean_of_its_cells():
 # ── ten thousand runs ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_ten_thousand_runs_are_written_within_memory_and_no_run_is_drawn(tmp_path, small):
     configs = [run(d, beta, seed=s) for s in range(1000) for d in (2, 5) for beta in (0.25, 0.5, 1.0, 2.0, 4.0)]
     outcomes = [outcome(config, 100 + beta_of(config) + config.seed / 1000, epochs=1) for config in configs]

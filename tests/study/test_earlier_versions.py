@@ -62,6 +62,7 @@ def as_today(old, folder):
     return folder
 
 
+@pytest.mark.slow
 def test_runs_are_adopted_with_their_lanes_and_go_on_to_the_same_bits(begun, tmp_path, capsys):
     twin, longer = as_today(begun, tmp_path / "twin"), runs(epochs=2)
     names = tuple(run.name for run in longer)
@@ -107,6 +108,7 @@ def test_what_is_complete_is_only_renamed(begun):
     assert study.how["epochs_trained"] == 0
 
 
+@pytest.mark.slow
 def test_when_and_where_it_was_trained_stays(begun):
     """Though the tables get the names of today."""
     before = json.loads((begun / SWEEP).read_text())
@@ -178,6 +180,7 @@ def in_bfloat16(begun):
     return begun
 
 
+@pytest.mark.slow
 def test_it_goes_on_in_its_precision_whether_that_is_asked_for_or_not(in_bfloat16, tmp_path):
     copy = Path(shutil.copytree(in_bfloat16, tmp_path / "copy"))
     asked, settled = runs(precision="bfloat16"), settle_precision(runs(), copy)

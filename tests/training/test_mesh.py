@@ -122,6 +122,7 @@ def test_each_device_draws_the_noise_of_its_own_rows():
         np.testing.assert_array_equal(two, one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -20,6 +20,7 @@ def same_bits(a, b):
     jax.tree.map(np.testing.assert_array_equal, *(jax.tree.map(np.asarray, s.params) for s in (a, b)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["linear", pytest.param("conv", marks=pytest.mark.slow)])
 def test_a_vmapped_lane_is_the_solo_run(architecture, small):
     """Latent sizes and seeds in one padded program against each run by itself."""
@@ -51,6 +52,7 @@ def test_a_vmapped_lane_is_the_solo_run(architecture, small):
             assert np.quantile(difference, 0.99) < 1e-5
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_wherever_it_runs(small):
     """Alone, beside other runs, and on another device."""
     run = config()
@@ -137,6 +139,7 @@ def test_impossible_sweeps_are_refused(runs, strategy, says, small):
         sweep(runs, small, strategy=strategy)
 
 
+@pytest.mark.slow
 def test_runs_that_differ_in_any_setting_are_trained_side_by_side(small):
     """They were refused while their names were the same; what is compiled apart is trained apart."""
     runs = [config(hidden=(8,)), config(hidden=(6,)), config(hidden=(8,), batch_size=20), config(hidden=(8,), beta=2.0)]

@@ -81,7 +81,7 @@ def same_numbers(folder, other):
                     np.testing.assert_allclose(list(one[split].values()), list(two[split].values()), rtol=1e-4)
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_devices_make_no_difference_whichever_processes_have_them(whole, cache, tmp_path):
     """The same mesh in one process, to the same bits; another mesh in three, to rounding."""
     assert study(tmp_path / "one", 3, "auto", cache, 1, 4)[0][:2] == (0, "15 15\n")
@@ -92,7 +92,7 @@ def test_devices_make_no_difference_whichever_processes_have_them(whole, cache, 
     same_numbers(whole, tmp_path / "three")
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_a_batch_that_processes_share_is_that_of_one_processs_devices(cache, tmp_path):
     """Each run's batch is halved between two processes, which begin anew, and then go on."""
     assert study(tmp_path / "one", 3, "data=2", cache, 1, 2)[0][:2] == (0, "15 15\n")
@@ -101,7 +101,7 @@ def test_a_batch_that_processes_share_is_that_of_one_processs_devices(cache, tmp
     assert difference(tmp_path / "one", tmp_path / "two") is None
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_what_was_saved_by_some_goes_on_with_any_number(cache, whole, tmp_path):
     folder = tmp_path / "sweep"
     assert study(folder, 1, "auto", cache, 1, 8)[0][0] == 0
@@ -111,7 +111,7 @@ def test_what_was_saved_by_some_goes_on_with_any_number(cache, whole, tmp_path):
     assert jaxvae.load(folder / together.runs(3)[1].name).sample(jax.random.key(0), 2).shape == (2, 28, 28)
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_a_killed_process_ends_all_with_a_line_and_together_they_go_on_to_the_same_bits(whole, cache, tmp_path):
     folder = tmp_path / "sweep"
     begun = time.perf_counter()
@@ -127,7 +127,7 @@ def test_a_killed_process_ends_all_with_a_line_and_together_they_go_on_to_the_sa
     assert difference(whole, folder) is None
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_a_process_that_is_silent_or_missing_is_told_within_the_time(cache, tmp_path):
     """One never comes; of three, one is stopped for good while it trains."""
     arguments = [
@@ -169,7 +169,7 @@ def test_a_process_that_is_silent_or_missing_is_told_within_the_time(cache, tmp_
     ended(processes[1:])
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_one_command_on_two_hosts_writes_one_sweep_equal_to_one_hosts(cache, tmp_path):
     """What the command itself writes: tables, figures and page by the first process; then bad input, said by all."""
     two, one = tmp_path / "two", tmp_path / "one"
@@ -188,7 +188,7 @@ def test_one_command_on_two_hosts_writes_one_sweep_equal_to_one_hosts(cache, tmp
     assert all("is another run's (dataset " in err and len(err.splitlines()) == 1 for *_, err in said)
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_a_process_with_another_command_says_so_and_all_end(cache, tmp_path):
     where, arguments = address(), [*GRID, "--mesh", "auto", "--distributed", "--peer-timeout", 30, "--quiet"]
     processes = [
@@ -200,7 +200,7 @@ def test_a_process_with_another_command_says_so_and_all_end(cache, tmp_path):
     assert [(code, err) for code, _, err in said] == [(2, line)] * 2
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_what_one_process_cannot_do_all_say(cache, tmp_path, mnist_dir):
     """One host has the data, the other has not."""
     where, arguments = address(), [*GRID, "--dataset", "mnist", "--distributed", "--peer-timeout", 30]
@@ -237,7 +237,7 @@ def test_what_cannot_be_is_one_line(arguments, says, give, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_without_any_word_of_the_others_it_asks_for_them(cache, tmp_path, monkeypatch):
     code, _, err = run([*GRID, "--distributed", "--out", tmp_path / "out"], cache)
     assert code == 2

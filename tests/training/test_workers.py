@@ -52,7 +52,7 @@ def by_two(small):
     return states, reports
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_worker_processes_train_the_models_that_one_process_trains(small, by_two):
     states, reports = by_two
     alone = {}
@@ -72,7 +72,7 @@ def test_worker_processes_train_the_models_that_one_process_trains(small, by_two
         )  # fmt: skip
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_the_same_number_of_processes_gives_the_same_bits_also_after_a_stop(small, by_two):
     half = {}
     sweep([dataclasses.replace(run, epochs=1) for run in RUNS[:2]], small, workers=2,
@@ -112,6 +112,7 @@ def test_an_epoch_is_one_program_without_a_transfer_that_takes_over_the_states_m
     assert program.memory_analysis().alias_size_in_bytes >= bytes_of_state
 
 
+@pytest.mark.slow
 def test_a_group_too_large_for_the_memory_is_trained_in_waves_that_share_a_program(small, monkeypatch):
     runs = [*RUNS, config(latent_dim=3, seed=2)]
     whole = sweep(runs, small, strategy="vmap", mesh=ONE)
@@ -130,6 +131,7 @@ def test_a_group_too_large_for_the_memory_is_trained_in_waves_that_share_a_progr
         )
 
 
+@pytest.mark.slow
 def test_an_estimate_of_memory_that_was_too_low_is_mended_by_what_the_program_needs(small, monkeypatch):
     monkeypatch.setattr(compiled, "bytes_expected", lambda program: 1)
     program = compiled_epoch(RUNS[2], 3, 4, small)
@@ -145,6 +147,7 @@ def test_an_estimate_of_memory_that_was_too_low_is_mended_by_what_the_program_ne
     assert sizes[-1] == 1  # a run by itself is tried in any case
 
 
+@pytest.mark.slow
 def test_what_is_expected_of_memory_is_no_less_than_what_a_program_needs(small):
     for architecture in ("linear", "conv"):
         run = config(architecture, 3)
@@ -159,7 +162,7 @@ def test_vmapped_runs_are_dealt_over_all_worker_processes():
     assert {run for group in groups for run in group.runs} == set(runs)
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_told_from_one_that_goes_wrong(small):
     worker = ProcessWorker([0], small, None, 2**30)
     try:
@@ -175,7 +178,7 @@ def test_a_worker_that_is_killed_is_told_from_one_that_goes_wrong(small):
         worker.close()
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 def test_workers_end_whatever_happens_to_the_sweep(small):
     def stop(report):
         raise KeyboardInterrupt
@@ -186,7 +189,7 @@ def test_workers_end_whatever_happens_to_the_sweep(small):
     assert set(multiprocessing.active_children()) == before
 
 
-@pytest.mark.processes
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
 def test_each_worker_keeps_to_its_share_of_the_cores_and_hears_no_interrupt(small, monkeypatch):
     monkeypatch.setattr(processes.machine, "cores", lambda: [0, 1])
