@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 from jaxvae.errors import MAX_WIDTH, ConfigError
 from jaxvae.models.base import Params, Shape
 from jaxvae.models.mlp import dense_layer
-from jaxvae.nn import ConvTranspose, Window
 from jaxvae.nn import Conv as ConvLayer
+from jaxvae.nn import ConvTranspose, Window
 from jaxvae.parts import bound, part, require_widths, static
 
 EVEN = Window(kernel=4, stride=2, padding=1)  # halves an even side
