@@ -85,7 +85,7 @@ def measured(options: argparse.Namespace) -> tuple[list[Timed], str]:
             epoch()
             timed.seconds.append(time.perf_counter() - started)
         found += [timed for timed, _ in ready]
-    return found, f"{devices.size} × {devices.devices.flat[0].device_kind}, mesh {mesh.described(devices)}"
+    return found, f"{devices.size} × {devices.devices.flat[0].device_kind}, mesh {mesh.layout_of(devices)}"
 
 
 def as_table(timed: list[Timed]) -> str:

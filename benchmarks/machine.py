@@ -77,7 +77,7 @@ def at_least(name: str, value: int, least: int) -> None:
 
 
 def writable(path: Path) -> None:
-    """Makes the folder of a file to be written at the end, so that a wrong --out is told before the hours it costs."""
+    """Makes the folder of a file to be written at the end, so that a wrong --out is refused before it costs hours."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise InputError(f"{path} cannot be written; choose another --out")

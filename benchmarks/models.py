@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from jaxvae.errors import MAX_WIDTH, InputError, is_whole, shown
+from jaxvae.errors import MAX_WIDTH, InputError, is_whole, quoted
 
 if TYPE_CHECKING:
     from jaxvae.config import RunConfig
@@ -26,7 +26,7 @@ def check(architectures: Iterable[str], latent_dims: Iterable[int] = (), precisi
         ("--precision", [precision], PRECISIONS),
     ):
         if wrong := [value for value in values if value not in allowed]:
-            raise InputError(f"{option} must be one of {', '.join(allowed)}, not {shown(wrong[0])}")
+            raise InputError(f"{option} must be one of {', '.join(allowed)}, not {quoted(wrong[0])}")
     if small_or_large := [d for d in latent_dims if not is_whole(d, 1, MAX_WIDTH)]:
         raise InputError(f"latent sizes must be at least 1 and below {MAX_WIDTH}, not {small_or_large[0]}")
 

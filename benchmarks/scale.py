@@ -41,7 +41,7 @@ class Rates(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Of a whole study, in seconds; what goes on at the same time is told apart."""
+    """Of a whole study, in seconds; what goes on at the same time is listed apart."""
 
     computing: float  # of the busiest device
     sending: float  # states to and from the host, by the busiest process

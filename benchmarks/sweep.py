@@ -30,7 +30,7 @@ Losses = dict[tuple[str, int], float]  # test loss after the last epoch, by arch
 
 
 def common_arguments(options: argparse.Namespace) -> list[str]:
-    """What both commands are told; they call it the same."""
+    """The options that both commands have under the same names."""
     arguments = ["--epochs", str(options.epochs)]
     arguments += ["--architectures", *options.architectures]
     arguments += ["--latent-dims", *map(str, options.latent_dims)]

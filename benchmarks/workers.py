@@ -105,7 +105,7 @@ class Workers:
 
 def _serve(pipe: Connection, kind: str, cores: list[int], settings: Settings) -> None:
     """Answers each task with None, or with the line that says why it failed; no task is to import, and be ready."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and ends this
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)  # before a library counts the cores
     os.environ["OMP_NUM_THREADS"] = str(len(cores))

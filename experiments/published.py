@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxvae.commands import Parser, add_debug, guarded, leave, set_environment, start_jax
-from jaxvae.errors import InputError, shown
+from jaxvae.errors import InputError, quoted
 from jaxvae.system import as_path, cores
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def epochs(row: str, budget: str | None) -> int:
     except (ValueError, ZeroDivisionError):
         share = Fraction(-1)
     if not 0 < share <= 1:
-        raise InputError(f"budget must be a share of the epochs above 0 and at most 1, not {shown(budget)}")
+        raise InputError(f"budget must be a share of the epochs above 0 and at most 1, not {quoted(budget)}")
     return max(1, round(share * whole))
 
 
@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     if unknown := [row for row in options.rows if row not in ROWS]:
-        raise InputError(f"unknown row {shown(unknown[0])}: choose of {', '.join(ROWS)}")
+        raise InputError(f"unknown row {quoted(unknown[0])}: choose of {', '.join(ROWS)}")
     set_environment(cpu_devices=len(cores()))
     lengths = {row: epochs(row, options.budget) for row in dict.fromkeys(options.rows)}
     folder = as_path(options.out)

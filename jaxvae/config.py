@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxvae import naming, parts
-from jaxvae.errors import MAX_INT32, ConfigError, shown
+from jaxvae.errors import MAX_INT32, ConfigError, quoted
 from jaxvae.formats import is_old, upgraded
 from jaxvae.models import AUTOMATIC, VAE, Shape
 from jaxvae.objectives import ELBO
@@ -70,7 +70,7 @@ class RunConfig:
 
     def __post_init__(self):
         if not isinstance(self.vae, VAE):
-            raise ConfigError(f"vae must be a VAE, not {shown(self.vae)}")
+            raise ConfigError(f"vae must be a VAE, not {quoted(self.vae)}")
         for name in ("objective", "optimiser"):
             parts.require_kind(self, name, name)
             parts.check(getattr(self, name))
@@ -185,7 +185,7 @@ class RunConfig:
         data = upgraded(data) if is_old(data) else data
         run = parts.from_json({"part": "run"} | data, known)
         if not isinstance(run, RunConfig):
-            raise ConfigError(f"a run's configuration must be of the part run, not {shown(data.get('part'))}")
+            raise ConfigError(f"a run's configuration must be of the part run, not {quoted(data.get('part'))}")
         return run
 
 
@@ -222,7 +222,7 @@ def differences(one: RunConfig, other: RunConfig) -> list[str]:
         return {name: value for name, value in data.items() if name not in ("epochs", "vae.precision")}
 
     a, b = flat(one), flat(other)
-    return [f"{key} {shown(a.get(key))} there, {shown(b.get(key))} now" for key in a | b if a.get(key) != b.get(key)]
+    return [f"{key} {quoted(a.get(key))} there, {quoted(b.get(key))} now" for key in a | b if a.get(key) != b.get(key)]
 
 
 def _flattened(name: str, value: Any) -> Iterator[tuple[str, Any]]:

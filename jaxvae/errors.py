@@ -51,7 +51,7 @@ class ConfigError(InputError):
     """A configuration that no run can have."""
 
 
-def shown(value: Any) -> str:
+def quoted(value: Any) -> str:
     """A value that was given, as a message quotes it: on one line and not too long."""
     try:
         text = " ".join(repr(value).split())

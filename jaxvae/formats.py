@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxvae.errors import ConfigError, is_whole, shown
+from jaxvae.errors import ConfigError, is_whole, quoted
 from jaxvae.naming import text
 
 FORMAT = 3  # of what is written now: configurations are parts, data say the shape of an example
@@ -41,12 +41,12 @@ def upgraded(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def old_name(run: Any) -> str:
-    """What formats 1 and 2 called a run: its objective, β, learning rate and seed were told apart, nothing else."""
+    """What formats 1 and 2 called a run: its objective, β, learning rate and seed, nothing else."""
     words, objective = [f"{run.architecture}-{run.latent_dim}"], run.objective.part_label
     if objective != "elbo":
         words.append(f"{objective}{getattr(run.objective, 'importance_samples', '')}")
     beta, rate = getattr(run.objective, "beta", 1), getattr(run.optimiser, "learning_rate", RUN["learning_rate"])
-    rate = getattr(rate, "initial", rate)  # of stages, which were not told from a constant
+    rate = getattr(rate, "initial", rate)  # of stages, which formats 1 and 2 do not tell from a constant
     words += [f"beta{text(beta)}"] if beta != 1 else []
     words += [f"lr{text(rate)}"] if rate != RUN["learning_rate"] else []
     return "-".join([*words, *([f"seed{run.seed}"] if run.seed else [])])
@@ -55,7 +55,7 @@ def old_name(run: Any) -> str:
 def _vae(model: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:
     architecture = model["architecture"]
     if architecture not in ("linear", "conv"):
-        raise ConfigError(f"architecture must be one of linear, conv, not {shown(architecture)}")
+        raise ConfigError(f"architecture must be one of linear, conv, not {quoted(architecture)}")
     layers = {name: model[name] for name in ("hidden", "activation")}
     if architecture == "conv":
         if (model["hidden"], model["activation"]) not in (([256], "relu"), ((256,), "relu")):
@@ -76,19 +76,19 @@ def _objective(run: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:
     name, k, beta = train["objective"], train["importance_samples"], run["beta"]
     if name == "elbo":
         if not is_whole(k, 1) or k > 1:
-            raise ConfigError(f"importance_samples is {shown(k)}, which needs the objective iwae or iwae-dreg")
+            raise ConfigError(f"importance_samples is {quoted(k)}, which needs the objective iwae or iwae-dreg")
         return {"part": "objective/elbo", "beta": beta}
     if beta != 1:
-        raise ConfigError(f"beta must be 1 with the objective {shown(name)}, not {shown(beta)}")
+        raise ConfigError(f"beta must be 1 with the objective {quoted(name)}, not {quoted(beta)}")
     if name not in ("iwae", "iwae-dreg"):
-        raise ConfigError(f"objective must be one of elbo, iwae, iwae-dreg, not {shown(name)}")
+        raise ConfigError(f"objective must be one of elbo, iwae, iwae-dreg, not {quoted(name)}")
     return {"part": f"objective/{name}", "importance_samples": k}
 
 
 def _adam(run: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:
     rate = run["learning_rate"]
     if run["schedule"] not in ("constant", "stages"):
-        raise ConfigError(f"schedule must be one of constant, stages, not {shown(run['schedule'])}")
+        raise ConfigError(f"schedule must be one of constant, stages, not {quoted(run['schedule'])}")
     if run["schedule"] == "stages":
         rate = {"part": "schedule/stages", "initial": rate}
     adam = {"part": "optimiser/adam", "learning_rate": rate, "b1": train["adam_b1"], "epsilon": train["adam_epsilon"]}
@@ -99,8 +99,8 @@ def _adam(run: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:
 def _filled(what: str, data: Any, defaults: dict[str, Any]) -> dict[str, Any]:
     """The object with what it leaves out; a default of None says that it may not."""
     if not isinstance(data, dict):
-        raise ConfigError(f"{what} must be a JSON object, not {shown(data)}")
-    if unknown := sorted(map(shown, data.keys() - defaults.keys())):
+        raise ConfigError(f"{what} must be a JSON object, not {quoted(data)}")
+    if unknown := sorted(map(quoted, data.keys() - defaults.keys())):
         raise ConfigError(f"{what} has no field {unknown[0]}; it has {', '.join(defaults)}")
     if missing := [name for name, default in defaults.items() if default is None and name not in data]:
         raise ConfigError(f"{what} lacks the field {missing[0]!r}")

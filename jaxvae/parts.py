@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, dataclass_transform
 import jax
 import numpy as np
 
-from jaxvae.errors import MAX_FLOAT32, ConfigError, is_whole, shown
+from jaxvae.errors import MAX_FLOAT32, ConfigError, is_whole, quoted
 
 T = TypeVar("T")
 NAME = re.compile(r"[a-z][a-z0-9-]*(/[a-z][a-z0-9-]*)?", re.ASCII)
@@ -108,7 +108,7 @@ def part(name: str, label: str | None = None):
         ConfigError: the name is taken by another class, or cannot be one.
     """
     if not NAME.fullmatch(name):
-        raise ConfigError(f"a part's name must be such as prior/mixture, in lower case, not {shown(name)}")
+        raise ConfigError(f"a part's name must be such as prior/mixture, in lower case, not {quoted(name)}")
 
     def register(cls: type[T]) -> type[T]:
         other = REGISTERED.get(name)
@@ -152,7 +152,7 @@ def named(what: str, label: Any, kind: str = "") -> type:
     """
     known = of_kind(kind or what)
     if not isinstance(label, str) or label not in known:
-        raise ConfigError(f"{what} must be one of {', '.join(known)}, not {shown(label)}")
+        raise ConfigError(f"{what} must be one of {', '.join(known)}, not {quoted(label)}")
     return known[label]
 
 
@@ -182,7 +182,7 @@ def check(value: Any) -> None:
 
 
 def _error(part: Any, field: str, must: str) -> ConfigError:
-    return ConfigError(f"{part.part_name}: {field} must {must}, not {shown(getattr(part, field))}")
+    return ConfigError(f"{part.part_name}: {field} must {must}, not {quoted(getattr(part, field))}")
 
 
 def require_number(part: Any, field: str, below: float = MAX_FLOAT32) -> None:
@@ -251,7 +251,7 @@ def to_json(value: Any) -> Any:
         return [to_json(one) for one in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise ConfigError(f"{shown(value)} cannot be written as JSON: parts hold numbers, texts, tuples and other parts")
+    raise ConfigError(f"{quoted(value)} cannot be written as JSON: parts hold numbers, texts, tuples and other parts")
 
 
 def from_json(data: Any, parts: Iterable[type] = ()) -> Any:
@@ -275,7 +275,7 @@ def handed_in(parts: Any) -> tuple[type, ...]:
     """
     given = tuple(parts) if isinstance(parts, Iterable) else (parts,)
     if wrong := [one for one in given if not isinstance(one, type) or not hasattr(one, "part_name")]:
-        raise ConfigError(f"parts must be a list of classes decorated with jaxvae.parts.part, not {shown(wrong[0])}")
+        raise ConfigError(f"parts must be a list of classes decorated with jaxvae.parts.part, not {quoted(wrong[0])}")
     return given
 
 
@@ -286,13 +286,13 @@ def _built(what: str, data: Any, known: Mapping[str, type]) -> Any:
     if not isinstance(data, dict):
         return data
     if "part" not in data:
-        raise ConfigError(f"{what} must be an object with the key 'part', not {shown(data)}")
+        raise ConfigError(f"{what} must be an object with the key 'part', not {quoted(data)}")
     name = data["part"]
     if not isinstance(name, str) or name not in known:
-        raise ConfigError(f"there is no part named {shown(name)}; import its module, or hand it in: parts=[…]")
+        raise ConfigError(f"there is no part named {quoted(name)}; import its module, or hand it in: parts=[…]")
     cls = known[name]
     allowed = {f.name: f for f in fields(cls)}
-    if unknown := sorted(map(shown, data.keys() - allowed.keys() - {"part"})):
+    if unknown := sorted(map(quoted, data.keys() - allowed.keys() - {"part"})):
         raise ConfigError(f"{name} has no field {unknown[0]}; it has {', '.join(allowed)}")
     if missing := [n for n, f in allowed.items() if n not in data and f.default is dataclasses.MISSING]:
         raise ConfigError(f"{name} lacks the field {missing[0]!r}")

@@ -3,7 +3,7 @@
     python -m benchmarks.faults                  everything; seven minutes on two cores
     python -m benchmarks.faults --quick          a few of each, under a minute
 
-Expect a table in which every fault was survived, found or answered; anything else is told below it, and the exit code
+Expect a table in which every fault was survived, found or answered; anything else is listed below it, and the exit code
 is 1. docs/reliability.md says what is promised.
 """
 

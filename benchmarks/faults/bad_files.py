@@ -257,7 +257,7 @@ CHECKPOINTS = [
     _checkpoint("no state", lambda checkpoint: shutil.rmtree(checkpoint / "state"), "checkpoints/1 cannot be read"),
     _history("no epochs", with_value("epochs", []), "cannot be read"),
     _history("epochs that are a number", with_value("epochs", 2), "cannot be read"),
-    _history("epochs out of order", lambda told: told | {"epochs": told["epochs"][::-1]}, "epoch 0 of its history"),
+    _history("epochs out of order", lambda given: given | {"epochs": given["epochs"][::-1]}, "epoch 0 of its history"),
     _history("losses in words", with_value("epochs", 1, "test", "loss", "low"), "epoch 1 of its history"),
     _history("another loss", with_value("epochs", 1, "test", {"mse": 1.0}), "epoch 1 of its history"),
     _history("time in words", with_value("epochs", 1, "seconds", "long"), "an epoch without a time"),

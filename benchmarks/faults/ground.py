@@ -64,8 +64,8 @@ def make_sweep(folder: Path) -> None:
     study.train("loop", quiet=True)
     assert dataset.test_labels is not None
     confusion = np.diag(np.bincount(dataset.test_labels, minlength=dataset.classes)).tolist()
-    told = {"classes": [], "purity": [], "silhouette": [], "radius": [], "confusion": confusion}
-    read = {"classifier": {"epochs": 2, "accuracy": 1.0, "test_images": 25}, "runs": {RUN.name: told}}
+    record = {"classes": [], "purity": [], "silhouette": [], "radius": [], "confusion": confusion}
+    read = {"classifier": {"epochs": 2, "accuracy": 1.0, "test_images": 25}, "runs": {RUN.name: record}}
     results = Results((trained.load(folder / RUN.name).outcome,), study.about["dataset"], read)
     write_tables(folder, results)
     write_sweep(folder, results, study.about, study.how | {"wall_seconds": 1.0})

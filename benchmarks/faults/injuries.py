@@ -1,6 +1,6 @@
 """Run folders damaged at random: a flipped bit, a cut, a missing, a swapped or a foreign file.
 
-In: a number of injuries, a folder to work in. Out: a tally; an injury counts as found if it is told in one line that
+In: a number of injuries, a folder to work in. Out: a tally; an injury counts as found if it is one line that
 names the file, loading the run refuses it, and a sweep takes the checkpoint before it or stops.
 """
 
@@ -50,27 +50,29 @@ def injured(injuries: int, folder: Path, dataset: Dataset, seed: int = 0) -> Tal
 def overlooked(folder: Path, path: Path, study: Study) -> str | None:
     """What is wrong with how an injury to the first run's file was met; None if nothing is."""
     run = study.runs[0]
-    told: list[str] = []
+    messages: list[str] = []
     in_checkpoint, repairable = "checkpoints" in path.parts, path.name == "metrics.jsonl"
     try:
         trained.load(folder / run.name)
         if not repairable:
             return "loaded as if nothing were wrong"
     except CheckpointError as error:
-        told.append(str(error))
+        messages.append(str(error))
     try:
-        progress = resume.past_of_runs(folder, study.runs, study.about, told.append)
+        progress = resume.past_of_runs(folder, study.runs, study.about, messages.append)
         if not in_checkpoint and not repairable:
             return "went on as if nothing were wrong"
         if progress[run.name].epoch != EPOCHS - in_checkpoint:
             return f"went on from epoch {progress[run.name].epoch}"
     except CheckpointError as error:
-        told.append(str(error))
+        messages.append(str(error))
         if in_checkpoint or repairable:
             return f"stopped: {error}"
     names = {path.name} if path.name != "manifest.json" else {path.name, "config.json"}  # a manifest of another run
-    if len(told) != 2 - repairable or not all("\n" not in line and any(n in line for n in names) for line in told):
-        return f"was told so: {told}"
+    if len(messages) != 2 - repairable or not all(
+        "\n" not in line and any(n in line for n in names) for line in messages
+    ):
+        return f"was reported so: {messages}"
     return None
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from benchmarks.faults import bad_files, bad_flags, bad_tables, bad_values, ground
 from benchmarks.faults.ground import Case, Command
 from benchmarks.faults.tally import Tally
-from jaxvae.errors import InputError, shown
+from jaxvae.errors import InputError, quoted
 
 CASES: list[Case] = [*bad_flags.CASES, *bad_files.CASES, *bad_tables.CASES, *bad_values.CASES]
 
@@ -87,16 +87,16 @@ def _place(shared: Path, folder: Path):
 
 def _answer(call: Callable[[], Any]) -> tuple[Any, str]:
     """The exit code and what was said, on standard error or as the message of an `InputError`."""
-    told = io.StringIO()
-    logging.getLogger().addHandler(logged := logging.StreamHandler(told))  # a warning is a line, too
+    printed = io.StringIO()
+    logging.getLogger().addHandler(logged := logging.StreamHandler(printed))  # a warning is a line, too
     try:
-        return _called(call, told)
+        return _called(call, printed)
     finally:
         logging.getLogger().removeHandler(logged)
 
 
-def _called(call: Callable[[], Any], told: io.StringIO) -> tuple[Any, str]:
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(told):
+def _called(call: Callable[[], Any], printed: io.StringIO) -> tuple[Any, str]:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(printed):
         try:
             code = call()
         except SystemExit as ended:  # argparse's way
@@ -104,17 +104,17 @@ def _called(call: Callable[[], Any], told: io.StringIO) -> tuple[Any, str]:
         except InputError as error:
             if isinstance(call, Command):
                 return 1, traceback.format_exc()
-            return 2, f"{told.getvalue()}error: {error}\n"
+            return 2, f"{printed.getvalue()}error: {error}\n"
         except Exception:
             return 1, traceback.format_exc()
-    return code, told.getvalue()
+    return code, printed.getvalue()
 
 
 def _failure(case: Case, code: Any, said: str, changes: list[str]) -> str | None:
     if "Traceback" in said:
         return f"a traceback: {said.splitlines()[-1]}"
     if not isinstance(code, int) or code != 2:
-        return f"ended with {shown(code)} and said {said!r}"
+        return f"ended with {quoted(code)} and said {said!r}"
     if said.count("\n") != 1 or not said.startswith("error: ") or not said.strip().isprintable():
         return f"said no single line: {said!r}"
     if not re.search(case.says, said):

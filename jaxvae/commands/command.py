@@ -43,7 +43,7 @@ def guarded(work: Callable[[], int], stopped: str, again: str = "", *, debug: bo
         debug: show the traceback, too.
     """
     try:
-        with interrupts.heard():
+        with interrupts.raise_on_signal():
             return work()
     except KeyboardInterrupt as stop:
         print(f"\n{stopped}", file=sys.stderr)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from jaxvae.commands.supervisor import supervised
-from jaxvae.errors import ConfigError, InputError, shown
+from jaxvae.errors import ConfigError, InputError, quoted
 
 REFUSED_SECONDS = 5  # that bad input waits for the others, which mostly refuse it as well
 
@@ -58,7 +58,7 @@ def from_options(options: argparse.Namespace) -> Hosts | None:
     if options.peer_timeout < 1:
         raise ConfigError(f"--peer-timeout must be at least 1 second, not {options.peer_timeout}")
     if coordinator and not re.fullmatch(r".+:[0-9]{1,5}", coordinator):
-        raise InputError(f"the coordinator must be HOST:PORT, not {shown(coordinator)}")
+        raise InputError(f"the coordinator must be HOST:PORT, not {quoted(coordinator)}")
     if processes is not None and (processes < 1 or not 0 <= (process or 0) < processes):
         raise InputError(f"process {process} of {processes} cannot be: they count from 0 to one less than their number")
     return Hosts(coordinator, processes, process, options.peer_timeout)
@@ -69,7 +69,7 @@ def _number(variable: str) -> int | None:
     if value is None:
         return None
     if not (value.isascii() and value.isdecimal() and len(value) < 10):
-        raise InputError(f"${variable} must be a whole number, not {shown(value)}")
+        raise InputError(f"${variable} must be a whole number, not {quoted(value)}")
     return int(value)
 
 

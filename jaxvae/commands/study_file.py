@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxvae.errors import ConfigError, InputError, reason, shown
+from jaxvae.errors import ConfigError, InputError, quoted, reason
 from jaxvae.system import as_path
 
 if TYPE_CHECKING:
@@ -55,14 +55,14 @@ def _from_json(path: Path, content: bytes) -> list[RunConfig]:
     except (RecursionError, ValueError) as error:
         raise InputError(f"{path} is no JSON ({reason(error)})") from None
     if not isinstance(entries, list):
-        raise InputError(f"{path} must hold a list of run configurations, not {shown(entries)}")
+        raise InputError(f"{path} must hold a list of run configurations, not {quoted(entries)}")
     return [_run(path, i, len(entries), entry) for i, entry in enumerate(entries, 1)]
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"{shown(twice[0])} is given twice")
+        raise ValueError(f"{quoted(twice[0])} is given twice")
     return dict(pairs)
 
 
@@ -87,10 +87,10 @@ def _from_python(path: Path, content: bytes) -> list[RunConfig]:
         raise InputError(f"{path} does not define `runs`, a list of RunConfig")
     runs = scope["runs"]
     if not isinstance(runs, list | tuple):
-        raise InputError(f"{path}: `runs` must be a list of RunConfig, not {shown(runs)}")
+        raise InputError(f"{path}: `runs` must be a list of RunConfig, not {quoted(runs)}")
     for i, run in enumerate(runs, 1):
         if not isinstance(run, RunConfig):
-            raise InputError(f"{path}, run {i} of {len(runs)} must be a RunConfig, not {shown(run)}")
+            raise InputError(f"{path}, run {i} of {len(runs)} must be a RunConfig, not {quoted(run)}")
     return [*runs]
 
 

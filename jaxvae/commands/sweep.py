@@ -19,7 +19,7 @@ from jaxvae.commands import hosts
 from jaxvae.commands.advice import command_line, with_options
 from jaxvae.commands.command import Parser, add_debug, guarded, set_environment, start_jax
 from jaxvae.commands.study_file import read_runs
-from jaxvae.errors import ConfigError, shown
+from jaxvae.errors import ConfigError, quoted
 from jaxvae.system import as_path
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
 def requested_runs(options: argparse.Namespace) -> list[RunConfig]:
     """The runs of the study, or of the grid; a precision that the options name is that of all."""
     if options.precision not in (None, "auto", *PRECISIONS):
-        raise ConfigError(f"precision must be auto, {' or '.join(PRECISIONS)}, not {shown(options.precision)}")
+        raise ConfigError(f"precision must be auto, {' or '.join(PRECISIONS)}, not {quoted(options.precision)}")
     if options.study is None:
         runs = grid(argparse.Namespace(**DEFAULTS | vars(options)))
     elif given := [name for name in DEFAULTS if name in vars(options)]:
@@ -203,7 +203,7 @@ def _objective(options: argparse.Namespace, beta: float) -> Any:
     names = [field.name for field in fields(objective)]
     for name, (value, neutral) in wanted.items():
         if name not in names and value != neutral:
-            raise ConfigError(f"{name} must be {neutral} with the objective {options.objective}, not {shown(value)}")
+            raise ConfigError(f"{name} must be {neutral} with the objective {options.objective}, not {quoted(value)}")
     return objective(**{name: value for name, (value, _) in wanted.items() if name in names})
 
 
@@ -218,7 +218,7 @@ def worker_count(workers: str, runs: int, mesh: Mesh | None = None) -> int:
     if workers == "auto":
         return automatic_workers(runs, mesh)
     if not (workers.isascii() and workers.isdecimal() and len(workers) < 10):
-        raise ConfigError(f"workers must be auto or a whole number of at least 1, not {shown(workers)}")
+        raise ConfigError(f"workers must be auto or a whole number of at least 1, not {quoted(workers)}")
     return int(workers)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxvae.errors import DataError, shown
+from jaxvae.errors import DataError, quoted
 
 PUBLISHED = ("mnist", "fashion_mnist", "kmnist")
 NAMES = ("auto", *PUBLISHED, "digits")
@@ -77,7 +77,7 @@ def checked(dataset: Dataset) -> Dataset:
         DataError: they are no bytes, or none, their counts or shapes differ, or a label is negative.
     """
     if not isinstance(dataset, Dataset):
-        raise DataError(f"a dataset must be a jaxvae.data.Dataset, not {shown(dataset)}")
+        raise DataError(f"a dataset must be a jaxvae.data.Dataset, not {quoted(dataset)}")
     for split in ("train", "test"):
         images, labels = getattr(dataset, f"{split}_images"), getattr(dataset, f"{split}_labels")
         _check_array(dataset.name, f"{split} images", images, np.uint8, "uint8")

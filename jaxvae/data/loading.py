@@ -10,7 +10,7 @@ import os
 from jaxvae.data import digits, published
 from jaxvae.data.cache import cached, keep
 from jaxvae.data.dataset import Dataset
-from jaxvae.errors import AbsentError, DataError, is_whole, shown
+from jaxvae.errors import AbsentError, DataError, is_whole, quoted
 from jaxvae.system import expanded
 
 PUBLISHED = ("mnist", "fashion_mnist", "kmnist")
@@ -32,9 +32,9 @@ def load(name: str = "auto", data_dir: str | os.PathLike | None = None, *, limit
         DataError: the data cannot be had or are damaged; one line that says what to do.
     """
     if not isinstance(name, str) or name not in NAMES:
-        raise DataError(f"unknown dataset {shown(name)}: choose one of {', '.join(NAMES)}")
+        raise DataError(f"unknown dataset {quoted(name)}: choose one of {', '.join(NAMES)}")
     if limit is not None and not is_whole(limit, at_least=6):
-        raise DataError(f"limit must be at least 6 images (a sixth as many are tested on), not {shown(limit)}")
+        raise DataError(f"limit must be at least 6 images (a sixth as many are tested on), not {quoted(limit)}")
     data_dir = data_dir if data_dir is not None else os.environ.get("JAXVAE_DATA_DIR") or None
     folder = None if data_dir is None else expanded(data_dir)
     if name == "auto":

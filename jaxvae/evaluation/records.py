@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jaxvae.errors import InputError, is_whole, shown
+from jaxvae.errors import InputError, is_whole, quoted
 from jaxvae.evaluation.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def from_json(data: Any) -> Record:
     except TypeError as error:
         raise InputError(f"not a record of this version of jaxvae ({error}); evaluate the run again") from None
     if not _sound(record):
-        raise InputError(f"not a record of this version of jaxvae ({shown(record.metric)}); evaluate the run again")
+        raise InputError(f"not a record of this version of jaxvae ({quoted(record.metric)}); evaluate the run again")
     return record
 
 

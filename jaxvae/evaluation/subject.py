@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvae.data import Dataset
-from jaxvae.errors import MAX_INT32, InputError, is_whole, shown
+from jaxvae.errors import MAX_INT32, InputError, is_whole, quoted
 from jaxvae.evaluation import classifier, codes, likelihood
 from jaxvae.models import Conv, DiagonalNormal, StandardNormal, automatic_precision
 from jaxvae.runs import Run
@@ -41,16 +41,16 @@ class Plan(NamedTuple):
         least = {"images": 1, "repeats": 1, "ais_images": 0, "ais_steps": 1, "ais_chains": 1, "seed": 0}
         given = [(name, limit, getattr(self, name)) for name, limit in least.items()]
         if not isinstance(self.samples, tuple):
-            raise InputError(f"samples must be a tuple of whole numbers, not {shown(self.samples)}")
+            raise InputError(f"samples must be a tuple of whole numbers, not {quoted(self.samples)}")
         for name, limit, value in [*given, *(("samples", 1, k) for k in self.samples)]:
             below = 2**32 if name == "seed" else MAX_INT32
             if not is_whole(value, limit, below) and (name, value) != ("images", None):
                 limits = f"a whole number of at least {limit} and below {below}"
-                raise InputError(f"{name.replace('_', ' ')} must be {limits}, not {shown(value)}")
+                raise InputError(f"{name.replace('_', ' ')} must be {limits}, not {quoted(value)}")
         if self.seed + self.repeats > 2**32:
             raise InputError(f"seed plus repeats must be at most {2**32}, not {self.seed} + {self.repeats}")
         if self.split not in ("train", "test"):
-            raise InputError(f"split must be train or test, not {shown(self.split)}")
+            raise InputError(f"split must be train or test, not {quoted(self.split)}")
 
     @property
     def ks(self) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Key
 
-from jaxvae.errors import MAX_WIDTH, ConfigError, reason, shown
+from jaxvae.errors import MAX_WIDTH, ConfigError, quoted, reason
 from jaxvae.models.base import Params, Shape
 from jaxvae.models.likelihoods import Bernoulli
 from jaxvae.models.modules import Networks
@@ -55,7 +55,7 @@ class VAE:
         for name in ("encoder", "decoder"):
             network = getattr(self, name)
             if not isinstance(network, nn.Module) and not (network is None and name == "decoder"):
-                raise ConfigError(f"vae: {name} must be a Linen module, not {shown(network)}")
+                raise ConfigError(f"vae: {name} must be a Linen module, not {quoted(network)}")
         if self.decoder is None and not hasattr(self.encoder, "mirrored"):
             raise ConfigError(f"vae: the encoder {type(self.encoder).__name__} has no mirror image; give a decoder")
 

@@ -63,7 +63,7 @@ class AxisTable:
 
     @cached_property
     def groups(self) -> list[list[str]]:
-        """Axes that are told in one phrase: one without a symbol, and the untraced ones with a symbol that follow it,
+        """Axes that share one phrase: one without a symbol, and the untraced ones with a symbol that follow it,
         as the number of samples K follows the objective; else an axis by itself."""
         groups: list[list[str]] = []
         for name in self.names:

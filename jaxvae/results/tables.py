@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxvae.config import RunConfig
-from jaxvae.errors import CheckpointError, Remedy, reason, shown
+from jaxvae.errors import CheckpointError, Remedy, quoted, reason
 from jaxvae.formats import old_name
 from jaxvae.results.losses import means_csv, metrics_csv, metrics_parquet, read_metrics
 from jaxvae.results.results import PARTS, Results, final
@@ -124,7 +124,7 @@ def read_results(folder: Path) -> Results:
         outcomes, digits = [], read_json(folder / "digits.json")
         for run, row in zip(runs, content["results"], strict=True):
             if row["name"] != run.name and row["name"] != old_name(run):
-                raise ValueError(f"{SWEEP} calls {run.name} {shown(row['name'])}")
+                raise ValueError(f"{SWEEP} calls {run.name} {quoted(row['name'])}")
             parts, losses = histories[row["name"]]
             if row["epochs"] != len(losses) - 1:
                 raise ValueError(f"{SWEEP} and metrics.csv differ in the epochs of {run.name}")

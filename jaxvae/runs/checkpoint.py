@@ -29,7 +29,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxvae.config import Program, RunConfig, differences
-from jaxvae.errors import CheckpointError, InputError, Remedy, StorageError, is_whole, reason, shown
+from jaxvae.errors import CheckpointError, InputError, Remedy, StorageError, is_whole, quoted, reason
 from jaxvae.formats import FORMAT, OLD_SHAPE, old_name
 from jaxvae.runs import manifest
 from jaxvae.runs.history import Divergence, Past, Progress, best, metrics_lines
@@ -173,7 +173,7 @@ def read_config(folder: Path, parts: Iterable[type] = ()) -> tuple[RunConfig, di
         if content["format"] > 1 or "sha256" in content:
             content = manifest.unseal(text)
         if not isinstance(content.get("dataset", {}), dict):
-            raise TypeError(f"its dataset is {shown(content['dataset'])}")
+            raise TypeError(f"its dataset is {quoted(content['dataset'])}")
         return RunConfig.from_json(content["config"], parts), content
     except FileNotFoundError:
         raise CheckpointError(f"{folder} is no run: it has no config.json; {Remedy.STUDY} trains runs") from None
@@ -201,7 +201,7 @@ def shape_of(about: dict[str, Any]) -> tuple[int, ...]:
 
 
 def _unknown(path: Path, found: Any) -> str:
-    return f"{path} has format {shown(found)}; this version of jaxvae reads 1 to {FORMAT}, a later one may read it"
+    return f"{path} has format {quoted(found)}; this version of jaxvae reads 1 to {FORMAT}, a later one may read it"
 
 
 def epochs(folder: Path) -> list[int]:
@@ -258,11 +258,11 @@ def _check_history(history: Any, diverged: Divergence | None, pictures: np.ndarr
 
     for epoch, entry in enumerate(history):
         if entry["epoch"] != epoch or not (sound(entry["train"]) and entry["test"] and sound(entry["test"])):
-            raise ValueError(f"epoch {epoch} of its history is {shown(entry)}")
+            raise ValueError(f"epoch {epoch} of its history is {quoted(entry)}")
     if not all(isinstance(entry["seconds"], int | float) for entry in history):
         raise ValueError("its history has an epoch without a time")
     if diverged and not all(is_whole(count, at_least=0) for count in diverged):
-        raise ValueError(f"it diverged in {shown(tuple(diverged))}")
+        raise ValueError(f"it diverged in {quoted(tuple(diverged))}")
     if pictures.dtype != np.uint8 or pictures.shape[:2] != (len(history), 2) or pictures.shape[3:] != shape:
         raise ValueError(f"its reconstructions are {pictures.dtype} {list(pictures.shape)}")
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvae.config import RunConfig
-from jaxvae.errors import MAX_FLOAT32, CheckpointError, InputError, Remedy, is_whole, shown
+from jaxvae.errors import MAX_FLOAT32, CheckpointError, InputError, Remedy, is_whole, quoted
 from jaxvae.models import VAE, Normal, Params, parameter_count
 from jaxvae.parts import handed_in
 from jaxvae.runs.checkpoint import epochs, read, read_config, shape_of
@@ -118,9 +118,9 @@ class Run:
     def sample(self, key: Any, n: int) -> jax.Array:
         """Means of p(x|z) for n codes drawn from the prior, [n, *shape]."""
         if not _is_key(key):
-            raise InputError(f"key must be one key, such as jax.random.key(0), not {shown(key)}")
+            raise InputError(f"key must be one key, such as jax.random.key(0), not {quoted(key)}")
         if not is_whole(n, at_least=0, below=MAX_SAMPLES):
-            raise InputError(f"n must be a whole number of at least 0 and below {MAX_SAMPLES:,}, not {shown(n)}")
+            raise InputError(f"n must be a whole number of at least 0 and below {MAX_SAMPLES:,}, not {quoted(n)}")
         return self.decode(self.vae.sample_prior(self.params, key, n))
 
 
@@ -142,7 +142,7 @@ def load(folder: str | os.PathLike, epoch: int | str = "latest", *, parts: Itera
     if not named and (not is_whole(epoch, at_least=0) or epoch not in kept):
         there = ", ".join(map(str, kept))
         raise CheckpointError(
-            f"{folder} has no checkpoint of epoch {shown(epoch)}; there are: {there}; latest and best are among them"
+            f"{folder} has no checkpoint of epoch {quoted(epoch)}; there are: {there}; latest and best are among them"
         )
     try:
         progress = read(folder, kept[-1] if named else epoch, parts)  # type: ignore[arg-type]

@@ -72,7 +72,7 @@ class Study:
             raise InputError(
                 f"{self.folder} is the folder you are in and cannot be moved aside; {Remedy.ANOTHER_FOLDER}"
             )
-        with lock.held(self.folder):
+        with lock.hold(self.folder):
             free = (self.folder.with_name(f"{self.folder.name}.before-{i}") for i in itertools.count(1))
             target = next(path for path in free if not path.exists())
             self.folder.rename(target)
@@ -123,7 +123,7 @@ class Study:
         distributed.check_equal("study", {
             "runs": hashlib.sha256(text.encode()).hexdigest(),
             "data": self.dataset.fingerprint,
-            "meshes": mesh and [training.described(mesh), *(device.id for device in mesh.devices.flat)],
+            "meshes": mesh and [training.layout_of(mesh), *(device.id for device in mesh.devices.flat)],
             "strategies": training.vmaps(strategy, mesh),
             "versions": self.about["versions"],
         })  # fmt: skip
@@ -133,7 +133,7 @@ class Study:
         what `_begin` needs of it."""
         if fresh and self.folder.exists():
             self._move_aside()
-        locks.enter_context(lock.held(self.folder))
+        locks.enter_context(lock.hold(self.folder))
         past = resume.past_of_runs(self.folder, self.runs, self.about, self._say)
         if vmapped:
             past = resume.with_companions(self.folder, self.runs, past)
@@ -171,7 +171,7 @@ class Study:
         self.under_way: dict[str, tuple[Past, np.ndarray]] = {}
         behind = sum(done.values())
         self.how: dict[str, Any] = {"strategy": strategy, "workers": workers}
-        self.how |= {"mesh": training.described(mesh), "processes": jax.process_count()} if mesh else {}
+        self.how |= {"mesh": training.layout_of(mesh), "processes": jax.process_count()} if mesh else {}
         self.how |= {"epochs_trained_before": behind, "epochs_trained": 0}
         stopped = {name for name, begun in self.begun.items() if begun.diverged}
         if not quiet:
@@ -203,7 +203,7 @@ class Study:
         places = f"{device['count']} × {device['kind']}" if workers == 1 else f"{workers} worker processes"
         if mesh:
             of = f" of {jax.process_count()} processes" if distributed.several() else ""
-            places = f"a mesh {training.described(mesh)} of {mesh.size} × {device['kind']}{of}"
+            places = f"a mesh {training.layout_of(mesh)} of {mesh.size} × {device['kind']}{of}"
         head = f"{len(self.runs)} runs of {caption(self.about['dataset'], self.runs)} on {places}"
         going_on = f", going on after {behind} of {total} epochs" if begun else ""
         self.console.print(f"{head}{going_on}; writing {self.folder}/")
@@ -244,7 +244,7 @@ class Study:
             CheckpointError: a run's folder is damaged.
             StorageError: the disk is full or refuses.
         """
-        with lock.held(self.folder), machine.storage(self.folder):
+        with lock.hold(self.folder), machine.storage(self.folder):
             outcomes, loaded = self._outcomes()
             results = Results(tuple(outcomes), self.about["dataset"])
             results = replace(results, digits=self._classify(results, loaded))

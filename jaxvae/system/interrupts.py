@@ -30,7 +30,7 @@ def _in_main_thread() -> bool:
 
 
 @contextlib.contextmanager
-def heard():
+def raise_on_signal():
     """SIGTERM and SIGHUP raise `Stopped` within the block; one that is ignored or handled elsewhere stays so."""
     ours = [s for s in SIGNALS if _in_main_thread() and signal.getsignal(s) is signal.SIG_DFL]
     for number in ours:
@@ -43,8 +43,8 @@ def heard():
 
 
 @contextlib.contextmanager
-def deferred():
-    """A signal to stop that comes while the block runs is heard when it has ended."""
+def defer_signals():
+    """A signal to stop that comes while the block runs takes effect when it has ended."""
     came: list[Any] = []
     before = {s: signal.getsignal(s) for s in SIGNALS if _in_main_thread()}
     ours = {number: handler for number, handler in before.items() if callable(handler)}  # not ignored, not the default

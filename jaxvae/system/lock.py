@@ -1,4 +1,4 @@
-"""One writer for a folder: the second is told who the first is.
+"""One writer for a folder: the second learns who the first is.
 
 In: a folder. Out: a lock that the system releases by itself when the process that holds it ends, however it ends.
 """
@@ -20,7 +20,7 @@ NAME = ".lock"
 
 
 @contextlib.contextmanager
-def held(folder: Path):
+def hold(folder: Path):
     """Nobody else writes into the folder, which is made if need be, while the block runs.
 
     A lock file that a killed process left behind is taken over. On a file system without locks there is none.
@@ -58,7 +58,7 @@ def _locked(path: Path) -> int:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = _told(os.pread(file, 1000, 0))
+            holder = _holder(os.pread(file, 1000, 0))
             os.close(file)
             raise LockedError(
                 f"{path.parent} is being written by {holder}; wait for it to end, or {Remedy.ANOTHER_FOLDER}"
@@ -83,7 +83,7 @@ def _same(file: int, path: Path) -> bool:
         return False
 
 
-def _told(content: bytes) -> str:
+def _holder(content: bytes) -> str:
     try:
         holder = json.loads(content)
         return f"process {holder['pid']} on {holder['host']} ({holder['command']})"

@@ -12,7 +12,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from jaxvae.errors import InputError, StorageError, shown
+from jaxvae.errors import InputError, StorageError, quoted
 
 
 def cores() -> list[int]:
@@ -35,8 +35,8 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = [platform.processor()]
-    told = {line for line in lines if line.startswith(("model name", "flags", "Features"))} or set(lines)
-    return hashlib.sha256("\n".join([platform.machine(), *sorted(told)]).encode()).hexdigest()[:12]
+    model = {line for line in lines if line.startswith(("model name", "flags", "Features"))} or set(lines)
+    return hashlib.sha256("\n".join([platform.machine(), *sorted(model)]).encode()).hexdigest()[:12]
 
 
 @contextlib.contextmanager
@@ -71,7 +71,7 @@ def as_path(path: Any) -> Path:
         InputError: it is empty or no path at all, or holds a NUL.
     """
     if not isinstance(path, str | os.PathLike) or not str(path) or "\0" in str(path):
-        raise InputError(f"{shown(path)} is no path: give the name of a file or a folder")
+        raise InputError(f"{quoted(path)} is no path: give the name of a file or a folder")
     return Path(path)
 
 

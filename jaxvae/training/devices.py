@@ -99,7 +99,7 @@ class DeviceWorker:
         each = compiled.bytes_needed(train_epoch) * self._rows / (self._lanes or 1)
         if self._too_many((program, self._lanes), each):
             return
-        with distributed.watched():
+        with distributed.raise_on_lost_peer():
             program, state = self._on_devices(program)
             train, sound, pictures = None, None, None
             if work.epoch:
@@ -121,7 +121,7 @@ class DeviceWorker:
         """
         if self._results is None:
             return TooMany(self._fit)
-        with distributed.watched():
+        with distributed.raise_on_lost_peer():
             results, work = jax.block_until_ready(self._results), self._work
             seconds = time.perf_counter() - self._started
             own, kept = ({0: jax.tree.map(np.asarray, results)}, {0}) if not self._lanes else _own_lanes(results)

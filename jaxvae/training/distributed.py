@@ -161,12 +161,12 @@ def smallest(name: str, number: int) -> int:
 
 def all_gather_arrays(tree: Any) -> Any:
     """Host arrays of all processes, stacked along a new first axis; sent as devices send theirs."""
-    with watched():
+    with raise_on_lost_peer():
         return multihost_utils.process_allgather(tree)
 
 
 @contextlib.contextmanager
-def watched():
+def raise_on_lost_peer():
     """What JAX reports within the block when another process is lost is a `PeerError`."""
     try:
         yield
@@ -183,15 +183,15 @@ def _question(name: str) -> str:
 
 
 def _give(key: str, value: Any) -> None:
-    with watched():
+    with raise_on_lost_peer():
         client = multihost.get_jax_distributed_client()
         client.key_value_set(f"{key}/{jax.process_index()}", json.dumps(value))
 
 
 def _asked(key: str) -> Any:
-    """What a process gives there, in short turns, between which a signal to stop is heard."""
+    """What a process gives there, in short turns, between which a signal to stop takes effect."""
     client = multihost.get_jax_distributed_client()
-    with watched():
+    with raise_on_lost_peer():
         while True:
             try:
                 return json.loads(client.blocking_key_value_get(key, TURN_MS))

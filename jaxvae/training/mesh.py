@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxvae.errors import ConfigError, shown
+from jaxvae.errors import ConfigError, quoted
 
 RUNS, DATA = "runs", "data"
 AXIS = re.compile(r"(runs|data)=([1-9][0-9]{0,5})", re.ASCII)
@@ -41,7 +41,7 @@ def make_mesh(layout: str, devices: Sequence[Any] | None = None) -> Mesh:
     axes = [AXIS.fullmatch(part) for part in layout.split(",")] if isinstance(layout, str) else [None]
     counts = {axis[1]: int(axis[2]) for axis in axes if axis}
     if len(counts) < len(axes):
-        raise ConfigError(f"mesh must be auto or such as runs=8 or runs=4,data=2, not {shown(layout)}")
+        raise ConfigError(f"mesh must be auto or such as runs=8 or runs=4,data=2, not {quoted(layout)}")
     runs, data = counts.get(RUNS, 1), counts.get(DATA, 1)
     if runs * data > len(devices):
         kind = f"{len(devices)} {devices[0].platform} device{'s' if len(devices) > 1 else ''}"
@@ -62,7 +62,7 @@ def _mesh(devices: Sequence[Any], data: int) -> Mesh:
     return Mesh(np.array(devices, object).reshape(-1, data), (RUNS, DATA))
 
 
-def described(mesh: Mesh) -> str:
+def layout_of(mesh: Mesh) -> str:
     """As `--mesh` takes it."""
     runs, data = mesh.devices.shape
     return f"runs={runs}" + (f",data={data}" if data > 1 else "")

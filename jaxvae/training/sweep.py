@@ -17,13 +17,13 @@ from jax.sharding import Mesh
 
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset, binarized, checked
-from jaxvae.errors import MAX_INT32, ConfigError, is_whole, shown
+from jaxvae.errors import MAX_INT32, ConfigError, is_whole, quoted
 from jaxvae.system import interrupts, machine
 from jaxvae.training import engine
 from jaxvae.training.devices import DeviceWorker, Epoch, TooMany, on_host
 from jaxvae.training.engine import TrainState
 from jaxvae.training.groups import Group, LaneRuns, grouped
-from jaxvae.training.mesh import DATA, RUNS, described, run_mesh
+from jaxvae.training.mesh import DATA, RUNS, layout_of, run_mesh
 from jaxvae.training.processes import ProcessWorker, process_workers
 
 STRATEGIES = ("auto", "vmap", "loop")
@@ -135,22 +135,22 @@ def check(
         DataError: see `jaxvae.data.checked`.
     """
     if not isinstance(strategy, str) or strategy not in STRATEGIES:
-        raise ConfigError(f"strategy must be one of {', '.join(STRATEGIES)}, not {shown(strategy)}")
+        raise ConfigError(f"strategy must be one of {', '.join(STRATEGIES)}, not {quoted(strategy)}")
     if not is_whole(workers, at_least=1):
-        raise ConfigError(f"workers must be a whole number of at least 1, not {shown(workers)}")
+        raise ConfigError(f"workers must be a whole number of at least 1, not {quoted(workers)}")
     if workers > (most := 2 * len(machine.cores())):
-        raise ConfigError(f"workers must be at most {most}, two for each core, not {shown(workers)}")
+        raise ConfigError(f"workers must be at most {most}, two for each core, not {quoted(workers)}")
     if workers > 1 and (platform := _platform()) != "cpu":
         raise ConfigError(f"workers must be 1 on a {platform}, which one process fills; {workers} are for a CPU")
     if mesh and mesh.axis_names != (RUNS, DATA):
         raise ConfigError(f"a mesh must have the axes {RUNS} and {DATA}, as jaxvae.training.make_mesh makes it")
     shards = mesh.shape[DATA] if mesh else 1
     if mesh and workers > 1:
-        raise ConfigError(f"workers must be 1 on a mesh of devices ({described(mesh)}), not {workers}")
+        raise ConfigError(f"workers must be 1 on a mesh of devices ({layout_of(mesh)}), not {workers}")
     if mesh and (shards > 1 or jax.process_count() > 1) and not vmaps(strategy, mesh):
-        raise ConfigError(f"the strategy loop gives each run a device of this process, not {described(mesh)}; use vmap")
+        raise ConfigError(f"the strategy loop gives each run a device of this process, not {layout_of(mesh)}; use vmap")
     if wrong := [run for run in runs if not isinstance(run, RunConfig)]:
-        raise ConfigError(f"runs must be of type RunConfig, not {shown(wrong[0])}")
+        raise ConfigError(f"runs must be of type RunConfig, not {quoted(wrong[0])}")
     names = Counter(run.name for run in runs)
     if twice := sorted(name for name, count in names.items() if count > 1):
         raise ConfigError(f"two runs are named {twice[0]}: each setting of a sweep can be trained once")
@@ -219,7 +219,7 @@ def _train(groups: list[Group], places: list[Place], on_epoch: Callable[[Epoch],
                 waiting.remove(group)
                 running[place] = before[place] = group
                 place.begin(group.work())
-        with interrupts.deferred():
+        with interrupts.defer_signals():
             for report in reports:
                 on_epoch(report)
         if not running:

@@ -30,20 +30,20 @@ def test_information_of_a_channel_with_normal_codes():
     """Means N(0, 1 − s²) and posteriors of variance s²: q(z) is the prior and the information −½ log s² a dimension."""
     n, s = 4000, np.sqrt([0.5, 0.8])
     mean = draws(n, 2) * np.sqrt(1 - s**2)
-    told = codes.information(mean, np.broadcast_to(np.log(s), mean.shape))
-    error = told.mutual_information.std() / np.sqrt(n)
-    assert told.mutual_information.mean() == pytest.approx(-np.log(s).sum(), abs=4 * error + 0.01)
-    assert told.marginal_kl.mean() == pytest.approx(0, abs=0.02)
+    result = codes.information(mean, np.broadcast_to(np.log(s), mean.shape))
+    error = result.mutual_information.std() / np.sqrt(n)
+    assert result.mutual_information.mean() == pytest.approx(-np.log(s).sum(), abs=4 * error + 0.01)
+    assert result.marginal_kl.mean() == pytest.approx(0, abs=0.02)
 
 
 def test_information_and_marginal_kl_share_out_the_rate():
     n = 1500
     mean, log_std = 2 * draws(n, 3) + 0.5, 0.4 * draws(n, 3, 1) - 0.5
-    told = codes.information(mean, log_std)
-    total = told.mutual_information + told.marginal_kl
+    result = codes.information(mean, log_std)
+    total = result.mutual_information + result.marginal_kl
     rate = codes.kl_per_image(mean, log_std).mean()
     assert total.mean() == pytest.approx(rate, abs=4 * total.std() / np.sqrt(n))
-    assert (told.mutual_information <= np.log(n) + 1e-9).all()
+    assert (result.mutual_information <= np.log(n) + 1e-9).all()
 
 
 def test_codes_that_never_overlap_tell_which_image_it_was_and_equal_ones_nothing():
@@ -59,12 +59,12 @@ def test_information_is_the_definition_written_out():
     """More images than a chunk; narrow posteriors."""
     n = codes.CHUNK + 40
     mean, log_std = draws(n, 2), draws(n, 2, 1) - 3
-    told = codes.information(mean, log_std, seed=4)
+    result = codes.information(mean, log_std, seed=4)
     z = mean + np.exp(log_std) * np.random.default_rng(4).standard_normal((n, 2))
     pairs = stats.norm.logpdf(z[:, None], mean, np.exp(log_std)).sum(-1)
     log_q = np.log(np.exp(pairs).mean(1))
-    np.testing.assert_allclose(told.mutual_information, np.diag(pairs) - log_q, rtol=1e-8)
-    np.testing.assert_allclose(told.marginal_kl, log_q - stats.norm.logpdf(z).sum(1), rtol=1e-8)
+    np.testing.assert_allclose(result.mutual_information, np.diag(pairs) - log_q, rtol=1e-8)
+    np.testing.assert_allclose(result.marginal_kl, log_q - stats.norm.logpdf(z).sum(1), rtol=1e-8)
 
 
 def test_frechet_distance_between_normals():

@@ -389,7 +389,7 @@ def test_any_other_record_can_be_shown_or_is_refused(content):
 
 
 @fuzz
-@given(altered(EVALUATION) | st.builds(lambda told: {"evaluations": told}, st.lists(altered(EVALUATION)) | JSON) | JSON)
+@given(altered(EVALUATION) | st.builds(lambda of: {"evaluations": of}, st.lists(altered(EVALUATION)) | JSON) | JSON)
 def test_any_other_evaluation_makes_columns_or_is_refused(tmp_path, content):
     (tmp_path / CONFIG.name).mkdir(exist_ok=True)
     (tmp_path / CONFIG.name / "evaluation.json").write_text(json.dumps(content))

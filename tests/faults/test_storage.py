@@ -226,7 +226,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from jaxvae.system import lock
-with lock.held(Path(sys.argv[1])):
+with lock.hold(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -252,12 +252,12 @@ def test_a_second_sweep_is_told_who_the_first_is_and_a_dead_ones_lock_is_taken_o
 
 
 def test_a_lock_is_let_go_whatever_ends_its_block_and_none_is_left_in_a_folder_moved_aside(small, tmp_path):
-    with pytest.raises(ZeroDivisionError), lock.held(tmp_path / "a"):
+    with pytest.raises(ZeroDivisionError), lock.hold(tmp_path / "a"):
         raise ZeroDivisionError
     with (
-        lock.held(tmp_path / "a"),
+        lock.hold(tmp_path / "a"),
         pytest.raises(LockedError, match=f"process {os.getpid()}"),
-        lock.held(tmp_path / "a"),
+        lock.hold(tmp_path / "a"),
     ):
         pytest.fail("held twice")
     Study(tmp_path / "a", RUNS[:1], small).train(quiet=True)

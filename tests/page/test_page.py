@@ -125,24 +125,24 @@ def test_headings_sort_the_table_both_ways(opened):
 def test_losses_are_read_at_an_epoch_by_keys_and_pointer(opened, written):
     page = opened.page
 
-    def shown():
+    def quoted():
         cells = page.eval_on_selector_all("#losses-legend td", "all => all.map(c => c.textContent)")
         return [float(cell.replace(",", "").replace("−", "-")) for cell in cells]
 
     def expected(split, part, epoch):
         return pytest.approx([run.metrics[epoch][split][part] for run in written[1].values()], abs=0.006)
 
-    assert shown() == expected("test", "loss", EPOCHS)
+    assert quoted() == expected("test", "loss", EPOCHS)
     page.focus("#losses-plot")
     page.keyboard.press("ArrowLeft")
     assert page.inner_text("#losses-epoch") == f"Epoch {EPOCHS - 1} of {EPOCHS}"
-    assert shown() == expected("test", "loss", EPOCHS - 1)
+    assert quoted() == expected("test", "loss", EPOCHS - 1)
     page.locator("input[name=split][value=train]").check(force=True)
     page.get_by_role("radio", name="KL").check(force=True)
-    assert shown() == expected("train", "kl", EPOCHS - 1)
+    assert quoted() == expected("train", "kl", EPOCHS - 1)
     box = page.locator("#losses-plot").bounding_box()
     page.mouse.move(box["x"] + 60, box["y"] + box["height"] / 2)
-    assert shown() == expected("train", "kl", 1)
+    assert quoted() == expected("train", "kl", 1)
 
     def heights():
         paths = page.eval_on_selector_all("#losses-plot path", "all => all.map(p => p.getAttribute('d'))")
@@ -270,8 +270,8 @@ def test_a_chosen_image_has_its_reconstruction_and_its_neighbours(name, opened, 
     distances = np.linalg.norm(codes - codes[i], axis=1)
     nearest = np.argsort(distances)[1:7]
     captions = page.eval_on_selector_all("#neighbours figcaption", "all => all.map(c => c.textContent)")
-    told = [float(caption.split(", ")[1]) for caption in captions]
-    np.testing.assert_allclose(told, distances[nearest], atol=0.01)
+    captioned = [float(caption.split(", ")[1]) for caption in captions]
+    np.testing.assert_allclose(captioned, distances[nearest], atol=0.01)
     assert [int(caption[2]) for caption in captions] == small.test_labels[nearest].tolist()
     for picture, near in zip(thumbnails(page, "neighbours"), nearest, strict=True):
         np.testing.assert_array_equal(picture, small.test_images[near])
@@ -299,11 +299,11 @@ def test_the_ellipse_is_two_standard_deviations_of_the_posterior(name, opened, w
         const found = []; for (let p = 0; p < width * height; p++)
         if (Math.min(...data.slice(4 * p, 4 * p + 4)) > 250) found.push([p % width, Math.floor(p / width)]);
         return {width, found}; }"""
-    told = page.eval_on_selector("#map", white)
-    found = np.array(told["found"])
+    marks = page.eval_on_selector("#map", white)
+    found = np.array(marks["found"])
     found = found[(found > 40).any(1)]
     reach = 1.05 * max(2.5, np.abs((mean - centre) @ axes.T).max())
-    scale = told["width"] / (2 * reach)
+    scale = marks["width"] / (2 * reach)
     covariance = axes @ np.diag(std[i] ** 2) @ axes.T
     spread = np.sqrt(np.diag(covariance))
     expected = 2 * 2 * spread * scale
@@ -388,10 +388,10 @@ def test_the_decoded_map_is_decoded_at_the_middle_of_its_tiles(opened, written, 
     mean = np.asarray(run.encode(small.test_images).mean, np.float64)
     reach = 1.05 * max(2.5, np.abs(mean).max())
     corner = (1 / 14 - 1) * reach
-    shown = np.asarray(run.decode([[corner, corner]]))[0]
+    quoted = np.asarray(run.decode([[corner, corner]]))[0]
     others = [np.asarray(run.decode([z]))[0] for z in ([corner, -corner], [-corner, corner], [-corner, -corner])]
     rows = (np.arange(side) + 0.5) * 28 / side
-    enlarged = [picture[np.ix_(rows.astype(int), rows.astype(int))] for picture in (shown, *others)]
+    enlarged = [picture[np.ix_(rows.astype(int), rows.astype(int))] for picture in (quoted, *others)]
     likeness = [np.corrcoef((tile * alpha).ravel(), picture.ravel())[0, 1] for picture in enlarged]
     assert likeness[0] > 0.9
     assert likeness[0] > max(likeness[1:]) + 0.05
@@ -512,6 +512,6 @@ def test_axe_finds_nothing(theme, chromium, written):
         page.get_by_role("button", name="Class 3").click()
         page.evaluate(AXE.read_text(encoding="utf-8"))
         found = page.evaluate("axe.run()")
-        told = [(v["id"], [node["html"][:120] for node in v["nodes"]][:3]) for v in found["violations"]]
-        assert not told
+        violations = [(v["id"], [node["html"][:120] for node in v["nodes"]][:3]) for v in found["violations"]]
+        assert not violations
         assert {"color-contrast", "label"} <= {rule["id"] for rule in found["passes"]}

@@ -81,7 +81,7 @@ def test_intervals_are_students():
     assert mean([1.5]) == (1.5, None)
 
 
-def told(purity, silhouette, radius, **turned):
+def record(purity, silhouette, radius, **turned):
     """Digits 0 and 1 have the values given, all others 0.5; of each digit's 100 images 60 are read rightly."""
     confusion = 60 * np.eye(10, dtype=int) + 2 * (1 - np.eye(10, dtype=int))
     for pair, count in turned.items():
@@ -104,7 +104,7 @@ def last_two(linear, conv=None, dims=(2, 50)):
 
 
 def test_clusters_and_turned_digits_pass_where_they_are_what_the_original_saw():
-    clusters, turns = last_two(told(**APART, **TURNED))
+    clusters, turns = last_two(record(**APART, **TURNED))
     assert (clusters.verdict, turns.verdict) == ("pass", "pass")
     assert clusters.margins["conv, purity"].mean == pytest.approx(0.3)  # the lower of the two against the rest
     assert turns.margins["linear, 7 read as 9"].mean == pytest.approx((20 - 2) / (60 + 8 * 2 + 20))
@@ -113,19 +113,19 @@ def test_clusters_and_turned_digits_pass_where_they_are_what_the_original_saw():
 
 @pytest.mark.parametrize("quantity", ["purity", "silhouette", "radius"])
 def test_one_quantity_in_one_architecture_is_enough_to_fail_the_clusters(quantity):
-    worse = told(**APART | {quantity: (0.9, 0.4)}, **TURNED)
-    clusters, turns = last_two(told(**APART, **TURNED), worse)
+    worse = record(**APART | {quantity: (0.9, 0.4)}, **TURNED)
+    clusters, turns = last_two(record(**APART, **TURNED), worse)
     assert (clusters.verdict, turns.verdict) == ("fail", "pass")
 
 
 @pytest.mark.parametrize("pair", ["n7_9", "n4_9", "n5_8"])
 def test_a_digit_that_turns_into_another_more_often_fails(pair):
     digit = pair[1]
-    clusters, turns = last_two(told(**APART, **TURNED, **{f"n{digit}_0": 30}))
+    clusters, turns = last_two(record(**APART, **TURNED, **{f"n{digit}_0": 30}))
     assert (clusters.verdict, turns.verdict) == ("pass", "fail")
 
 
 def test_without_readings_or_two_dimensions_the_last_two_are_not_tested():
     untested = check(finals())[5:]
     assert [(claim.verdict, claim.holds, claim.certain) for claim in untested] == [("not tested", "", False)] * 2
-    assert [claim.verdict for claim in last_two(told(**APART), dims=(3, 50))] == ["not tested"] * 2
+    assert [claim.verdict for claim in last_two(record(**APART), dims=(3, 50))] == ["not tested"] * 2

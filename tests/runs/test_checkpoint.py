@@ -200,10 +200,10 @@ def test_missing_folders_and_runs_without_a_checkpoint(folder, tmp_path):
 
 
 def test_a_full_disk_that_only_tensorstore_hears_of_is_one_line(folder, saved, monkeypatch):
-    told = "RESOURCE_EXHAUSTED: Error writing: Failed to write 1918455 bytes: No space left [os_error_code='28']"
+    message = "RESOURCE_EXHAUSTED: Error writing: Failed to write 1918455 bytes: No space left [os_error_code='28']"
 
     def write(part, folder, progress):
-        raise ValueError(told)
+        raise ValueError(message)
 
     monkeypatch.setattr(checkpoint, "_write_parts", write)
     with pytest.raises(StorageError, match=r"linear-2/checkpoints cannot be written \(No space left on device\)"):

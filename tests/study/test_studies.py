@@ -74,8 +74,8 @@ def test_a_grid_goes_by_seed_architecture_size_beta_and_learning_rate():
     runs = asked(
         "--seeds", "1", "0", "--latent-dims", "3", "2", "--betas", "1", "4", "1.0", "--learning-rates", "3e-4", "1e-3"
     )
-    told = [(r.seed, r.architecture, r.latent_dim, r.objective.beta, r.optimiser.learning_rate) for r in runs]
-    assert told == [*product((1, 0), ("linear", "conv"), (3, 2), (1, 4), (3e-4, 1e-3))]
+    settings = [(r.seed, r.architecture, r.latent_dim, r.objective.beta, r.optimiser.learning_rate) for r in runs]
+    assert settings == [*product((1, 0), ("linear", "conv"), (3, 2), (1, 4), (3e-4, 1e-3))]
     assert len({run.name for run in runs}) == len(runs)
 
 

@@ -36,7 +36,7 @@ def test_an_interrupt_waits_for_what_must_not_be_left_half_done():
     done = []
 
     def save():
-        with interrupts.deferred():
+        with interrupts.defer_signals():
             os.kill(os.getpid(), signal.SIGINT)
             done.append("all of it")
 

@@ -14,7 +14,7 @@ from jaxvae import parts
 from jaxvae.errors import ConfigError
 from jaxvae.objectives import ELBO
 from jaxvae.training import compiled, engine
-from jaxvae.training.mesh import DATA, described, make_mesh, run_mesh
+from jaxvae.training.mesh import DATA, layout_of, make_mesh, run_mesh
 from jaxvae.training.sweep import check, sweep, vmaps
 from tests.classic import classic
 
@@ -56,7 +56,7 @@ def test_a_layout_is_what_it_says(layout, runs, data):
     devices = jax.local_devices()[:1] * 6
     mesh = make_mesh(layout, devices)
     assert mesh.devices.shape == (runs, data)
-    assert make_mesh(described(mesh), devices) == mesh
+    assert make_mesh(layout_of(mesh), devices) == mesh
 
 
 @pytest.mark.parametrize(
@@ -181,15 +181,17 @@ def test_a_whole_grid_is_one_program_for_each_architecture(small):
         for architecture in ("linear", "conv")
         for d, seed, beta, rate in ((2, 0, 1.0, 1e-3), (3, 1, 4.0, 1e-3), (3, 0, 0.5, 1e-2))
     ]
-    heard = Counter()
+    compiled_functions = Counter()
     jax.monitoring.register_event_duration_secs_listener(
-        lambda event, duration, **of: heard.update([of.get("fun_name")] if "backend_compile" in event else [])
+        lambda event, duration, **of: compiled_functions.update(
+            [of.get("fun_name")] if "backend_compile" in event else []
+        )
     )
     try:
         states, _ = trained(grid, small, ONE)
     finally:
         jax.monitoring.clear_event_listeners()
-    assert [heard[f"jit({name})"] for name in ("_train_epoch", "evaluate")] == [2, 2]
+    assert [compiled_functions[f"jit({name})"] for name in ("_train_epoch", "evaluate")] == [2, 2]
     for run in grid[:3]:
         solo = sweep([run], small, strategy="loop", mesh=ONE)[run.name]
         for a, b in zip(

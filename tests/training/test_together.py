@@ -115,9 +115,9 @@ def test_what_was_saved_by_some_goes_on_with_any_number(cache, whole, tmp_path):
 def test_a_killed_process_ends_all_with_a_line_and_together_they_go_on_to_the_same_bits(whole, cache, tmp_path):
     folder = tmp_path / "sweep"
     begun = time.perf_counter()
-    (code, _, err), (killed, _, told) = study(folder, 3, "auto", cache, 2, 2, 3)  # before it saves epoch 2
+    (code, _, err), (killed, _, parent_err) = study(folder, 3, "auto", cache, 2, 2, 3)  # before it saves epoch 2
     assert (code, killed) == (1, 1)
-    for said, of in ((err, "another process"), (told, "the process that computed was ended by SIGKILL")):
+    for said, of in ((err, "another process"), (parent_err, "the process that computed was ended by SIGKILL")):
         assert said.startswith(f"error: {of}")
         assert len(said.splitlines()) == 1
     assert time.perf_counter() - begun < 60
