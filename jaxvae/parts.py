@@ -105,15 +105,16 @@ def part(name: str, label: str | None = None):
         label: what names of runs and tables call it; default, the own name.
 
     Raises:
-        ConfigError: the name is taken by another class, or cannot be one.
+        ConfigError: the name or, among parts of its kind, the label is another class's; or it cannot be a name.
     """
     if not NAME.fullmatch(name):
         raise ConfigError(f"a part's name must be such as prior/mixture, in lower case, not {quoted(name)}")
+    own_label = label or name.split("/")[-1]
 
     def register(cls: type[T]) -> type[T]:
-        other = REGISTERED.get(name)
-        if other and _qualified(other) != _qualified(cls):  # a notebook's cell may be run again
-            raise ConfigError(f"two parts are named {name}: {_qualified(other)} and {_qualified(cls)}")
+        for other in filter(None, (REGISTERED.get(name), of_kind(name.split("/")[0]).get(own_label))):
+            if (one := _qualified(other)) != (two := _qualified(cls)):  # a notebook's cell may be run again
+                raise ConfigError(f"two parts have the name {name} or the label {own_label}: {one} and {two}")
         if "__dataclass_fields__" not in vars(cls):  # a Linen module is one already, as a part's subclass is not
             cls = dataclasses.dataclass(frozen=True)(cls)
             own = dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -121,7 +122,7 @@ def part(name: str, label: str | None = None):
             meta = [f.name for f in own if f.name not in data]
             jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
         cls.part_name = name  # type: ignore[attr-defined]
-        cls.part_label = label or name.split("/")[-1]  # type: ignore[attr-defined]
+        cls.part_label = own_label  # type: ignore[attr-defined]
         REGISTERED[name] = cls
         return cls
 

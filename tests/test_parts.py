@@ -83,8 +83,10 @@ def test_a_name_is_taken_once_but_a_cell_of_a_notebook_may_run_again():
     try:
         first, second = define(""), define("")
         assert parts.REGISTERED["thing/of-tests-again"] is second is not first
-        with pytest.raises(ConfigError, match=r"two parts are named thing/of-tests-again: .*Again and .*Other"):
+        with pytest.raises(ConfigError, match=r"the name thing/of-tests-again .*: .*Again and .*Other"):
             define("Other")
+        with pytest.raises(ConfigError, match=r"the label of-tests-again: .*Again and .*Twin"):
+            part("thing/other", label="of-tests-again")(type("Twin", (), {}))
     finally:
         del parts.REGISTERED["thing/of-tests-again"]
 
