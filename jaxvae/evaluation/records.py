@@ -19,15 +19,8 @@ PIXELS = {
     "none": "grey pixels", "dynamic": "binarised pixels", "static": "binarised pixels",
     "simulated": "the model's own pixels",
 }  # fmt: skip
-KIND = (
-    "estimator",
-    "samples",
-    "split",
-    "images",
-    "binarization",
-    "dataset",
-    "fingerprint",
-)  # must agree in a table row
+# what must agree in a table row
+KIND = ("estimator", "samples", "split", "images", "binarization", "dataset", "fingerprint")
 
 
 class Record(NamedTuple):
@@ -49,9 +42,7 @@ class Record(NamedTuple):
 
     @property
     def label(self) -> str:
-        if METRICS[self.metric].of_samples:
-            return f"{self.metric}, K = {self.samples:,}"
-        return self.metric
+        return f"{self.metric}, K = {self.samples:,}" if METRICS[self.metric].of_samples else self.metric
 
 
 def from_json(data: Any) -> Record:
@@ -72,15 +63,13 @@ def from_json(data: Any) -> Record:
 def _sound(record: Record) -> bool:
     errors = [error for error in (record.standard_error, record.standard_error_repeats) if error is not None]
     texts = record.metric, record.unit, record.estimator, record.split, record.dataset, record.fingerprint, record.run
-    metric = METRICS.get(record.metric) if isinstance(record.metric, str) else None
-    samples = is_whole(record.samples, 1) or (record.samples is None and metric and not metric.of_samples)
     return (
         all(isinstance(text, str) for text in (*texts, record.binarization))
         and all(isinstance(number, float) or is_whole(number, -(2**53), 2**53) for number in (record.value, *errors))
-        and metric is not None
+        and record.metric in METRICS
         and record.binarization in PIXELS
         and is_whole(record.images, 1)
-        and bool(samples)
+        and (is_whole(record.samples, 1) or (record.samples is None and not METRICS[record.metric].of_samples))
     )
 
 

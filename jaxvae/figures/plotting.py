@@ -134,21 +134,20 @@ def rate_distortion(points: dict[str, list[tuple[int, float, float]]], data: str
         if len(runs) > len(sizes):
             ax.plot(each[:, 0], each[:, 1], color=tint, marker=marker, ls="", ms=3, alpha=0.4,
                     label=f"{architecture}, single seeds")  # fmt: skip
-        for d, (rate, distortion) in zip(sizes, means, strict=True):
-            if d not in _apart(sizes):
-                continue
-            ax.annotate(f"{d}", (rate, distortion), (5, 5), textcoords="offset points", fontsize=9)
+        for d, mean in zip(sizes, means, strict=True):
+            if d in _apart(sizes):
+                ax.annotate(f"{d}", mean, (5, 5), textcoords="offset points", fontsize=9)
     ax.margins(0.12)
     elbo_lines(ax)
-    ax.set_xlabel("rate: KL(q(z|x) ‖ p(z)), nats per image")
-    ax.set_ylabel("distortion: −E log p(x|z), nats per image")
     ax.legend(frameon=False)
     figure.suptitle(f"Rate and distortion on test images; numbers are latent sizes\n{data}", fontsize=11)
     return figure
 
 
 def elbo_lines(ax: Axes) -> None:
-    """Lines of equal −ELBO in a plot of rate against distortion, whose limits are kept."""
+    """Labels and lines of equal −ELBO in a plot of rate against distortion, whose limits are kept."""
+    ax.set_xlabel("rate: KL(q(z|x) ‖ p(z)), nats per image")
+    ax.set_ylabel("distortion: −E log p(x|z), nats per image")
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     step = max(20, 20 * int((right + high - left - low) / 200))  # of a run that diverges still a few lines
     for loss in range(step * int((left + low) // step + 1), int(right + high), step):

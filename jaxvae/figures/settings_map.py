@@ -64,8 +64,6 @@ def rate_distortion(
                         textcoords="offset points", color=tints[d])  # fmt: skip
     ax.margins(0.25, 0.12)  # room for the names of the lines of one ELBO
     elbo_lines(ax)
-    ax.set_xlabel("rate: KL(q(z|x) ‖ p(z)), nats per image")
-    ax.set_ylabel("distortion: −E log p(x|z), nats per image")
     _legend(figure, lines)
     best = f" at its best {' and '.join(other.title for other in others)}" if others else ""
     title = f"a line for each model, a point for each {axis.title}{best}"

@@ -37,28 +37,25 @@ def read_evaluations(folder: Path, configs: Sequence[RunConfig], fingerprint: st
     Raises:
         CheckpointError: such a file is damaged.
     """
-    of_sweep: dict[tuple[RunConfig, int], list[Record]] = {}
-    for config, epoch, own in _evaluations_in(folder / "evaluation.json"):
-        of_sweep.setdefault((config, epoch), []).extend(own)
+    of_sweep = _evaluations_in(folder / "evaluation.json")
     by_run = {}
     for run in configs:
         of_run = _evaluations_in(checkpoint.folder_of(folder, run) / "evaluation.json")
-        own = [record for *key, evaluation in of_run if key == [run, run.epochs] for record in evaluation]
-        current = [*of_sweep.get((run, run.epochs), []), *own]
+        current = [record for found in (of_sweep, of_run) for record in found.get((run, run.epochs), [])]
         by_run[run.name] = [record for record in current if record.fingerprint == fingerprint]
     return by_run
 
 
-def _evaluations_in(path: Path) -> list[tuple[RunConfig, int, list[Record]]]:
-    """Configuration, epoch and records of each evaluated run in a file; those that do not say what they are of are
-    left out."""
+def _evaluations_in(path: Path) -> dict[tuple[RunConfig, int], list[Record]]:
+    """Records in a file by configuration and epoch; those that do not say what they are of are left out."""
+    found: dict[tuple[RunConfig, int], list[Record]] = {}
     try:
         content = read_json(path) or {"evaluations": []}
-        entries = [entry for entry in content.get("evaluations", [content]) if "config" in entry]
-        return [
-            (RunConfig.from_json(one["config"]), one["epoch"], [records.from_json(record) for record in one["records"]])
-            for one in entries
-        ]
+        for one in content.get("evaluations", [content]):
+            if "config" in one:
+                own = found.setdefault((RunConfig.from_json(one["config"]), one["epoch"]), [])
+                own += [records.from_json(record) for record in one["records"]]
+        return found
     except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({reason(error)}); evaluate the run again") from None
 
@@ -101,7 +98,7 @@ def columns(results: Results, evaluations: Mapping[str, Sequence[Record]]) -> li
 
 def over_seeds(table: Sequence[Column], settings: Sequence[Setting]) -> list[Column]:
     """The same columns with a cell a setting: the mean over seeds that did not diverge, half of its 95 % interval."""
-    counts = {setting.config.name: setting.seeds - len(setting.diverged) for setting in settings}
+    counts = {setting.config.name: len(setting.finite) for setting in settings}
     cells: dict[str, tuple[float | int, str]] = {name: (count, str(count)) for name, count in counts.items()}
     seeds = Column("seeds", "", "number of runs that the means are over", cells, 0)
     return [seeds, *(_over_seeds(column, settings) for column in table)]

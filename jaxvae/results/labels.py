@@ -51,8 +51,7 @@ class AxisTable:
         Losses of different values do not compare, and each value is another trade of rate for distortion. An axis with
         a title of its own, as the learning rate, leaves the loss as it is.
         """
-        weights = [name for name in self.varying_traced if self.axes[name].symbol == self.axes[name].title]
-        return weights[0] if weights else None
+        return next((name for name in self.varying_traced if self.axes[name].symbol == self.axes[name].title), None)
 
     @property
     def columns(self) -> list[str]:
