@@ -97,7 +97,7 @@ def table(records: Sequence[Record]) -> Table:
     Raises:
         InputError: see `check_comparable`.
     """
-    from rich.table import Table
+    from rich.table import Column, Table
 
     check_comparable(records)
     if not records:
@@ -110,12 +110,10 @@ def table(records: Sequence[Record]) -> Table:
         few = f" ({record.images:,} images)" if record.images < most else ""
         by_row.setdefault(record.label + few, {})[record.run] = record
     title = f"{most:,} {one.split} images of {one.dataset}, {PIXELS[one.binarization]} (binarize {one.binarization})"
-    drawn = Table(title=title, title_justify="left", caption="in brackets: standard error over images")
-    drawn.add_column("")
     names = [PurePath(run).name for run in runs]
-    for run, name in zip(runs, names, strict=True):
-        drawn.add_column(name if names.count(name) == 1 else run, justify="right")
-    drawn.add_column("unit")
+    headings = [name if names.count(name) == 1 else run for run, name in zip(runs, names, strict=True)]
+    columns = "", *(Column(heading, justify="right") for heading in headings), "unit"
+    drawn = Table(*columns, title=title, title_justify="left", caption="in brackets: standard error over images")
     for label, row in by_row.items():
         unit = next(iter(row.values())).unit
         drawn.add_row(label, *(_shown(row.get(run)) for run in runs), unit)

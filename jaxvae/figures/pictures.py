@@ -157,10 +157,8 @@ def _draw_strips(ax: Axes, rows: Sequence[tuple[str, np.ndarray]]) -> None:
 def _draw_picture(ax: Axes, image: np.ndarray) -> None:
     white = _white(image)
     ax.imshow(np.clip(image, 0, white), cmap="gray", vmin=0, vmax=white, interpolation="nearest")
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
 
 
 def _white(image: np.ndarray) -> int:

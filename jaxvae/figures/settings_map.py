@@ -150,8 +150,7 @@ def _lines(maps: Sequence[SettingsMap], data: str) -> Figure:
         half = np.nan_to_num(one.half)
         ax.fill_between(x, one.negative_elbo - half, one.negative_elbo + half, color=tint, alpha=0.15, lw=0)
     ax.set_xscale("log" if every and every[0] > 0 else "linear")
-    ax.set_xlabel(LONG_TITLES.get(axis.title, axis.title))
-    ax.set_ylabel("test −ELBO, nats per image")
+    ax.set(xlabel=LONG_TITLES.get(axis.title, axis.title), ylabel="test −ELBO, nats per image")
     finite = np.concatenate([one.negative_elbo[np.isfinite(one.negative_elbo)] for one in maps])
     if len(finite):
         low = finite.min()

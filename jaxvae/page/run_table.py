@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -73,26 +73,26 @@ class Column(NamedTuple):
 def columns(results: Results, evaluations: Mapping[str, Sequence[Record]]) -> list[Column]:
     """The columns that there are numbers for."""
 
-    def column(title, unit, meaning, value, places=2) -> Column:
-        values = {outcome.config.name: value(outcome) for outcome in results.outcomes}
+    def column(title: str, unit: str, meaning: str, values: Mapping[str, float | int], places: int = 2) -> Column:
         return Column(title, unit, meaning, {name: (v, number(v, places)) for name, v in values.items()}, places)
 
-    def loss(part: str):
-        return lambda outcome: getattr(results.finals[outcome.config.name], part)
+    def of_finals(quantity: str) -> dict[str, float | int]:
+        return {name: getattr(final, quantity) for name, final in results.finals.items()}
 
     one_code = "−E log p(x|z), one code an image: nats that a code leaves to the pixels"
     table = [
-        column("parameters", "", "", lambda outcome: outcome.parameters, 0),
-        column("reconstruction", "nats", one_code, loss("reconstruction")),
-        column("KL", "nats", METRICS["rate"].meaning, loss("kl")),
-        column("−ELBO", "nats", "reconstruction plus KL", loss("negative_elbo")),
+        column("parameters", "", "", of_finals("parameters"), 0),
+        column("reconstruction", "nats", one_code, of_finals("reconstruction")),
+        column("KL", "nats", METRICS["rate"].meaning, of_finals("kl")),
+        column("−ELBO", "nats", "reconstruction plus KL", of_finals("negative_elbo")),
         *evaluation_columns(evaluations),
     ]
     if results.digits:
-        cells = _accuracies(results.digits["runs"])
-        table.append(Column("classifier accuracy", "on reconstructions, %", METRICS["reading"].meaning, cells, 1))
-    seconds = "seconds of training and testing"
-    table.append(column("training", "s", seconds, lambda outcome: round(outcome.seconds, 1), 1))
+        counts = {name: np.asarray(record["confusion"]) for name, record in results.digits["runs"].items()}
+        shares = {name: 100 * float(np.trace(n)) / max(1, int(n.sum())) for name, n in counts.items()}
+        table.append(column("classifier accuracy", "on reconstructions, %", METRICS["reading"].meaning, shares, 1))
+    seconds = {outcome.config.name: round(outcome.seconds, 1) for outcome in results.outcomes}
+    table.append(column("training", "s", "seconds of training and testing", seconds, 1))
     return over_seeds(table, results.settings) if results.too_many else table
 
 
@@ -114,13 +114,6 @@ def _over_seeds(column: Column, settings: Sequence[Setting]) -> Column:
             half = f" ± {number(spread, column.places)}" if spread else ""
             cells[setting.config.name] = centre, number(centre, column.places) + half
     return column._replace(cells=cells)
-
-
-def _accuracies(records: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
-    """By run, per cent of the reconstructions in which the classifier reads the image's own class."""
-    counts = {name: np.asarray(record["confusion"]) for name, record in records.items()}
-    shares = {name: 100 * float(np.trace(n)) / max(1, int(n.sum())) for name, n in counts.items()}
-    return {name: (share, number(share, 1)) for name, share in shares.items()}
 
 
 def evaluation_columns(evaluations: Mapping[str, Sequence[Record]]) -> list[Column]:

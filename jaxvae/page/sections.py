@@ -95,12 +95,11 @@ def _rows(results: Results, table: Sequence[Column]) -> list[dict[str, Any]]:
 def _counts(results: Results) -> str:
     """How many runs there are, and of how many kinds."""
     runs, table = results.runs, AxisTable(results.runs)
-    varying = [name for name in table.names if name in table.varying]
     phrases = [
         _counted(len(results.settings), "setting"),
         _counted(len({run.architecture for run in runs}), "architecture"),
         _counted(len({run.latent_dim for run in runs}), "latent size"),
-        *(f"{len(table.values(name)):,} values of {table.axes[name].title}" for name in varying),
+        *(f"{len(table.values(name)):,} values of {table.axes[name].title}" for name in table.varying),
         _counted(len({run.seed for run in runs}), "seed"),
     ]
     return f"{len(runs):,}: {', '.join(phrases)}"

@@ -9,7 +9,7 @@ The statements are about MNIST after 15 epochs; what passes and fails elsewhere 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -82,18 +82,18 @@ def check(finals: Sequence[Final], digits: Digits | None = None) -> list[Claim]:
     Args:
         digits: by the runs' names; without them, as where the data have no labels, the last two are not tested.
     """
+    digits = digits or {}
     finals = [final for final in finals if final.architecture in NETWORKS]
-    reconstruction = _table(finals, lambda final: final.reconstruction)
-    kl = _table(finals, lambda final: final.kl)
-    classified = [final for final in finals if final.name in (digits or {})]
+    classified = [final for final in finals if final.name in digits]
+    reconstruction = _table(finals, "reconstruction")
     return [
         _reconstruction_falls(reconstruction),
         _reconstruction_range(reconstruction),
         _conv_below_linear(reconstruction),
-        _parameter_counts(_table(finals, lambda final: final.parameters)),
-        _kl_ranks(kl),
-        _clusters(classified, digits or {}),
-        _turns(classified, digits or {}),
+        _parameter_counts(_table(finals, "parameters")),
+        _kl_ranks(_table(finals, "kl")),
+        _clusters(classified, digits),
+        _turns(classified, digits),
     ]
 
 
@@ -106,10 +106,10 @@ def mean(values: Sequence[float], digits: int = 4) -> Mean:
     return Mean(round(centre, digits), (round(centre - half, digits), round(centre + half, digits)))
 
 
-def _table(finals: Sequence[Final], quantity: Callable[[Final], float]) -> Table:
+def _table(finals: Sequence[Final], quantity: str) -> Table:
     values: Table = defaultdict(lambda: defaultdict(dict))
     for final in sorted(finals, key=lambda final: final.latent_dim):
-        values[final.architecture][final.latent_dim][final.seed] = float(quantity(final))
+        values[final.architecture][final.latent_dim][final.seed] = float(getattr(final, quantity))
     return values
 
 

@@ -37,12 +37,12 @@ class AxisTable:
         return in_order(set(self.column(name)) - {None})
 
     @cached_property
-    def varying(self) -> set[str]:
-        return {name for name in self.names if len(set(self.column(name))) > 1}
+    def varying(self) -> list[str]:
+        return [name for name in self.names if len(set(self.column(name))) > 1]
 
     @property
     def varying_traced(self) -> list[str]:
-        return [name for name in self.names if name in self.varying and self.axes[name].traced]
+        return [name for name in self.varying if self.axes[name].traced]
 
     @property
     def trade_off(self) -> str | None:
@@ -122,7 +122,7 @@ def _phrase(axes: Sequence[Axis], family: bool) -> str:
 def labels(runs: Sequence[RunConfig]) -> dict[str, str]:
     """By name of each run its label: `conv, d = 2, β = 4, seed 1`, with the axes that vary among all of them."""
     table = AxisTable(runs)
-    groups = [table.phrases(group) for group in table.groups if table.varying.intersection(group)]
+    groups = [table.phrases(group) for group in table.groups if set(group).intersection(table.varying)]
     by_name = {}
     for i, run in enumerate(runs):
         phrases = [group[i] for group in groups if group[i]]

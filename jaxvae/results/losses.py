@@ -178,11 +178,9 @@ def _repeated(values: list, counts: list[int], kind: pyarrow.DataType) -> pyarro
     import pyarrow as pa
 
     places = np.repeat(np.arange(len(values), dtype=np.int32), counts)
-    if pa.types.is_dictionary(kind):
-        texts = [None if value is None else written(value) for value in values]
-        return pa.array(texts, pa.string()).dictionary_encode().take(pa.array(places))
-    values = [float(v) if v is not None and pa.types.is_floating(kind) else v for v in values]
-    return pa.array(values, kind).take(pa.array(places))
+    convert = written if pa.types.is_dictionary(kind) else float if pa.types.is_floating(kind) else int
+    given = [None if value is None else convert(value) for value in values]
+    return pa.array(given, kind).take(pa.array(places))
 
 
 # ── means ────────────────────────────────────────────────────────────────────────────────────────────────────────────
