@@ -107,7 +107,7 @@ def standard_errors(values: Any) -> tuple[float, float | None, float | None, int
     """
     if np.ndim(values) == 0:
         return float(values), None, None, None
-    rows = np.atleast_2d(np.asarray(values, np.float64))
+    rows = np.array(values, np.float64, ndmin=2, order="C")
     repeats, n = rows.shape
     over_images = float(rows.mean(0).std(ddof=1) / np.sqrt(n)) if n > 1 else None
     over_repeats = float(rows.mean(1).std(ddof=1) / np.sqrt(repeats)) if repeats > 1 else None

@@ -43,7 +43,7 @@ def _codes_leave(subject: Subject) -> Iterator[Measured]:
 )  # fmt: skip
 def _bounds(subject: Subject) -> Iterator[Measured]:
     for i, k in enumerate(subject.plan.ks):
-        yield Measured(subject.bound(i), "importance weighting by q(z|x)", k)
+        yield Measured(subject.weighted.bound[:, i], "importance weighting by q(z|x)", k)
 
 
 @metric(
@@ -53,7 +53,7 @@ def _bounds(subject: Subject) -> Iterator[Measured]:
 )  # fmt: skip
 def _sample_size(subject: Subject) -> Iterator[Measured]:
     for i, k in enumerate(subject.plan.ks):
-        yield Measured(subject.sample_size(i), "(Σw)²/Σw²", k)
+        yield Measured(subject.weighted.ess[:, i], "(Σw)²/Σw²", k)
 
 
 def _annealed(subject: Subject, values: np.ndarray, images: str = "") -> Iterator[Measured]:
@@ -73,7 +73,7 @@ def _ais(subject: Subject) -> Iterator[Measured]:
     "AIS above L_K", "nats", "what annealing finds more than L_K of the largest K, image by image", ANNEALED, SAMPLED
 )
 def _above(subject: Subject) -> Iterator[Measured]:
-    tightest, lower = subject.bound(-1).mean(0), subject.annealed.lower
+    tightest, lower = subject.weighted.bound[:, -1].mean(0), subject.annealed.lower
     for measured in _annealed(subject, lower - tightest[: len(lower)]):
         yield measured._replace(samples=None, estimator=f"K = {subject.plan.ks[-1]:,}; {measured.estimator}")
 

@@ -155,30 +155,23 @@ class Subject:
     # ── likelihoods ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property
-    def weighted(self) -> list[likelihood.Weighted]:
-        """Bounds for each K, a pass for each repeat."""
+    def weighted(self) -> likelihood.Weighted:
+        """Bounds for each K; before the other axes one of repeats, [r, k, n] and [r, n]."""
         what, total = f"importance sampling, K = {self.plan.ks[-1]:,}", len(self.images) * self.plan.repeats
         self.advance(what, 0, total)
-        return [
+        repeats = [
             likelihood.bounds(
                 self.vae, self.params, self.images, self.plan.ks, self.plan.seed + repeat,
                 advance=lambda done: self.advance(what, done, total),
             )
             for repeat in range(self.plan.repeats)
         ]  # fmt: skip
+        return likelihood.Weighted(*map(np.stack, zip(*repeats, strict=True)))
 
     @property
     def distortion(self) -> np.ndarray:
         """−E log p(x|z) over the codes of the largest K, a row for each repeat, [r, n]."""
-        return np.stack([-one.log_likelihood for one in self.weighted])
-
-    def bound(self, i: int) -> np.ndarray:
-        """L_K for the i-th K, a row for each repeat, [r, n]."""
-        return np.stack([one.bound[i] for one in self.weighted])
-
-    def sample_size(self, i: int) -> np.ndarray:
-        """Effective sample size for the i-th K, a row for each repeat, [r, n]."""
-        return np.stack([one.ess[i] for one in self.weighted])
+        return -self.weighted.log_likelihood
 
     @cached_property
     def annealed(self) -> likelihood.Annealed:

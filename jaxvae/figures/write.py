@@ -55,13 +55,12 @@ def _figures(results: Results, runs: Sequence[Run], dataset: Dataset) -> Iterato
     for run in runs:
         if run.config.latent_dim == 2:
             yield f"latent-{run.config.name}", _latent_plane(results, run, dataset)
-    shape = dataset.test_images.shape[1:]
-    if not pictures.drawable(shape):
+    if not pictures.drawable(dataset.shape):
         return
-    originals = pictures.as_pictures(probes(dataset), shape)
+    originals = pictures.as_pictures(probes(dataset), dataset.shape)
     best = {final.name for setting in results.best for final in setting.finals}
     if compared := [run for run in runs if run.config.name in best]:
-        yield "comparison", _comparison(results, compared, originals[1], shape)
+        yield "comparison", _comparison(results, compared, originals[1], dataset.shape)
     for run in runs:
         yield from _of_run(results, run, dataset, originals)
     if moving := first_seeds(runs):
@@ -103,7 +102,7 @@ def _confusions(results: Results, records: Mapping[str, Any]) -> list[list[tuple
 
 
 def _of_run(results: Results, run: Run, dataset: Dataset, originals: np.ndarray) -> Iterator[tuple[str, Figure]]:
-    name, data, shape = run.config.name, results.caption(shared=True), dataset.test_images.shape[1:]
+    name, data, shape = run.config.name, results.caption(shared=True), dataset.shape
     reconstructions = pictures.as_pictures(run.reconstructions, shape)
     for i, split in enumerate(("train", "test")):
         title = f"{split} images reconstructed during training\n{results.labels[name]} – {data}"
@@ -120,7 +119,7 @@ def epochs_to_draw(last: int) -> list[int]:
 
 def _latent_plane(results: Results, run: Run, dataset: Dataset) -> Figure:
     """The test images' codes, beside what codes on a grid decode to if that is a picture."""
-    shape, k, decoded = dataset.test_images.shape[1:], len(GRID_TICKS), None
+    shape, k, decoded = dataset.shape, len(GRID_TICKS), None
     if pictures.drawable(shape):
         z1, z2 = np.meshgrid(GRID_TICKS, GRID_TICKS)
         images = pictures.as_pictures(np.asarray(run.decode(np.stack([z1.ravel(), z2.ravel()], 1))), shape)
@@ -149,9 +148,8 @@ def _animations(
     results: Results, runs: Sequence[Run], dataset: Dataset, originals: np.ndarray
 ) -> Iterator[tuple[str, bytes]]:
     """A run of each setting: test images reconstructed epoch by epoch, and a walk from class to class."""
-    data, shape = results.caption(shared=True), dataset.test_images.shape[1:]
-    names = [results.labels[run.config.name] for run in runs]
-    epochs = [pictures.as_pictures(run.reconstructions[:, 1], shape) for run in runs]
+    data, names = results.caption(shared=True), [results.labels[run.config.name] for run in runs]
+    epochs = [pictures.as_pictures(run.reconstructions[:, 1], dataset.shape) for run in runs]
     evolutions = list(zip(names, epochs, strict=True))
     yield "evolution", animation.evolution(pictures.as_bytes(originals), evolutions, f"Test images, {data}")
     if dataset.labels:
@@ -168,4 +166,4 @@ def _walk(run: Run, dataset: Dataset) -> np.ndarray:
     way = [start + steps * (end - start) for start, end in zip(stations, np.roll(stations, -1, 0), strict=True)]
     codes = np.nan_to_num(np.concatenate(way), posinf=1e6, neginf=-1e6)  # those of a run that diverges may overflow
     decoded = np.asarray(run.decode(codes))
-    return pictures.as_bytes(pictures.as_pictures(decoded, dataset.test_images.shape[1:]))
+    return pictures.as_bytes(pictures.as_pictures(decoded, dataset.shape))

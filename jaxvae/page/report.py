@@ -146,7 +146,7 @@ def _models(results: Results, runs: Sequence[Run], dataset: Dataset | None) -> d
     sections: dict[str, Any] = {"reconstructions": None, "explorer": None, "left_out": []}
     if dataset is None or not runs:
         return sections
-    if not pictures.drawable(dataset.test_images.shape[1:]):
+    if not pictures.drawable(dataset.shape):
         sections["left_out"] = ["The data are no pictures, so there are no reconstructions and no latent space to see."]
         return sections
     sections["reconstructions"] = _reconstructions(results, runs, dataset)
@@ -158,7 +158,7 @@ def _models(results: Results, runs: Sequence[Run], dataset: Dataset | None) -> d
 
 def _reconstructions(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[str, Any]:
     """Originals and, for each run and split, a picture with a row of reconstructions for each epoch."""
-    shape = dataset.test_images.shape[1:]
+    shape = dataset.shape
     originals = pictures.as_pictures(probes(dataset), shape)
     strips = [[pictures.as_pictures(run.reconstructions[:, split], shape) for split in range(2)] for run in runs]
     return {
@@ -178,7 +178,7 @@ def _reconstructions(results: Results, runs: Sequence[Run], dataset: Dataset) ->
 
 def _explorer(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[str, Any] | None:
     """Test images, and of each run what `jaxvae.explorer.explored` makes; None if no run can be explored."""
-    images, shape = dataset.test_images[:POINTS], dataset.test_images.shape[1:]
+    images, shape = dataset.test_images[:POINTS], dataset.shape
     labels = dataset.labels[1][:POINTS] if dataset.labels else None
     spaces = {run.config.name: explorer.explored(run, images) for run in runs}
     if not any(spaces.values()):
