@@ -94,35 +94,28 @@ class Chains(NamedTuple):
 
 def forward(path: Path, key: Key[Array, ""], z: Codes, betas: Float[Array, "t"], sizes: Float[Array, "t-1"]) -> Chains:
     """From draws `z` of f_0 to f_1. The mean of exp(log_weight) is f_1's normaliser in expectation (Neal 2001)."""
-
-    def body(carry, step):
-        z, log_weight, acceptance = carry
-        count, before, beta, size = step
-        log_weight += (beta - before) * path.log_ratio(z)
-        z, probability = transition(path, jax.random.fold_in(key, count), beta, z, size)
-        return (z, log_weight, acceptance + probability.mean()), None
-
-    return _run(body, z, betas, sizes, reverse=False)
+    return _run(path, key, z, betas, sizes, back=False)
 
 
 def backward(path: Path, key: Key[Array, ""], z: Codes, betas: Float[Array, "t"], sizes: Float[Array, "t-1"]) -> Chains:
     """From exact draws `z` of f_1 back to f_0; the mean of exp(−log_weight) is 1/normaliser in expectation."""
+    return _run(path, key, z, betas, sizes, back=True)
+
+
+def _run(path: Path, key, z, betas, sizes, back: bool) -> Chains:
+    """Codes are weighed before they move on to the next density, or after they moved back from it."""
 
     def body(carry, step):
         z, log_weight, acceptance = carry
         count, before, beta, size = step
-        z, probability = transition(path, jax.random.fold_in(key, count), beta, z, size)
-        log_weight += (beta - before) * path.log_ratio(z)
-        return (z, log_weight, acceptance + probability.mean()), None
+        moved, probability = transition(path, jax.random.fold_in(key, count), beta, z, size)
+        log_weight += (beta - before) * path.log_ratio(moved if back else z)
+        return (moved, log_weight, acceptance + probability.mean()), None
 
-    return _run(body, z, betas, sizes, reverse=True)
-
-
-def _run(body, z, betas, sizes, reverse) -> Chains:
     steps = len(betas) - 1
     nothing = jnp.zeros(len(z), z.dtype), jnp.zeros((), z.dtype)
     along = jnp.arange(steps), betas[:-1], betas[1:], sizes
-    (z, log_weight, acceptance), _ = lax.scan(body, (z, *nothing), along, reverse=reverse)
+    (z, log_weight, acceptance), _ = lax.scan(body, (z, *nothing), along, reverse=back)
     return Chains(z, log_weight, acceptance / steps)
 
 
@@ -134,8 +127,3 @@ def lower(chains: Chains) -> Float[Array, ""]:
 def upper(chains: Chains) -> Float[Array, ""]:
     """A stochastic upper bound on the log-normaliser, from backward chains."""
     return jnp.log(len(chains.log_weight)) - jax.nn.logsumexp(-chains.log_weight)
-
-
-def from_prior(log_prior: LogDensity, log_likelihood: LogDensity, leapfrog: int = 10) -> Path:
-    """From p(z) to p(z, x), whose normaliser is p(x)."""
-    return Path(log_prior, lambda z: log_prior(z) + log_likelihood(z), leapfrog)

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from jaxvae.evaluation.metrics import Column, Measured, metric
 
 if TYPE_CHECKING:  # it imports JAX, which a command's --help does without
-    import numpy as np
-
     from jaxvae.evaluation.subject import Subject
 
 PAIRS = "one code an image against the mixture of all posteriors"
+ON_TRAINING = "posterior means, fitted on the training split"
 LOOKED_AT = ("codes", "several images")
 FITTED = (*LOOKED_AT, "labels", "test split")
 
@@ -59,16 +58,12 @@ def _frechet(subject: Subject) -> Iterator[Measured]:
     yield Measured(subject.frechet_distance, "first two moments")
 
 
-def _fitted(predicted: np.ndarray, subject: Subject) -> Iterator[Measured]:
-    yield Measured(predicted == subject.labels, "posterior means, fitted on the training split")
-
-
 @metric(
     "nearest neighbours", "share", "accuracy of the 10 nearest training codes' vote on a test image's digit", *FITTED,
     column=Column("nearest neighbours", "%", scale=100, places=1),
 )  # fmt: skip
 def _neighbours(subject: Subject) -> Iterator[Measured]:
-    yield from _fitted(subject.nearest_neighbours, subject)
+    yield Measured(subject.nearest_neighbours == subject.labels, ON_TRAINING)
 
 
 @metric(
@@ -76,7 +71,7 @@ def _neighbours(subject: Subject) -> Iterator[Measured]:
     *FITTED,
 )  # fmt: skip
 def _probe(subject: Subject) -> Iterator[Measured]:
-    yield from _fitted(subject.linear_probe, subject)
+    yield Measured(subject.linear_probe == subject.labels, ON_TRAINING)
 
 
 def _weighted(subject: Subject, quantity: str) -> Iterator[Measured]:

@@ -102,9 +102,7 @@ class Separation(NamedTuple):
     classes: np.ndarray
     purity: np.ndarray  # share of a code's 10 nearest neighbours that are of its class
     silhouette: np.ndarray  # mean silhouette, −1 to 1 (Rousseeuw 1987)
-    radius: (
-        np.ndarray
-    )  # of the class's mean code from the mean of all, in their root mean square distance; 0 if that is 0
+    radius: np.ndarray  # of the class's mean code from the mean of all, by the codes' root mean square; 0 if that is 0
 
 
 def separation(codes: np.ndarray, labels: np.ndarray) -> Separation:

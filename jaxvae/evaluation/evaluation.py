@@ -79,7 +79,6 @@ class Evaluation:
         seen = dataset_as_trained(given, run.config)
         subject = Subject(run, seen, self.plan, self.advance, self._readers)
         subject.codes  # noqa: B018 – refuses codes that are not finite before hours are spent
-        looked_at = subject.has("codes") and subject.has("several images")
         records = []
         for name, metric in METRICS.items():
             if not all(map(subject.has, metric.needs)):
@@ -96,7 +95,7 @@ class Evaluation:
         return Report(
             records,
             [] if per_dimension is None else per_dimension.tolist(),
-            subject.classes if looked_at and subject.has("labels") else {},
+            subject.classes if all(map(subject.has, ("codes", "several images", "labels"))) else {},
             _remarks(subject),
         )
 
@@ -108,7 +107,7 @@ def standard_errors(values: Any) -> tuple[float, float | None, float | None, int
     """
     if np.ndim(values) == 0:
         return float(values), None, None, None
-    rows = np.atleast_2d(np.asarray(values, np.float64))
+    rows = np.array(values, np.float64, ndmin=2, order="C")
     repeats, n = rows.shape
     over_images = float(rows.mean(0).std(ddof=1) / np.sqrt(n)) if n > 1 else None
     over_repeats = float(rows.mean(1).std(ddof=1) / np.sqrt(repeats)) if repeats > 1 else None

@@ -61,25 +61,15 @@ def bounds(
     batch = batch or max(1, min(LARGEST_BATCH, CALLS_AT_ONCE * together // max(ks), len(images)))
     at_once = max(1, min(together // batch, max(ks)))
     program = partial(_bounds, tuple(ks), at_once, vae.in_float32())
-    parts = _dealt(program, params, images, jax.random.key(seed), batch, devices, advance)
-    bound, ess, log_likelihood = (np.concatenate(leaves, axis=-1) for leaves in zip(*parts, strict=True))
-    return Weighted(bound, ess, log_likelihood)
+    return Weighted(*_dealt(program, params, images, seed, batch, devices, advance))
 
 
-class Rate(NamedTuple):
-    """KL(q(z|x) ‖ p(z)) of each image, in nats, where codes have to be drawn for it."""
-
-    values: np.ndarray  # [n]
-    estimator: str
-
-
-def rate(vae: VAE, params: Params, images: np.ndarray, seed: int = 0, samples: int = RATE_SAMPLES) -> Rate:
-    """In closed form where there is one, else the mean of log q(z|x) − log p(z) over codes drawn from q."""
+def rate(vae: VAE, params: Params, images: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
+    """KL(q(z|x) ‖ p(z)) of each image, in nats, [n], and how it was computed: in closed form where there is one, else
+    as the mean of log q(z|x) − log p(z) over codes drawn from q."""
     batch = min(LARGEST_BATCH, len(images))
-    program = partial(_rate, samples, vae.in_float32())
-    parts = _dealt(program, params, images, jax.random.key(seed), batch, None, lambda done: None)
-    values = np.concatenate([values for (values,) in parts])
-    return Rate(values, "exact" if vae.has_closed_kl else f"mean over {samples:,} codes from q(z|x)")
+    (values,) = _dealt(partial(_rate, vae.in_float32()), params, images, seed, batch)
+    return values, "exact" if vae.has_closed_kl else f"mean over {RATE_SAMPLES:,} codes from q(z|x)"
 
 
 class Annealed(NamedTuple):
@@ -114,8 +104,8 @@ def annealed(
     known = codes is not None
     given = codes if known else np.zeros((len(images), vae.latent_dim), np.float32)
     program = partial(_annealed, steps, chains, known, vae.in_float32())
-    parts = _dealt(program, params, (images, given), jax.random.key(seed), min(batch, len(images)), devices, advance)
-    lower, upper, acceptance = (np.concatenate(leaves) for leaves in zip(*parts, strict=True))
+    examples = images, given
+    lower, upper, acceptance = _dealt(program, params, examples, seed, min(batch, len(images)), devices, advance)
     return Annealed(lower, upper if known else None, acceptance)
 
 
@@ -128,11 +118,14 @@ def simulated(vae: VAE, params: Params, n: int, seed: int = 0) -> tuple[np.ndarr
     return np.rint(255 * np.clip(np.asarray(x), 0, 1)).astype(np.uint8), np.asarray(z)
 
 
-def _dealt(program, params, examples, key, batch: int, devices, advance: Advance) -> list[tuple[np.ndarray, ...]]:
-    """`program(params, key, indices, examples)` over batches of the examples, a batch a device at a time; in order."""
+def _dealt(
+    program, params, examples, seed: int, batch: int, devices=None, advance: Advance = lambda done: None
+) -> list[np.ndarray]:
+    """What `program(params, key, indices, examples)` returns, its last axis over all examples; each device computes a
+    batch at a time."""
     devices = list(devices or jax.local_devices())
     n = len(jax.tree.leaves(examples)[0])
-    here = [jax.device_put((params, key), device) for device in devices]
+    here = [jax.device_put((params, jax.random.key(seed)), device) for device in devices]
     starts = list(range(0, n, batch))
     running: dict[int, tuple[int, Any]] = {}  # device → where its batch starts, and what will come out
     found: dict[int, Any] = {}
@@ -150,7 +143,7 @@ def _dealt(program, params, examples, key, batch: int, devices, advance: Advance
                 del running[i]
                 advance(count)
         time.sleep(POLL_SECONDS if running else 0)
-    return [tuple(found[start]) for start in starts]
+    return [np.concatenate(parts, axis=-1) for parts in zip(*(found[start] for start in starts), strict=True)]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -167,33 +160,33 @@ def _bounds(ks: tuple[int, ...], at_once: int, vae: VAE, params, key, indices, i
 
 
 @partial(jax.jit, static_argnums=0)
-def _rate(samples: int, vae: VAE, params, key, indices, images):
+def _rate(vae: VAE, params, key, indices, images):
     q = vae.encode(params, pixels(images))
     keys = jax.vmap(partial(jax.random.fold_in, key))(indices)
-    noise = jax.vmap(lambda key: jax.random.normal(key, (samples, vae.latent_dim)), out_axes=1)(keys)
-    return (vae.kl(params, q, vae.sample_codes(params, q, noise)[1]),)
+    noise = jax.vmap(lambda key: jax.random.normal(key, (RATE_SAMPLES, vae.latent_dim)), out_axes=1)(keys)
+    return vae.kl(params, q, vae.sample_codes(params, q, noise)[1])
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _annealed(steps: int, chains: int, known: bool, vae: VAE, params, key, indices, examples):
     betas, coarse = annealing.schedule(steps), annealing.schedule(max(1, steps // 5))
-    own = vae.own_params(params, "likelihood")
+    own, log_prior = vae.own_params(params, "likelihood"), partial(vae.log_prior, params)
 
     def one(index, image, code):
         key_tune, key_first, key_chains, key_start = jax.random.split(jax.random.fold_in(key, index), 4)
         x = pixels(image[None])
 
-        def log_likelihood(z):
-            return vae.likelihood.log_prob(own, vae.decode(params, z), jnp.broadcast_to(x, (len(z), *vae.shape)))
+        def log_joint(z):  # its normaliser is p(x)
+            originals = jnp.broadcast_to(x, (len(z), *vae.shape))
+            return log_prior(z) + vae.likelihood.log_prob(own, vae.decode(params, z), originals)
 
-        path = annealing.from_prior(partial(vae.log_prior, params), log_likelihood)
-        shape = chains, vae.latent_dim
+        path = annealing.Path(log_prior, log_joint)
         sizes = annealing.tune(path, key_tune, vae.sample_prior(params, key_first, chains), coarse)
         sizes = jnp.interp(betas[1:], coarse[1:], sizes)
         up = annealing.forward(path, key_chains, vae.sample_prior(params, key_start, chains), betas, sizes)
         if not known:
             return annealing.lower(up), jnp.zeros(()), up.acceptance
-        down = annealing.backward(path, key_chains, jnp.broadcast_to(code, shape), betas, sizes)
+        down = annealing.backward(path, key_chains, jnp.broadcast_to(code, (chains, len(code))), betas, sizes)
         return annealing.lower(up), annealing.upper(down), (up.acceptance + down.acceptance) / 2
 
     return jax.vmap(one)(indices, *examples)

@@ -43,7 +43,7 @@ def _codes_leave(subject: Subject) -> Iterator[Measured]:
 )  # fmt: skip
 def _bounds(subject: Subject) -> Iterator[Measured]:
     for i, k in enumerate(subject.plan.ks):
-        yield Measured(subject.bound(i), "importance weighting by q(z|x)", k)
+        yield Measured(subject.weighted.bound[:, i], "importance weighting by q(z|x)", k)
 
 
 @metric(
@@ -53,7 +53,7 @@ def _bounds(subject: Subject) -> Iterator[Measured]:
 )  # fmt: skip
 def _sample_size(subject: Subject) -> Iterator[Measured]:
     for i, k in enumerate(subject.plan.ks):
-        yield Measured(subject.sample_size(i), "(Σw)²/Σw²", k)
+        yield Measured(subject.weighted.ess[:, i], "(Σw)²/Σw²", k)
 
 
 def _annealed(subject: Subject, values: np.ndarray, images: str = "") -> Iterator[Measured]:
@@ -66,21 +66,21 @@ def _annealed(subject: Subject, values: np.ndarray, images: str = "") -> Iterato
     ANNEALED,
 )  # fmt: skip
 def _ais(subject: Subject) -> Iterator[Measured]:
-    yield from _annealed(subject, subject.annealing.images.lower)
+    yield from _annealed(subject, subject.annealed.lower)
 
 
 @metric(
     "AIS above L_K", "nats", "what annealing finds more than L_K of the largest K, image by image", ANNEALED, SAMPLED
 )
 def _above(subject: Subject) -> Iterator[Measured]:
-    tightest, lower = subject.bound(-1).mean(0), subject.annealing.images.lower
+    tightest, lower = subject.weighted.bound[:, -1].mean(0), subject.annealed.lower
     for measured in _annealed(subject, lower - tightest[: len(lower)]):
         yield measured._replace(samples=None, estimator=f"K = {subject.plan.ks[-1]:,}; {measured.estimator}")
 
 
 @metric("AIS acceptance", "share", "share of Hamiltonian proposals accepted; 0.65 is aimed at", ANNEALED)
 def _acceptance(subject: Subject) -> Iterator[Measured]:
-    yield from _annealed(subject, subject.annealing.images.acceptance)
+    yield from _annealed(subject, subject.annealed.acceptance)
 
 
 OWN = "simulated"  # images, drawn from the model
@@ -88,7 +88,7 @@ OWN = "simulated"  # images, drawn from the model
 
 @metric("simulated, AIS", "nats", "the same for images drawn from the model: the lower end of the bracket", ANNEALED)
 def _lower(subject: Subject) -> Iterator[Measured]:
-    yield from _annealed(subject, subject.annealing.simulated.lower, OWN)
+    yield from _annealed(subject, subject.simulated.lower, OWN)
 
 
 @metric(
@@ -101,10 +101,10 @@ def _upper(subject: Subject) -> Iterator[Measured]:
 
 @metric("bracket", "nats", "upper minus lower end: what AIS may be wrong by, on images of the model's own", ANNEALED)
 def _bracket(subject: Subject) -> Iterator[Measured]:
-    yield from _annealed(subject, _reverse(subject) - subject.annealing.simulated.lower, OWN)
+    yield from _annealed(subject, _reverse(subject) - subject.simulated.lower, OWN)
 
 
 def _reverse(subject: Subject) -> np.ndarray:
-    upper = subject.annealing.simulated.upper
+    upper = subject.simulated.upper
     assert upper is not None
     return upper

@@ -19,15 +19,8 @@ PIXELS = {
     "none": "grey pixels", "dynamic": "binarised pixels", "static": "binarised pixels",
     "simulated": "the model's own pixels",
 }  # fmt: skip
-KIND = (
-    "estimator",
-    "samples",
-    "split",
-    "images",
-    "binarization",
-    "dataset",
-    "fingerprint",
-)  # must agree in a table row
+# what must agree in a table row
+KIND = ("estimator", "samples", "split", "images", "binarization", "dataset", "fingerprint")
 
 
 class Record(NamedTuple):
@@ -49,9 +42,7 @@ class Record(NamedTuple):
 
     @property
     def label(self) -> str:
-        if METRICS[self.metric].of_samples:
-            return f"{self.metric}, K = {self.samples:,}"
-        return self.metric
+        return f"{self.metric}, K = {self.samples:,}" if METRICS[self.metric].of_samples else self.metric
 
 
 def from_json(data: Any) -> Record:
@@ -72,15 +63,13 @@ def from_json(data: Any) -> Record:
 def _sound(record: Record) -> bool:
     errors = [error for error in (record.standard_error, record.standard_error_repeats) if error is not None]
     texts = record.metric, record.unit, record.estimator, record.split, record.dataset, record.fingerprint, record.run
-    metric = METRICS.get(record.metric) if isinstance(record.metric, str) else None
-    samples = is_whole(record.samples, 1) or (record.samples is None and metric and not metric.of_samples)
     return (
         all(isinstance(text, str) for text in (*texts, record.binarization))
         and all(isinstance(number, float) or is_whole(number, -(2**53), 2**53) for number in (record.value, *errors))
-        and metric is not None
+        and record.metric in METRICS
         and record.binarization in PIXELS
         and is_whole(record.images, 1)
-        and bool(samples)
+        and (is_whole(record.samples, 1) or (record.samples is None and not METRICS[record.metric].of_samples))
     )
 
 
@@ -108,7 +97,7 @@ def table(records: Sequence[Record]) -> Table:
     Raises:
         InputError: see `check_comparable`.
     """
-    from rich.table import Table
+    from rich.table import Column, Table
 
     check_comparable(records)
     if not records:
@@ -121,12 +110,10 @@ def table(records: Sequence[Record]) -> Table:
         few = f" ({record.images:,} images)" if record.images < most else ""
         by_row.setdefault(record.label + few, {})[record.run] = record
     title = f"{most:,} {one.split} images of {one.dataset}, {PIXELS[one.binarization]} (binarize {one.binarization})"
-    drawn = Table(title=title, title_justify="left", caption="in brackets: standard error over images")
-    drawn.add_column("")
     names = [PurePath(run).name for run in runs]
-    for run, name in zip(runs, names, strict=True):
-        drawn.add_column(name if names.count(name) == 1 else run, justify="right")
-    drawn.add_column("unit")
+    headings = [name if names.count(name) == 1 else run for run, name in zip(runs, names, strict=True)]
+    columns = "", *(Column(heading, justify="right") for heading in headings), "unit"
+    drawn = Table(*columns, title=title, title_justify="left", caption="in brackets: standard error over images")
     for label, row in by_row.items():
         unit = next(iter(row.values())).unit
         drawn.add_row(label, *(_shown(row.get(run)) for run in runs), unit)

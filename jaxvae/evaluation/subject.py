@@ -65,13 +65,6 @@ class Arrays(NamedTuple):
     log_std: np.ndarray
 
 
-class Annealing(NamedTuple):
-    """Annealed importance sampling on images of the split, and both ways on images of the model's own."""
-
-    images: likelihood.Annealed
-    simulated: likelihood.Annealed
-
-
 class Subject:
     """A run and the images that it is evaluated on.
 
@@ -125,8 +118,7 @@ class Subject:
         """KL(q(z|x) ‖ p(z)) of each image, and how it was computed."""
         if self.has("independent codes"):
             return codes.kl_per_image(*self.codes), "exact"
-        sampled = likelihood.rate(self.vae, self.params, self.images, self.plan.seed)
-        return sampled.values, sampled.estimator
+        return likelihood.rate(self.vae, self.params, self.images, self.plan.seed)
 
     @cached_property
     def kl_per_dimension(self) -> np.ndarray | None:
@@ -163,45 +155,42 @@ class Subject:
     # ── likelihoods ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property
-    def weighted(self) -> list[likelihood.Weighted]:
-        """Bounds for each K, a pass for each repeat."""
+    def weighted(self) -> likelihood.Weighted:
+        """Bounds for each K; before the other axes one of repeats, [r, k, n] and [r, n]."""
         what, total = f"importance sampling, K = {self.plan.ks[-1]:,}", len(self.images) * self.plan.repeats
         self.advance(what, 0, total)
-        return [
+        repeats = [
             likelihood.bounds(
                 self.vae, self.params, self.images, self.plan.ks, self.plan.seed + repeat,
                 advance=lambda done: self.advance(what, done, total),
             )
             for repeat in range(self.plan.repeats)
         ]  # fmt: skip
+        return likelihood.Weighted(*map(np.stack, zip(*repeats, strict=True)))
 
     @property
     def distortion(self) -> np.ndarray:
         """−E log p(x|z) over the codes of the largest K, a row for each repeat, [r, n]."""
-        return np.stack([-one.log_likelihood for one in self.weighted])
-
-    def bound(self, i: int) -> np.ndarray:
-        """L_K for the i-th K, a row for each repeat, [r, n]."""
-        return np.stack([one.bound[i] for one in self.weighted])
-
-    def sample_size(self, i: int) -> np.ndarray:
-        """Effective sample size for the i-th K, a row for each repeat, [r, n]."""
-        return np.stack([one.ess[i] for one in self.weighted])
+        return -self.weighted.log_likelihood
 
     @cached_property
-    def annealing(self) -> Annealing:
-        plan, images = self.plan, self.images[: self.plan.ais_images]
+    def annealed(self) -> likelihood.Annealed:
+        """Annealed importance sampling on images of the split."""
+        return self._annealed("annealed importance sampling", self.images[: self.plan.ais_images])
 
-        def estimate(what, images, given):
-            self.advance(what, 0, len(images))
-            return likelihood.annealed(
-                self.vae, self.params, images, plan.ais_steps, plan.ais_chains, plan.seed, codes=given,
-                advance=lambda done: self.advance(what, done, len(images)),
-            )  # fmt: skip
+    @cached_property
+    def simulated(self) -> likelihood.Annealed:
+        """The same, both ways, on as many images of the model's own."""
+        count = min(self.plan.ais_images, len(self.images))
+        own, given = likelihood.simulated(self.vae, self.params, count, self.plan.seed)
+        return self._annealed("annealing on simulated images, both ways", own, given)
 
-        forward = estimate("annealed importance sampling", images, None)
-        own, given = likelihood.simulated(self.vae, self.params, len(images), plan.seed)
-        return Annealing(forward, estimate("annealing on simulated images, both ways", own, given))
+    def _annealed(self, what: str, images: np.ndarray, given: np.ndarray | None = None) -> likelihood.Annealed:
+        self.advance(what, 0, len(images))
+        return likelihood.annealed(
+            self.vae, self.params, images, self.plan.ais_steps, self.plan.ais_chains, self.plan.seed, codes=given,
+            advance=lambda done: self.advance(what, done, len(images)),
+        )  # fmt: skip
 
     # ── what is read ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -34,12 +34,11 @@ def evolution(
     frames = []
     for epoch in range(last + 1):
         rows = [("original", originals), *((name, of[min(epoch, len(of) - 1)]) for name, of in models)]
-        strips = [
-            np.hstack([_text(name, label, SMALL), *(_enlarged(image, SMALL) for image in images)])
-            for name, images in rows
-        ]
-        spaced = np.vstack([_padded(strip, bottom=GAP) for strip in strips])
-        frames.append(_titled(f"Epoch {epoch} of {last}: {title}", spaced))
+        strips = []
+        for name, images in rows:
+            strip = np.hstack([_text(name, label, SMALL), *(_enlarged(image, SMALL) for image in images)])
+            strips.append(_padded(strip, bottom=GAP))
+        frames.append(_titled(f"Epoch {epoch} of {last}: {title}", np.vstack(strips)))
     return _animated(frames, [milliseconds] * last + [2000])
 
 
@@ -49,22 +48,17 @@ def walk(models: Sequence[tuple[str, np.ndarray]], title: str, *, milliseconds: 
     width = max(_enlarged(models[0][1][0], LARGE).shape[1], *(_width(name) for name, _ in models))
     frames = []
     for step in range(len(models[0][1])):
-        cells = [_cell(name, decoded[step], width) for name, decoded in models]
+        titled = [_titled(name, _enlarged(decoded[step], LARGE), width) for name, decoded in models]
+        cells = [_padded(cell, GAP, GAP, GAP, GAP) for cell in titled]
         cells += [np.full_like(cells[0], PAPER)] * (-len(cells) % columns)
         table = np.vstack([np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)])
         frames.append(_titled(title, table))
     return _animated(frames, [milliseconds] * len(frames))
 
 
-def _cell(name: str, image: np.ndarray, width: int) -> np.ndarray:
-    picture = _enlarged(image, LARGE)
-    cell = np.vstack([_text(name, width), _padded(picture, right=width - picture.shape[1])])
-    return _padded(cell, GAP, GAP, GAP, GAP)
-
-
-def _titled(title: str, picture: np.ndarray) -> np.ndarray:
-    """The picture under its title, as wide as the wider of the two."""
-    width = max(_width(title), picture.shape[1])
+def _titled(title: str, picture: np.ndarray, width: int = 0) -> np.ndarray:
+    """The picture under its title, as wide as the wider of the two, and at least `width`."""
+    width = max(width, _width(title), picture.shape[1])
     return np.vstack([_text(title, width), _padded(picture, right=width - picture.shape[1])])
 
 

@@ -33,23 +33,18 @@ def meaning_of_bands(results: Results) -> str:
     return "bands: from the lowest to the highest seed" if results.too_many else ""
 
 
-# ── curves ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
 def mean_curves(results: Results) -> list[plotting.Curve]:
     """One curve a model, averaged over its seeds up to the epoch that all of them reached."""
-    by_model: dict[Model, list[Setting]] = {}
-    for setting in results.trained:
-        by_model.setdefault(setting.model, []).append(setting)
+    by_model: dict[Model, list[np.ndarray]] = {}  # what bands span: means of settings, or a setting's runs
     banded = results.several_settings or results.too_many
+    for setting in results.trained:
+        members = _members(results, setting, banded)
+        means = [_mean(members)] if results.several_settings else [_mean([one]) for one in members]
+        by_model.setdefault(setting.model, []).extend(means)
     curves = []
     for setting in results.best:
-        line, band = _mean(_members(results, setting, banded)), None
-        if results.several_settings:
-            band = _range([_mean(_members(results, one, banded)) for one in by_model[setting.model]], len(line))
-        elif banded:
-            band = _range([_mean([one]) for one in _members(results, setting, banded)], len(line))
-        band = None if band is None else _by_part(band)
+        line = _mean(_members(results, setting, banded))
+        band = _by_part(_range(by_model[setting.model], len(line))) if banded else None
         curves.append(plotting.Curve(*setting.model, np.arange(1, len(line)), **_by_part(line), band=band))
     return curves
 
@@ -85,9 +80,6 @@ def _by_part(losses: np.ndarray) -> dict[str, Any]:
     """From epoch 1 on, by split and part."""
     names = (*PARTS, "negative_elbo")
     return {split: {part: losses[1:, s, i] for i, part in enumerate(names)} for s, split in enumerate(SPLITS)}
-
-
-# ── points ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def points(results: Results) -> list[tuple[Setting, str, float, float]]:

@@ -41,10 +41,9 @@ def tiled(pictures: np.ndarray) -> np.ndarray:
     return pictures.swapaxes(1, 2).reshape(rows * h, columns * w, *channels)
 
 
-def framed(pictures: np.ndarray, value: Any, axes: int = 2) -> np.ndarray:
-    """Pictures with a line of one pixel around each; `axes` come before those of a picture."""
-    channels = pictures.ndim - axes - 2
-    width = [(0, 0)] * axes + [(1, 1)] * 2 + [(0, 0)] * channels
+def framed(pictures: np.ndarray, value: Any) -> np.ndarray:
+    """Pictures [rows, columns, h, w(, 3)] with a line of one pixel around each."""
+    width = [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)][: pictures.ndim]
     return np.pad(pictures, width, constant_values=value)
 
 
@@ -53,9 +52,6 @@ def as_bytes(pictures: np.ndarray) -> np.ndarray:
     if pictures.dtype == np.uint8:
         return pictures
     return np.rint(255 * np.clip(np.nan_to_num(pictures), 0, 1)).astype(np.uint8)
-
-
-# ── figures ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def evolution(originals: np.ndarray, reconstructions: np.ndarray, epochs: Sequence[int], title: str) -> Figure:
@@ -69,12 +65,11 @@ def evolution(originals: np.ndarray, reconstructions: np.ndarray, epochs: Sequen
     return figure
 
 
-def comparison(cells: Sequence[Sequence[tuple[str, np.ndarray, np.ndarray]]], title: str) -> Figure:
-    """A table of models: each cell is (title, originals, reconstructions), the originals above."""
-    n = len(cells[0][0][1])
-    figure = _tight((0.6 + 0.56 * n * _ratio(cells[0][0][1])) * len(cells[0]), 0.5 + 1.5 * len(cells))
+def comparison(originals: np.ndarray, cells: Sequence[Sequence[tuple[str, np.ndarray]]], title: str) -> Figure:
+    """A table of models: each cell is (title, reconstructions), with the originals above them."""
+    figure = _tight((0.6 + 0.56 * len(originals) * _ratio(originals)) * len(cells[0]), 0.5 + 1.5 * len(cells))
     axes = figure.subplots(len(cells), len(cells[0]), squeeze=False)
-    for ax, (name, originals, reconstructions) in zip(axes.flat, chain(*cells), strict=True):
+    for ax, (name, reconstructions) in zip(axes.flat, chain(*cells), strict=True):
         _draw_strips(ax, [("original", originals), ("model", reconstructions)])
         ax.set_title(name, fontsize=10)
     figure.suptitle(title, fontsize=12)
@@ -106,8 +101,8 @@ def _draw_grid(ax: Axes, decoded: np.ndarray, ticks: Sequence[float]) -> None:
     grid = np.clip(tiled(decoded[::-1]), 0, 1)  # z₂ grows upwards
     ax.imshow(grid, cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="nearest")
     ax.set_aspect(1 / _ratio(decoded, axes=2))
-    ax.set_xticks(range(k), [f"{t:g}" for t in ticks])
-    ax.set_yticks(range(k), [f"{t:g}" for t in ticks])
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_ticks(range(k), [f"{t:g}" for t in ticks])
     ax.set_title("decoded from a grid of codes", fontsize=11)
 
 
@@ -162,10 +157,8 @@ def _draw_strips(ax: Axes, rows: Sequence[tuple[str, np.ndarray]]) -> None:
 def _draw_picture(ax: Axes, image: np.ndarray) -> None:
     white = _white(image)
     ax.imshow(np.clip(image, 0, white), cmap="gray", vmin=0, vmax=white, interpolation="nearest")
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
 
 
 def _white(image: np.ndarray) -> int:

@@ -107,12 +107,10 @@ def by_dimension(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, 
         ticks = _apart(sizes)
         ax.set_xticks(ticks, [str(d) for d in ticks])
         ax.set_xticks([], minor=True)
-        ax.set_xlabel("latent dimension d")
-        ax.set_ylabel("nats per image")
+        ax.set(xlabel="latent dimension d", ylabel="nats per image")
         ax.set_title(title, fontsize=11)
         ax.grid(alpha=0.25)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(f"After the last epoch – {data}")
     return figure
 
@@ -124,31 +122,28 @@ def rate_distortion(points: dict[str, list[tuple[int, float, float]]], data: str
     """
     figure = Figure(figsize=(7.5, 5.6), dpi=DPI, layout="constrained")
     ax = figure.subplots()
-    by_architecture = styles(points)
-    for architecture, runs in points.items():
+    for architecture, (_, marker, tint) in styles(points).items():
+        runs = points[architecture]
         sizes = sorted({d for d, _, _ in runs})
         means = np.array([np.mean([run[1:] for run in runs if run[0] == d], axis=0) for d in sizes])
         (rates, distortions), each = means.T, np.array([run[1:] for run in runs])
-        _, marker, tint = by_architecture[architecture]
         ax.plot(rates, distortions, color=tint, marker=marker, lw=1.4, ms=5, label=architecture)
         if len(runs) > len(sizes):
             ax.plot(each[:, 0], each[:, 1], color=tint, marker=marker, ls="", ms=3, alpha=0.4,
                     label=f"{architecture}, single seeds")  # fmt: skip
-        for d, (rate, distortion) in zip(sizes, means, strict=True):
-            if d not in _apart(sizes):
-                continue
-            ax.annotate(f"{d}", (rate, distortion), (5, 5), textcoords="offset points", fontsize=9)
+        for d, mean in zip(sizes, means, strict=True):
+            if d in _apart(sizes):
+                ax.annotate(f"{d}", mean, (5, 5), textcoords="offset points", fontsize=9)
     ax.margins(0.12)
     elbo_lines(ax)
-    ax.set_xlabel("rate: KL(q(z|x) ‖ p(z)), nats per image")
-    ax.set_ylabel("distortion: −E log p(x|z), nats per image")
     ax.legend(frameon=False)
     figure.suptitle(f"Rate and distortion on test images; numbers are latent sizes\n{data}", fontsize=11)
     return figure
 
 
 def elbo_lines(ax: Axes) -> None:
-    """Lines of equal −ELBO in a plot of rate against distortion, whose limits are kept."""
+    """Labels and lines of equal −ELBO in a plot of rate against distortion, whose limits are kept."""
+    ax.set(xlabel="rate: KL(q(z|x) ‖ p(z)), nats per image", ylabel="distortion: −E log p(x|z), nats per image")
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
     step = max(20, 20 * int((right + high - left - low) / 200))  # of a run that diverges still a few lines
     for loss in range(step * int((left + low) // step + 1), int(right + high), step):
@@ -158,8 +153,7 @@ def elbo_lines(ax: Axes) -> None:
                 f"−ELBO {loss}", (right, loss - right), (-6, 0), textcoords="offset points", fontsize=8, color="0.5",
                 ha="right", va="center", bbox={"fc": "white", "ec": "none", "pad": 1},
             )  # fmt: skip
-    ax.set_xlim(left, right)
-    ax.set_ylim(low, high)
+    ax.set(xlim=(left, right), ylim=(low, high))
 
 
 def confusions(rows: Sequence[Sequence[tuple[str, np.ndarray]]], accuracy: float, data: str) -> Figure:
@@ -167,20 +161,18 @@ def confusions(rows: Sequence[Sequence[tuple[str, np.ndarray]]], accuracy: float
     columns = max(map(len, rows))
     figure = Figure(figsize=(1 + 2.9 * columns, 1.2 + 3.0 * len(rows)), dpi=DPI, layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
-    for ax in axes.flat:
-        ax.set_visible(False)
     for line, row in zip(axes, rows, strict=True):
         for ax, (title, shares) in zip(line, row, strict=False):
-            ax.set_visible(True)
             ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
             for (i, j), share in np.ndenumerate(shares):
                 if share >= 0.05 and i != j:
                     ax.text(j, i, f"{100 * share:.0f}", ha="center", va="center", fontsize=7,
                             color="white" if share > 0.5 else "black")  # fmt: skip
-            ax.set_xticks(range(len(shares)))
-            ax.set_yticks(range(len(shares)))
+            ax.set(xticks=range(len(shares)), yticks=range(len(shares)))
             ax.tick_params(length=0, labelsize=8)
             ax.set_title(f"{title}: {100 * np.trace(shares) / max(1, shares.any(1).sum()):.0f} % right", fontsize=10)
+        for ax in line[len(row) :]:
+            ax.set_visible(False)
         line[0].set_ylabel("digit")
     for ax in axes[-1]:
         ax.set_xlabel("read as")

@@ -64,8 +64,6 @@ def rate_distortion(
                         textcoords="offset points", color=tints[d])  # fmt: skip
     ax.margins(0.25, 0.12)  # room for the names of the lines of one ELBO
     elbo_lines(ax)
-    ax.set_xlabel("rate: KL(q(z|x) ‖ p(z)), nats per image")
-    ax.set_ylabel("distortion: −E log p(x|z), nats per image")
     _legend(figure, lines)
     best = f" at its best {' and '.join(other.title for other in others)}" if others else ""
     title = f"a line for each model, a point for each {axis.title}{best}"
@@ -152,8 +150,7 @@ def _lines(maps: Sequence[SettingsMap], data: str) -> Figure:
         half = np.nan_to_num(one.half)
         ax.fill_between(x, one.negative_elbo - half, one.negative_elbo + half, color=tint, alpha=0.15, lw=0)
     ax.set_xscale("log" if every and every[0] > 0 else "linear")
-    ax.set_xlabel(LONG_TITLES.get(axis.title, axis.title))
-    ax.set_ylabel("test −ELBO, nats per image")
+    ax.set(xlabel=LONG_TITLES.get(axis.title, axis.title), ylabel="test −ELBO, nats per image")
     finite = np.concatenate([one.negative_elbo[np.isfinite(one.negative_elbo)] for one in maps])
     if len(finite):
         low = finite.min()

@@ -52,20 +52,18 @@ def write_figures(folder: Path, results: Results, runs: Sequence[Run], dataset: 
 def _figures(results: Results, runs: Sequence[Run], dataset: Dataset) -> Iterator[tuple[str, Figure | bytes]]:
     if results.trained:
         yield from figures_of_all(results)
-    shape = dataset.test_images.shape[1:]
-    if not pictures.drawable(shape):
-        for run in runs:
-            if run.config.latent_dim == 2:
-                yield f"latent-{run.config.name}", _latent_plane(results, run, dataset)
+    for run in runs:
+        if run.config.latent_dim == 2:
+            yield f"latent-{run.config.name}", _latent_plane(results, run, dataset)
+    if not pictures.drawable(dataset.shape):
         return
-    originals = pictures.as_pictures(probes(dataset), shape)
+    originals = pictures.as_pictures(probes(dataset), dataset.shape)
     best = {final.name for setting in results.best for final in setting.finals}
     if compared := [run for run in runs if run.config.name in best]:
-        yield "comparison", _comparison(results, compared, originals[1], shape)
+        yield "comparison", _comparison(results, compared, originals[1], dataset.shape)
     for run in runs:
         yield from _of_run(results, run, dataset, originals)
-    firsts = first_seeds(run.config for run in runs)
-    if moving := [run for run in runs if run.config in firsts]:
+    if moving := first_seeds(runs):
         yield from _animations(results, moving, dataset, originals[1])
 
 
@@ -94,24 +92,17 @@ def figures_of_all(results: Results) -> Iterator[tuple[str, Figure]]:
 
 def _confusions(results: Results, records: Mapping[str, Any]) -> list[list[tuple[str, np.ndarray]]]:
     """A row an architecture: (title, shares of the classes' images over all seeds that were classified)."""
-    rows: dict[str, dict[int, np.ndarray]] = {}
+    rows: dict[str, dict[int, tuple[str, np.ndarray]]] = {}
     for setting in results.best:
-        architecture, d = setting.model
-        own = [records[final.name]["confusion"] for final in setting.finals if final.name in records]
-        if own:
-            rows.setdefault(architecture, {})[d] = np.sum(np.asarray(own, float), axis=0)
-    shares = [
-        [(f"{a}, d = {d}", n / np.maximum(n.sum(1, keepdims=True), 1)) for d, n in sorted(row.items())]
-        for a, row in rows.items()
-    ]
-    return [evenly_spaced(row, CONFUSION_SIZES) for row in shares]
-
-
-# ── of single runs ───────────────────────────────────────────────────────────────────────────────────────────────────
+        if own := [records[final.name]["confusion"] for final in setting.finals if final.name in records]:
+            (architecture, d), counts = setting.model, np.sum(np.asarray(own, float), axis=0)
+            shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+            rows.setdefault(architecture, {})[d] = f"{architecture}, d = {d}", shares
+    return [evenly_spaced([row[d] for d in sorted(row)], CONFUSION_SIZES) for row in rows.values()]
 
 
 def _of_run(results: Results, run: Run, dataset: Dataset, originals: np.ndarray) -> Iterator[tuple[str, Figure]]:
-    name, data, shape = run.config.name, results.caption(shared=True), dataset.test_images.shape[1:]
+    name, data, shape = run.config.name, results.caption(shared=True), dataset.shape
     reconstructions = pictures.as_pictures(run.reconstructions, shape)
     for i, split in enumerate(("train", "test")):
         title = f"{split} images reconstructed during training\n{results.labels[name]} – {data}"
@@ -119,8 +110,6 @@ def _of_run(results: Results, run: Run, dataset: Dataset, originals: np.ndarray)
         yield f"evolution-{name}-{split}", pictures.evolution(originals[i], reconstructions[:, i], epochs, title)
     samples = pictures.as_pictures(np.asarray(run.sample(jax.random.key(run.config.seed), SAMPLES)), shape)
     yield f"samples-{name}", pictures.mosaic(samples, 8, f"drawn from the prior: {results.labels[name]}\n{data}")
-    if run.config.latent_dim == 2:
-        yield f"latent-{name}", _latent_plane(results, run, dataset)
 
 
 def epochs_to_draw(last: int) -> list[int]:
@@ -130,7 +119,7 @@ def epochs_to_draw(last: int) -> list[int]:
 
 def _latent_plane(results: Results, run: Run, dataset: Dataset) -> Figure:
     """The test images' codes, beside what codes on a grid decode to if that is a picture."""
-    shape, k, decoded = dataset.test_images.shape[1:], len(GRID_TICKS), None
+    shape, k, decoded = dataset.shape, len(GRID_TICKS), None
     if pictures.drawable(shape):
         z1, z2 = np.meshgrid(GRID_TICKS, GRID_TICKS)
         images = pictures.as_pictures(np.asarray(run.decode(np.stack([z1.ravel(), z2.ravel()], 1))), shape)
@@ -149,24 +138,22 @@ def _comparison(results: Results, runs: Sequence[Run], originals: np.ndarray, sh
     for architecture in dict.fromkeys(a for a, _ in sorted(by_model, reverse=True)):
         row = [by_model[architecture, d] for d in dict.fromkeys(ends) if (architecture, d) in by_model]
         last = [pictures.as_pictures(run.reconstructions[-1, 1], shape) for run in row]
-        names = [results.labels[run.config.name] for run in row]
-        cells.append([(name, originals, images) for name, images in zip(names, last, strict=True)])
+        cells.append([(results.labels[run.config.name], images) for run, images in zip(row, last, strict=True)])
     width = min(len(row) for row in cells)
     title = f"Test images and their reconstructions – {results.caption(shared=True)}"
-    return pictures.comparison([row[:width] for row in cells], title)
+    return pictures.comparison(originals, [row[:width] for row in cells], title)
 
 
 def _animations(
     results: Results, runs: Sequence[Run], dataset: Dataset, originals: np.ndarray
 ) -> Iterator[tuple[str, bytes]]:
     """A run of each setting: test images reconstructed epoch by epoch, and a walk from class to class."""
-    data, shape = results.caption(shared=True), dataset.test_images.shape[1:]
-    names = [results.labels[run.config.name] for run in runs]
-    epochs = [pictures.as_pictures(run.reconstructions[:, 1], shape) for run in runs]
+    data, names = results.caption(shared=True), [results.labels[run.config.name] for run in runs]
+    epochs = [pictures.as_pictures(run.reconstructions[:, 1], dataset.shape) for run in runs]
     evolutions = list(zip(names, epochs, strict=True))
     yield "evolution", animation.evolution(pictures.as_bytes(originals), evolutions, f"Test images, {data}")
     if dataset.labels:
-        walks = list(zip(names, (_walk(run, dataset) for run in runs), strict=True))
+        walks = [(name, _walk(run, dataset)) for name, run in zip(names, runs, strict=True)]
         yield "walk", animation.walk(walks, f"From digit to digit through latent space, {data}")
 
 
@@ -179,4 +166,4 @@ def _walk(run: Run, dataset: Dataset) -> np.ndarray:
     way = [start + steps * (end - start) for start, end in zip(stations, np.roll(stations, -1, 0), strict=True)]
     codes = np.nan_to_num(np.concatenate(way), posinf=1e6, neginf=-1e6)  # those of a run that diverges may overflow
     decoded = np.asarray(run.decode(codes))
-    return pictures.as_bytes(pictures.as_pictures(decoded, dataset.test_images.shape[1:]))
+    return pictures.as_bytes(pictures.as_pictures(decoded, dataset.shape))

@@ -59,8 +59,9 @@ def write(results: Results, folder: Path, runs: Sequence[Run] = (), dataset: Dat
 def page(results: Results, folder: Path, runs: Sequence[Run] = (), dataset: Dataset | None = None) -> str:
     """The page itself; see `write`."""
     _check_epochs(results, folder, runs)
-    first = first_seeds(run.config for run in runs)
-    models = _models(results, [run for run in runs if run.config in first], dataset)
+    first = first_seeds(runs)
+    models = _models(results, first, dataset)
+    some = f"{len(runs)} of {len(results.runs):,} runs stand for all: {PLOTTED}" if results.too_many and runs else ""
     style, script = _source("report.css"), "\n".join(map(_source, SCRIPTS))
     policy = POLICY.format(style=_hash(style), script=_hash(script))
     environment = jinja2.Environment(
@@ -72,21 +73,14 @@ def page(results: Results, folder: Path, runs: Sequence[Run] = (), dataset: Data
         _, sweep = read_sweep(folder) or ([], {})
         return environment.get_template("report.html").render(
             page_context(folder, results, sweep), **models, policy=policy, style=Markup(style), script=Markup(script),
-            loadable=[{"name": run.config.name, "path": os.fspath(run.folder)} for run in runs],
-            first_seeds=sorted({run.seed for run in first}), several_seeds=len({run.seed for run in results.runs}) > 1,
-            some=_some(results, runs),
+            loadable=[{"name": run.config.name, "path": os.fspath(run.folder)} for run in runs], some=some,
+            first_seeds=sorted({run.config.seed for run in first}),
+            several_seeds=len({run.seed for run in results.runs}) > 1,
         )  # fmt: skip
     except InputError:
         raise
     except (*DAMAGE, jinja2.TemplateError) as error:
         raise damaged(folder, error) from None
-
-
-def _some(results: Results, runs: Sequence[Run]) -> str:
-    """Which models are in the page, where it is not all."""
-    if not results.too_many or not runs:
-        return ""
-    return f"{len(runs)} of {len(results.runs):,} runs stand for all: {PLOTTED}"
 
 
 def _check_epochs(results: Results, folder: Path, runs: Sequence[Run]) -> None:
@@ -152,7 +146,7 @@ def _models(results: Results, runs: Sequence[Run], dataset: Dataset | None) -> d
     sections: dict[str, Any] = {"reconstructions": None, "explorer": None, "left_out": []}
     if dataset is None or not runs:
         return sections
-    if not pictures.drawable(dataset.test_images.shape[1:]):
+    if not pictures.drawable(dataset.shape):
         sections["left_out"] = ["The data are no pictures, so there are no reconstructions and no latent space to see."]
         return sections
     sections["reconstructions"] = _reconstructions(results, runs, dataset)
@@ -164,7 +158,7 @@ def _models(results: Results, runs: Sequence[Run], dataset: Dataset | None) -> d
 
 def _reconstructions(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[str, Any]:
     """Originals and, for each run and split, a picture with a row of reconstructions for each epoch."""
-    shape = dataset.test_images.shape[1:]
+    shape = dataset.shape
     originals = pictures.as_pictures(probes(dataset), shape)
     strips = [[pictures.as_pictures(run.reconstructions[:, split], shape) for split in range(2)] for run in runs]
     return {
@@ -184,7 +178,7 @@ def _reconstructions(results: Results, runs: Sequence[Run], dataset: Dataset) ->
 
 def _explorer(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[str, Any] | None:
     """Test images, and of each run what `jaxvae.explorer.explored` makes; None if no run can be explored."""
-    images, shape = dataset.test_images[:POINTS], dataset.test_images.shape[1:]
+    images, shape = dataset.test_images[:POINTS], dataset.shape
     labels = dataset.labels[1][:POINTS] if dataset.labels else None
     spaces = {run.config.name: explorer.explored(run, images) for run in runs}
     if not any(spaces.values()):

@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,28 +37,25 @@ def read_evaluations(folder: Path, configs: Sequence[RunConfig], fingerprint: st
     Raises:
         CheckpointError: such a file is damaged.
     """
-    of_sweep: dict[tuple[RunConfig, int], list[Record]] = {}
-    for config, epoch, own in _evaluations_in(folder / "evaluation.json"):
-        of_sweep.setdefault((config, epoch), []).extend(own)
+    of_sweep = _evaluations_in(folder / "evaluation.json")
     by_run = {}
     for run in configs:
         of_run = _evaluations_in(checkpoint.folder_of(folder, run) / "evaluation.json")
-        own = [record for *key, evaluation in of_run if key == [run, run.epochs] for record in evaluation]
-        current = [*of_sweep.get((run, run.epochs), []), *own]
+        current = [record for found in (of_sweep, of_run) for record in found.get((run, run.epochs), [])]
         by_run[run.name] = [record for record in current if record.fingerprint == fingerprint]
     return by_run
 
 
-def _evaluations_in(path: Path) -> list[tuple[RunConfig, int, list[Record]]]:
-    """Configuration, epoch and records of each evaluated run in a file; those that do not say what they are of are
-    left out."""
+def _evaluations_in(path: Path) -> dict[tuple[RunConfig, int], list[Record]]:
+    """Records in a file by configuration and epoch; those that do not say what they are of are left out."""
+    found: dict[tuple[RunConfig, int], list[Record]] = {}
     try:
         content = read_json(path) or {"evaluations": []}
-        entries = [entry for entry in content.get("evaluations", [content]) if "config" in entry]
-        return [
-            (RunConfig.from_json(one["config"]), one["epoch"], [records.from_json(record) for record in one["records"]])
-            for one in entries
-        ]
+        for one in content.get("evaluations", [content]):
+            if "config" in one:
+                own = found.setdefault((RunConfig.from_json(one["config"]), one["epoch"]), [])
+                own += [records.from_json(record) for record in one["records"]]
+        return found
     except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({reason(error)}); evaluate the run again") from None
 
@@ -76,32 +73,32 @@ class Column(NamedTuple):
 def columns(results: Results, evaluations: Mapping[str, Sequence[Record]]) -> list[Column]:
     """The columns that there are numbers for."""
 
-    def column(title, unit, meaning, value, places=2) -> Column:
-        values = {outcome.config.name: value(outcome) for outcome in results.outcomes}
+    def column(title: str, unit: str, meaning: str, values: Mapping[str, float | int], places: int = 2) -> Column:
         return Column(title, unit, meaning, {name: (v, number(v, places)) for name, v in values.items()}, places)
 
-    def loss(part: str):
-        return lambda outcome: getattr(results.finals[outcome.config.name], part)
+    def of_finals(quantity: str) -> dict[str, float | int]:
+        return {name: getattr(final, quantity) for name, final in results.finals.items()}
 
     one_code = "−E log p(x|z), one code an image: nats that a code leaves to the pixels"
     table = [
-        column("parameters", "", "", lambda outcome: outcome.parameters, 0),
-        column("reconstruction", "nats", one_code, loss("reconstruction")),
-        column("KL", "nats", METRICS["rate"].meaning, loss("kl")),
-        column("−ELBO", "nats", "reconstruction plus KL", loss("negative_elbo")),
+        column("parameters", "", "", of_finals("parameters"), 0),
+        column("reconstruction", "nats", one_code, of_finals("reconstruction")),
+        column("KL", "nats", METRICS["rate"].meaning, of_finals("kl")),
+        column("−ELBO", "nats", "reconstruction plus KL", of_finals("negative_elbo")),
         *evaluation_columns(evaluations),
     ]
     if results.digits:
-        cells = _accuracies(results.digits["runs"])
-        table.append(Column("classifier accuracy", "on reconstructions, %", METRICS["reading"].meaning, cells, 1))
-    seconds = "seconds of training and testing"
-    table.append(column("training", "s", seconds, lambda outcome: round(outcome.seconds, 1), 1))
+        counts = {name: np.asarray(record["confusion"]) for name, record in results.digits["runs"].items()}
+        shares = {name: 100 * float(np.trace(n)) / max(1, int(n.sum())) for name, n in counts.items()}
+        table.append(column("classifier accuracy", "on reconstructions, %", METRICS["reading"].meaning, shares, 1))
+    seconds = {outcome.config.name: round(outcome.seconds, 1) for outcome in results.outcomes}
+    table.append(column("training", "s", "seconds of training and testing", seconds, 1))
     return over_seeds(table, results.settings) if results.too_many else table
 
 
 def over_seeds(table: Sequence[Column], settings: Sequence[Setting]) -> list[Column]:
     """The same columns with a cell a setting: the mean over seeds that did not diverge, half of its 95 % interval."""
-    counts = {setting.config.name: setting.seeds - len(setting.diverged) for setting in settings}
+    counts = {setting.config.name: len(setting.finite) for setting in settings}
     cells: dict[str, tuple[float | int, str]] = {name: (count, str(count)) for name, count in counts.items()}
     seeds = Column("seeds", "", "number of runs that the means are over", cells, 0)
     return [seeds, *(_over_seeds(column, settings) for column in table)]
@@ -117,13 +114,6 @@ def _over_seeds(column: Column, settings: Sequence[Setting]) -> Column:
             half = f" ± {number(spread, column.places)}" if spread else ""
             cells[setting.config.name] = centre, number(centre, column.places) + half
     return column._replace(cells=cells)
-
-
-def _accuracies(records: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
-    """By run, per cent of the reconstructions in which the classifier reads the image's own class."""
-    counts = {name: np.asarray(record["confusion"]) for name, record in records.items()}
-    shares = {name: 100 * float(np.trace(n)) / max(1, int(n.sum())) for name, n in counts.items()}
-    return {name: (share, number(share, 1)) for name, share in shares.items()}
 
 
 def evaluation_columns(evaluations: Mapping[str, Sequence[Record]]) -> list[Column]:

@@ -30,11 +30,11 @@ def page_context(folder: Path, results: Results, sweep: dict[str, Any]) -> dict[
     """
     claims = read_json(folder / "claims.json")
     evaluations = read_evaluations(folder, results.runs, results.data["fingerprint"])
-    table, parts, count = columns(results, evaluations), curves.parts(results), len(results.runs)
+    table, parts = columns(results, evaluations), curves.parts(results)
     lines, how_many = curves.readable(curves.mean_curves(results), results)
     labels = [results.labels[run.name] for run in results.runs]
     return {
-        "title": f"{count:,} variational auto-encoder{'s' if count > 1 else ''}",
+        "title": _counted(len(results.runs), "variational auto-encoder"),
         "caption": results.caption(),
         "sweep": sweep,
         "training": _training(results.runs),
@@ -46,7 +46,7 @@ def page_context(folder: Path, results: Results, sweep: dict[str, Any]) -> dict[
         "checked": claims.get("checked") if claims else None,
         "labelled": results.data.get("labels", True),
         "columns": table,
-        "rows": _rows_of_settings(results, table) if results.too_many else _rows(results, table),
+        "rows": _rows(results, table),
         "averaged": results.too_many,
         "several_settings": results.several_settings,
         "bands": "; ".join(filter(None, [curves.meaning_of_bands(results), how_many])),
@@ -77,45 +77,36 @@ def _points(results: Results) -> list[dict[str, Any]]:
     ]
 
 
-# ── the table ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
 def _rows(results: Results, table: Sequence[Column]) -> list[dict[str, Any]]:
-    return [_row(results, outcome.config.name, table) | {"diverged": outcome.diverged} for outcome in results.outcomes]
-
-
-def _rows_of_settings(results: Results, table: Sequence[Column]) -> list[dict[str, Any]]:
-    """A row a setting, for a table too long with a row a run."""
+    """A row a run, or a setting where there are too many runs."""
+    if results.too_many:
+        diverged = {
+            setting.config.name: f"{len(setting.diverged)} of {setting.seeds} diverged" if setting.diverged else None
+            for setting in results.settings
+        }
+    else:
+        diverged = {outcome.config.name: outcome.diverged for outcome in results.outcomes}
     return [
-        _row(results, setting.config.name, table)
-        | {"diverged": f"{len(setting.diverged)} of {setting.seeds} diverged" if setting.diverged else None}
-        for setting in results.settings
+        {"about": results.labels[name], "cells": [column.cells.get(name) for column in table], "diverged": what}
+        for name, what in diverged.items()
     ]
-
-
-def _row(results: Results, name: str, table: Sequence[Column]) -> dict[str, Any]:
-    return {"about": results.labels[name], "cells": [column.cells.get(name) for column in table]}
-
-
-# ── in words ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _counts(results: Results) -> str:
     """How many runs there are, and of how many kinds."""
-
-    def counted(count: int, what: str) -> str:
-        return f"{count:,} {what}{'s' if count > 1 else ''}"
-
     runs, table = results.runs, AxisTable(results.runs)
-    varying = [name for name in table.names if name in table.varying]
     phrases = [
-        counted(len(results.settings), "setting"),
-        counted(len({run.architecture for run in runs}), "architecture"),
-        counted(len({run.latent_dim for run in runs}), "latent size"),
-        *(f"{len(table.values(name)):,} values of {table.axes[name].title}" for name in varying),
-        counted(len({run.seed for run in runs}), "seed"),
+        _counted(len(results.settings), "setting"),
+        _counted(len({run.architecture for run in runs}), "architecture"),
+        _counted(len({run.latent_dim for run in runs}), "latent size"),
+        *(f"{len(table.values(name)):,} values of {table.axes[name].title}" for name in table.varying),
+        _counted(len({run.seed for run in runs}), "seed"),
     ]
     return f"{len(runs):,}: {', '.join(phrases)}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count > 1 else ''}"
 
 
 def _architectures(runs: Sequence[RunConfig], shape: Sequence[int]) -> dict[str, str]:

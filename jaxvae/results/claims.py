@@ -9,7 +9,7 @@ The statements are about MNIST after 15 epochs; what passes and fails elsewhere 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -82,18 +82,18 @@ def check(finals: Sequence[Final], digits: Digits | None = None) -> list[Claim]:
     Args:
         digits: by the runs' names; without them, as where the data have no labels, the last two are not tested.
     """
+    digits = digits or {}
     finals = [final for final in finals if final.architecture in NETWORKS]
-    reconstruction = _table(finals, lambda final: final.reconstruction)
-    kl = _table(finals, lambda final: final.kl)
-    classified = [final for final in finals if final.name in (digits or {})]
+    classified = [final for final in finals if final.name in digits]
+    reconstruction = _table(finals, "reconstruction")
     return [
         _reconstruction_falls(reconstruction),
         _reconstruction_range(reconstruction),
         _conv_below_linear(reconstruction),
-        _parameter_counts(_table(finals, lambda final: final.parameters)),
-        _kl_ranks(kl),
-        _clusters(classified, digits or {}),
-        _turns(classified, digits or {}),
+        _parameter_counts(_table(finals, "parameters")),
+        _kl_ranks(_table(finals, "kl")),
+        _clusters(classified, digits),
+        _turns(classified, digits),
     ]
 
 
@@ -106,10 +106,10 @@ def mean(values: Sequence[float], digits: int = 4) -> Mean:
     return Mean(round(centre, digits), (round(centre - half, digits), round(centre + half, digits)))
 
 
-def _table(finals: Sequence[Final], quantity: Callable[[Final], float]) -> Table:
+def _table(finals: Sequence[Final], quantity: str) -> Table:
     values: Table = defaultdict(lambda: defaultdict(dict))
     for final in sorted(finals, key=lambda final: final.latent_dim):
-        values[final.architecture][final.latent_dim][final.seed] = float(quantity(final))
+        values[final.architecture][final.latent_dim][final.seed] = float(getattr(final, quantity))
     return values
 
 
@@ -117,10 +117,9 @@ def _means(table: Table, digits: int = 2) -> dict[str, dict[str, Mean]]:
     return {a: {f"d={d}": mean([*v.values()], digits) for d, v in row.items()} for a, row in table.items()}
 
 
-def _claim(
-    number: int, statement: str, criterion: str, measured: dict[str, Any], margins: dict[str, Seeds], tested: bool
-) -> Claim:
-    margins = {label: values for label, values in margins.items() if values} if tested else {}
+def _claim(number: int, statement: str, criterion: str, measured: dict[str, Any], margins: dict[str, Seeds]) -> Claim:
+    """Not tested without margins."""
+    margins = {label: values for label, values in margins.items() if values}
     means = {label: mean([*values.values()]) for label, values in margins.items()}
     seeds = set.intersection(*(set(values) for values in margins.values())) if margins else set()
     count = sum(all(values[seed] > 0 for values in margins.values()) for seed in seeds)
@@ -129,27 +128,26 @@ def _claim(
     return Claim(number, statement, criterion, measured, means, holds, verdict)
 
 
-def _minus(a: Seeds, b: Seeds) -> Seeds:
-    return {seed: a[seed] - b[seed] for seed in a if seed in b}
+def _minus(a: Seeds, b: Seeds, sign: int = 1) -> Seeds:
+    return {seed: sign * (a[seed] - b[seed]) for seed in a if seed in b}
 
 
 def _steps(table: Table, sign: int) -> dict[str, Seeds]:
     """Of each step in latent size, by how much the value changes in the direction of `sign`."""
-    return {
-        f"{a}, d={d} to {e}": {seed: sign * value for seed, value in _minus(row[e], row[d]).items()}
-        for a, row in table.items()
-        for d, e in pairwise(row)
-    }
+    return {f"{a}, d={d} to {e}": _minus(row[e], row[d], sign) for a, row in table.items() for d, e in pairwise(row)}
 
 
-def _between(table: Table) -> dict[str, Seeds]:
-    """Linear minus conv at each latent size that both have."""
+def _between(table: Table, sign: int = 1) -> dict[str, Seeds]:
+    """Linear minus conv at each latent size that both have, times `sign`."""
     linear, conv = table.get("linear", {}), table.get("conv", {})
-    return {f"d={d}": _minus(linear[d], conv[d]) for d in linear if d in conv}
+    return {f"d={d}": _minus(linear[d], conv[d], sign) for d in linear if d in conv}
 
 
-def _negative(margins: dict[str, Seeds]) -> dict[str, Seeds]:
-    return {label: {seed: -value for seed, value in values.items()} for label, values in margins.items()}
+def _within(label: str, values: Seeds, low: int, high: int) -> dict[str, Seeds]:
+    return {
+        f"{label} below {high:,}": {seed: high - value for seed, value in values.items()},
+        f"{label} above {low:,}": {seed: value - low for seed, value in values.items()},
+    }
 
 
 def _reconstruction_falls(table: Table) -> Claim:
@@ -159,8 +157,7 @@ def _reconstruction_falls(table: Table) -> Claim:
         "Test reconstruction falls with every step in latent dimension, for both architectures.",
         "nats per image, strictly decreasing",
         _means(table),
-        _steps(table, -1),
-        tested,
+        _steps(table, -1) if tested else {},
     )
 
 
@@ -174,20 +171,15 @@ def _reconstruction_range(table: Table) -> Claim:
     if ends:
         shared = set.intersection(*(set(row[2]) for row in ends.values()))
         largest = {seed: max(row[2][seed] for row in ends.values()) for seed in shared}
-        margins = {
-            "d=2 below 15,000": {seed: 15_000 - value for seed, value in largest.items()},
-            "d=2 above 14,000": {seed: value - 14_000 for seed, value in largest.items()},
-        }
+        margins = _within("d=2", largest, 14_000, 15_000)
         for a, row in ends.items():
-            margins[f"{a}, d=50 below 8,000"] = {seed: 8_000 - value for seed, value in row[50].items()}
-            margins[f"{a}, d=50 above 7,000"] = {seed: value - 7_000 for seed, value in row[50].items()}
+            margins |= _within(f"{a}, d=50", row[50], 7_000, 8_000)
     return _claim(
         2,
         "Summed over 100 images, reconstruction goes from almost 15,000 at d = 2 to around 7,000–8,000 at d = 50.",
         "the larger of the architectures between 14,000 and 15,000 at d = 2, each between 7,000 and 8,000 at d = 50",
         _means(ends, 0),
         margins,
-        bool(ends),
     )
 
 
@@ -199,32 +191,30 @@ def _conv_below_linear(table: Table) -> Claim:
         "linear minus conv, nats per image, all positive",
         {label: mean([*values.values()], 2) for label, values in margins.items() if values},
         margins,
-        bool(margins),
     )
 
 
 def _parameter_counts(table: Table) -> Claim:
     counts = {a: row[2] for a, row in table.items() if 2 in row}
     expected = {"linear": 400_000, "conv": 200_000}
+    margins = {a: {s: 50_000 - abs(v - expected[a]) for s, v in values.items()} for a, values in counts.items()}
     return _claim(
         4,
         "At d = 2 the linear model has about 400K parameters, the convolutional one about 200K.",
         "within 50K of those",
         {a: int(next(iter(values.values()))) for a, values in counts.items()},
-        {a: {s: 50_000 - abs(v - expected[a]) for s, v in values.items()} for a, values in counts.items()},
-        len(counts) == 2,
+        margins if len(counts) == 2 else {},
     )
 
 
 def _kl_ranks(table: Table) -> Claim:
-    below = {f"conv minus linear, {label}": values for label, values in _negative(_between(table)).items()}
+    below = {f"conv minus linear, {label}": values for label, values in _between(table, -1).items()}
     return _claim(
         5,
         "KL ranks the other way: linear models and small dimensions have the lower KL.",
         "nats per image, rising with every step in dimension, and linear below conv at every dimension",
         _means(table),
-        below | _steps(table, 1),
-        len(below) > 1,
+        below | _steps(table, 1) if len(below) > 1 else {},
     )
 
 
@@ -254,7 +244,6 @@ def _clusters(finals: Sequence[Final], digits: Digits) -> Claim:
         "root mean square distance from it) above every other digit's",
         means,
         margins,
-        bool(margins),
     )
 
 
@@ -279,5 +268,4 @@ def _turns(finals: Sequence[Final], digits: Digits) -> Claim:
         "trained on the originals; shares of the digit's test images",
         {model: {label: mean(v, 3) for label, v in row.items()} for model, row in shares.items()},
         margins,
-        bool(margins),
     )

@@ -37,12 +37,12 @@ class AxisTable:
         return in_order(set(self.column(name)) - {None})
 
     @cached_property
-    def varying(self) -> set[str]:
-        return {name for name in self.names if len(set(self.column(name))) > 1}
+    def varying(self) -> list[str]:
+        return [name for name in self.names if len(set(self.column(name))) > 1]
 
     @property
     def varying_traced(self) -> list[str]:
-        return [name for name in self.names if name in self.varying and self.axes[name].traced]
+        return [name for name in self.varying if self.axes[name].traced]
 
     @property
     def trade_off(self) -> str | None:
@@ -51,8 +51,7 @@ class AxisTable:
         Losses of different values do not compare, and each value is another trade of rate for distortion. An axis with
         a title of its own, as the learning rate, leaves the loss as it is.
         """
-        weights = [name for name in self.varying_traced if self.axes[name].symbol == self.axes[name].title]
-        return weights[0] if weights else None
+        return next((name for name in self.varying_traced if self.axes[name].symbol == self.axes[name].title), None)
 
     @property
     def columns(self) -> list[str]:
@@ -123,7 +122,7 @@ def _phrase(axes: Sequence[Axis], family: bool) -> str:
 def labels(runs: Sequence[RunConfig]) -> dict[str, str]:
     """By name of each run its label: `conv, d = 2, β = 4, seed 1`, with the axes that vary among all of them."""
     table = AxisTable(runs)
-    groups = [table.phrases(group) for group in table.groups if table.varying.intersection(group)]
+    groups = [table.phrases(group) for group in table.groups if set(group).intersection(table.varying)]
     by_name = {}
     for i, run in enumerate(runs):
         phrases = [group[i] for group in groups if group[i]]

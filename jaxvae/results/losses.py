@@ -140,23 +140,22 @@ def _rows(
 ) -> pyarrow.Table:
     import pyarrow as pa
 
-    counts = [len(outcome.rows()) + bool(outcome.diverged) for outcome in outcomes]
-    epochs, splits, losses, steps = [], [], [], []
+    counts, epochs, splits, steps = [], [], [], []
+    losses: dict[str, list[float | None]] = {part: [] for part in parts}
     for outcome in outcomes:
-        rows = outcome.rows()
-        own = np.full((len(rows) + bool(outcome.diverged), len(parts)), np.nan)
-        for i, part in enumerate(outcome.parts):
-            own[: len(rows), parts.index(part)] = [outcome.losses[epoch, s, i] for epoch, s in rows]
-        epochs += [epoch for epoch, _ in rows]
-        splits += [s for _, s in rows]
-        steps += [None] * len(rows)
+        measured = tuple(zip(*outcome.rows(), strict=True))  # epochs, splits
+        epochs += measured[0]
+        splits += measured[1]
+        steps += [None] * len(measured[0])
         if outcome.diverged:
             epochs.append(outcome.diverged.epoch)
             splits.append(len(SPLITS))
             steps.append(outcome.diverged.step)
-        losses.append(own)
-    diverged = np.isin(splits, len(SPLITS))
-    absent = [np.repeat([part not in outcome.parts for outcome in outcomes], counts) for part in parts]
+        for part, column in losses.items():
+            if part in outcome.parts:
+                column += outcome.losses[(*measured, outcome.parts.index(part))].tolist()
+            column += [None] * (len(epochs) - len(column))
+        counts.append(len(measured[0]) + bool(outcome.diverged))
     of_run = {
         "run": [outcome.config.name for outcome in outcomes],
         "architecture": [outcome.config.architecture for outcome in outcomes],
@@ -168,7 +167,7 @@ def _rows(
         *(_repeated(values, counts, schema.field(name).type) for name, values in of_run.items()),
         pa.array(epochs, schema.field("epoch").type),
         pa.DictionaryArray.from_arrays(np.array(splits, np.int32), [*SPLITS, "diverged"]),
-        *(pa.array(v, mask=diverged | lacking) for v, lacking in zip(np.concatenate(losses).T, absent, strict=True)),
+        *(pa.array(column, pa.float64()) for column in losses.values()),
         pa.array(steps, schema.field("diverged_step").type),
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
@@ -179,14 +178,9 @@ def _repeated(values: list, counts: list[int], kind: pyarrow.DataType) -> pyarro
     import pyarrow as pa
 
     places = np.repeat(np.arange(len(values), dtype=np.int32), counts)
-    if not pa.types.is_dictionary(kind):
-        values = [float(v) if v is not None and pa.types.is_floating(kind) else v for v in values]
-        return pa.array(values, kind).take(pa.array(places))
-    texts = [None if value is None else written(value) for value in values]
-    words = list(dict.fromkeys(text for text in texts if text is not None))
-    index = {word: i for i, word in enumerate(words)}
-    of_run = pa.array([None if text is None else index[text] for text in texts], pa.int32())
-    return pa.DictionaryArray.from_arrays(of_run.take(pa.array(places)), pa.array(words, pa.string()))
+    convert = written if pa.types.is_dictionary(kind) else float if pa.types.is_floating(kind) else int
+    given = [None if value is None else convert(value) for value in values]
+    return pa.array(given, kind).take(pa.array(places))
 
 
 # ── means ────────────────────────────────────────────────────────────────────────────────────────────────────────────

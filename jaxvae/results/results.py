@@ -5,7 +5,7 @@ In: what came of each run, the data, the digits read in reconstructions. Out: on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,14 +15,7 @@ import numpy as np
 from jaxvae.config import RunConfig
 from jaxvae.results.claims import Claim, Final, check
 from jaxvae.results.labels import AxisTable, caption, comparable, labels
-from jaxvae.results.settings import (
-    MAX_PLOTTED_MODELS,
-    Setting,
-    best_of_each_model,
-    group_by_setting,
-    thin_out,
-    trained_settings,
-)
+from jaxvae.results.settings import MAX_PLOTTED_MODELS, Setting, best_of_each_model, thin_out, trained_settings
 from jaxvae.runs import Outcome
 
 PARTS = ("reconstruction", "kl", "loss")  # the first parts of every run's losses; an objective may add others
@@ -71,13 +64,20 @@ class Results:
         """`PARTS`, and every further part of the loss that any run has."""
         return tuple(dict.fromkeys([*PARTS, *(part for outcome in self.outcomes for part in outcome.parts)]))
 
-    # ── groups of runs ───────────────────────────────────────────────────────────────────────────────────────────────
-
     @cached_property
     def settings(self) -> list[Setting]:
-        """The runs by everything but the seed."""
-        diverged = {outcome.config.name for outcome in self.outcomes if outcome.diverged}
-        return group_by_setting(self.runs, self.finals.values(), diverged)
+        """The runs by everything but the seed, in the order of the first ones."""
+        members: dict[RunConfig, list[Outcome]] = {}
+        for outcome in self.outcomes:
+            members.setdefault(outcome.config.setting, []).append(outcome)
+        return [
+            Setting(
+                config,
+                tuple(self.finals[one.config.name] for one in own),
+                frozenset(one.config.name for one in own if one.diverged),
+            )
+            for config, own in members.items()
+        ]
 
     @cached_property
     def trained(self) -> list[Setting]:
@@ -105,10 +105,7 @@ class Results:
 
         All of them, up to `MAX_LISTED_RUNS`; of more, the first seed of each model's best setting, thinned out.
         """
-        if not self.too_many:
-            return self.runs
-        names = {name for setting in self._plotted_settings for name in setting.first_seeds(1)}
-        return [run for run in self.runs if run.name in names]
+        return self._first_seeds(self._plotted_settings, 1) if self.too_many else self.runs
 
     @cached_property
     def runs_to_classify(self) -> list[RunConfig]:
@@ -122,15 +119,18 @@ class Results:
             return self.runs
         checked = {run.setting for run in self.comparable[0] if run.latent_dim == 2}
         settings = [s for s in self.settings if s in self._plotted_settings or s.config in checked]
-        names = {name for setting in settings for name in setting.first_seeds(CLASSIFIED_SEEDS)}
+        return self._first_seeds(settings, CLASSIFIED_SEEDS)
+
+    def _first_seeds(self, settings: Iterable[Setting], count: int) -> list[RunConfig]:
+        """Of each setting the runs with the lowest seeds."""
+        lowest = [sorted(setting.finals, key=lambda final: final.seed)[:count] for setting in settings]
+        names = {final.name for finals in lowest for final in finals}
         return [run for run in self.runs if run.name in names]
 
     @cached_property
     def _plotted_settings(self) -> list[Setting]:
         models = thin_out({setting.model for setting in self.settings})
         return [setting for setting in best_of_each_model(self.settings) if setting.model in models]
-
-    # ── what they are called ─────────────────────────────────────────────────────────────────────────────────────────
 
     @cached_property
     def axes(self) -> AxisTable:
@@ -146,8 +146,6 @@ class Results:
         """The data, and what all runs have in common; see `jaxvae.results.labels.caption`."""
         runs = [outcome.config for outcome in self.outcomes if outcome.epochs > 0 or not averaged]
         return caption(self.data, runs, averaged=averaged, shared=shared)
-
-    # ── the original experiment's claims ─────────────────────────────────────────────────────────────────────────────
 
     @cached_property
     def comparable(self) -> tuple[list[RunConfig], str]:

@@ -6,13 +6,14 @@ In: configurations and final losses of runs. Out: settings, ranked by their mean
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxvae.config import RunConfig
 from jaxvae.results.claims import Final, Mean, mean
+from jaxvae.runs import Run
 
 MAX_PLOTTED_MODELS = 20  # models that have figures and travel in the page, where there are too many runs for all
 
@@ -39,10 +40,6 @@ class Setting(NamedTuple):
         """The runs that reached their last epoch."""
         return tuple(final for final in self.finals if final.name not in self.diverged)
 
-    def first_seeds(self, count: int) -> list[str]:
-        """The names of the runs with the lowest seeds."""
-        return [final.name for final in sorted(self.finals, key=lambda final: final.seed)[:count]]
-
     def mean(self, part: str, digits: int = 4) -> Mean | None:
         """The mean of a loss over the runs that reached their last epoch, with its 95 % interval; None without any."""
         values = [getattr(final, part) for final in self.finite]
@@ -53,24 +50,6 @@ class Setting(NamedTuple):
         """The mean over seeds; infinite if no run reached its last epoch."""
         average = self.mean("negative_elbo", 9)
         return average.mean if average and math.isfinite(average.mean) else math.inf
-
-
-def group_by_setting(
-    configs: Sequence[RunConfig], finals: Iterable[Final], diverged: Collection[str] = frozenset()
-) -> list[Setting]:
-    """Settings in the order of their first runs.
-
-    Args:
-        finals: one for each configuration.
-        diverged: names of runs.
-    """
-    members: dict[RunConfig, list[Final]] = {}
-    for config, final in zip(configs, finals, strict=True):
-        members.setdefault(config.setting, []).append(final)
-    return [
-        Setting(config, tuple(own), frozenset(final.name for final in own if final.name in diverged))
-        for config, own in members.items()
-    ]
 
 
 def trained_settings(settings: Sequence[Setting]) -> list[Setting]:
@@ -105,11 +84,9 @@ def evenly_spaced(sequence: Sequence, most: int) -> list:
     return [sequence[place] for place in places]
 
 
-def first_seeds(runs: Iterable[RunConfig]) -> list[RunConfig]:
+def first_seeds(runs: Sequence[Run]) -> list[Run]:
     """The run with the lowest seed of each setting, in order."""
-    lowest: dict[RunConfig, RunConfig] = {}
-    for run in runs:
-        earlier = lowest.setdefault(run.setting, run)
-        if run.seed < earlier.seed:
-            lowest[run.setting] = run
-    return [*lowest.values()]
+    lowest: dict[RunConfig, Run] = {}
+    for run in sorted(runs, key=lambda run: run.config.seed):
+        lowest.setdefault(run.config.setting, run)
+    return [run for run in runs if run is lowest[run.config.setting]]

@@ -5,11 +5,11 @@ In: results. Out: tables for the console.
 
 from __future__ import annotations
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from jaxvae.results.claims import Mean
 from jaxvae.results.results import Results
-from jaxvae.results.settings import Setting, ranked
+from jaxvae.results.settings import ranked
 
 MAX_ROWS = 40  # of a table of means; the file has them all
 
@@ -19,10 +19,9 @@ def summary(results: Results) -> list[Table]:
 
 
 def table_of_runs(results: Results) -> Table:
-    table = Table(title=f"Test losses, nats per image – {results.caption()}", title_justify="left")
-    table.add_column("run")
-    for heading in ("parameters", "epochs", "reconstruction", "KL", "loss", "sum over 100"):
-        table.add_column(heading, justify="right", no_wrap=heading == "epochs")
+    numbers = "parameters", "epochs", "reconstruction", "KL", "loss", "sum over 100"
+    table = _table(f"Test losses, nats per image – {results.caption()}", "run", *numbers)
+    table.columns[2].no_wrap = True
     for outcome, last in zip(results.outcomes, results.finals.values(), strict=True):
         losses = f"{last.reconstruction:.2f}", f"{last.kl:.2f}", f"{last.loss:.2f}", f"{last.batch_sum:,.0f}"
         ended = f"{last.epochs}, then {outcome.diverged}" if outcome.diverged else str(last.epochs)
@@ -37,20 +36,16 @@ def table_of_settings(results: Results) -> Table:
     if count > MAX_ROWS:
         settings = ranked(settings)[:MAX_ROWS]
         title += f"\nthe {MAX_ROWS} with the lowest −ELBO of {count:,} settings; means.csv has all"
-    table = Table(title=title, title_justify="left")
-    table.add_column("setting")
-    for heading in ("seeds", "reconstruction", "KL", "−ELBO", "loss"):
-        table.add_column(heading, justify="right")
+    table = _table(title, "setting", "seeds", "reconstruction", "KL", "−ELBO", "loss")
     for setting in settings:
         losses = [_with_interval(setting.mean(part)) for part in ("reconstruction", "kl", "negative_elbo", "loss")]
-        table.add_row(results.labels[setting.config.name], _seeds(setting), *losses)
+        diverged = f", {len(setting.diverged)} diverged" if setting.diverged else ""
+        table.add_row(results.labels[setting.config.name], f"{len(setting.finite)}{diverged}", *losses)
     return table
 
 
-def _seeds(setting: Setting) -> str:
-    """How many seeds a mean is over."""
-    diverged = len(setting.diverged)
-    return f"{setting.seeds - diverged}, {diverged} diverged" if diverged else str(setting.seeds)
+def _table(title: str, name: str, *numbers: str) -> Table:
+    return Table(name, *(Column(heading, justify="right") for heading in numbers), title=title, title_justify="left")
 
 
 def _with_interval(mean: Mean | None) -> str:
@@ -62,9 +57,7 @@ def _with_interval(mean: Mean | None) -> str:
 def table_of_claims(results: Results) -> Table:
     _, why = results.comparable
     title = f"The original experiment's claims about MNIST, on {results.caption()}" + (f"; {why}" if why else "")
-    table = Table(title=title, title_justify="left")
-    for heading in ("", "claim", "verdict", "holds in"):
-        table.add_column(heading)
+    table = Table("", "claim", "verdict", "holds in", title=title, title_justify="left")
     for claim in results.claims:
         table.add_row(str(claim.number), claim.statement, claim.verdict, claim.holds)
     return table

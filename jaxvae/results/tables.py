@@ -121,7 +121,7 @@ def read_results(folder: Path) -> Results:
     runs, content = sweep
     histories = read_metrics(folder)
     try:
-        outcomes, digits = [], read_json(folder / "digits.json")
+        outcomes, now, digits = [], {}, read_json(folder / "digits.json")
         for run, row in zip(runs, content["results"], strict=True):
             if row["name"] != run.name and row["name"] != old_name(run):
                 raise ValueError(f"{SWEEP} calls {run.name} {quoted(row['name'])}")
@@ -131,8 +131,8 @@ def read_results(folder: Path) -> Results:
             losses[-1, 1, : len(PARTS)] = [row[part] for part in PARTS]  # of metrics.csv but the first six decimals
             diverged = Divergence(**row["diverged"]) if row.get("diverged") else None
             outcomes.append(Outcome(run, row["parameters"], losses, row["seconds"], diverged, parts))
+            now[row["name"]] = run.name
         if digits:
-            now = {row["name"]: run.name for run, row in zip(runs, content["results"], strict=True)}
             digits["runs"] = {now[name]: readings for name, readings in digits["runs"].items()}
         return Results(tuple(outcomes), content["dataset"], digits)
     except DAMAGE as error:
