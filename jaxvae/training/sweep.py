@@ -140,7 +140,7 @@ def check(
         raise ConfigError(f"workers must be a whole number of at least 1, not {quoted(workers)}")
     if workers > (most := 2 * len(machine.cores())):
         raise ConfigError(f"workers must be at most {most}, two for each core, not {quoted(workers)}")
-    if workers > 1 and (platform := _platform()) != "cpu":
+    if workers > 1 and (platform := jax.default_backend()) != "cpu":
         raise ConfigError(f"workers must be 1 on a {platform}, which one process fills; {workers} are for a CPU")
     if mesh and mesh.axis_names != (RUNS, DATA):
         raise ConfigError(f"a mesh must have the axes {RUNS} and {DATA}, as jaxvae.training.make_mesh makes it")
@@ -174,7 +174,7 @@ def check(
 
 def vmaps(strategy: str, mesh: Mesh | None = None) -> bool:
     """Whether runs that can be are trained as one program."""
-    return strategy == "vmap" or (strategy == "auto" and (mesh is not None or _platform() != "cpu"))
+    return strategy == "vmap" or (strategy == "auto" and (mesh is not None or jax.default_backend() != "cpu"))
 
 
 def automatic_workers(runs: int, mesh: Mesh | None = None) -> int:
@@ -183,11 +183,7 @@ def automatic_workers(runs: int, mesh: Mesh | None = None) -> int:
     Two single-threaded processes side by side took 0.69 to 0.90 of the time of one process with two threads for conv
     models, and 0.77 to 0.84 for linear ones (bfloat16 and float32, two cores of an AMD EPYC: Zen 5, Zen 4).
     """
-    return max(1, min(len(machine.cores()), runs)) if _platform() == "cpu" and mesh is None else 1
-
-
-def _platform() -> str:
-    return jax.default_backend()
+    return max(1, min(len(machine.cores()), runs)) if jax.default_backend() == "cpu" and mesh is None else 1
 
 
 def _places(
