@@ -259,9 +259,9 @@ def _known(own: Mapping[int, Any], lanes: int, shared: bool) -> Numbers:
         rows.append(Numbers(nothing if train is None else train, np.int32(sound or 0), test, finite))
 
     def column(*values: Any) -> np.ndarray:
-        of_all = np.zeros(lanes, np.asarray(values[0]).dtype)
-        of_all[here] = values
-        return of_all
+        by_lane = np.zeros(lanes, np.asarray(values[0]).dtype)
+        by_lane[here] = values
+        return by_lane
 
     table = jax.tree.map(column, *rows)
     if not shared:
