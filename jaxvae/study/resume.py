@@ -182,10 +182,7 @@ def _check_results(folder: Path, runs: Sequence[RunConfig], about: Mapping[str, 
         same = not checkpoint.conflicts(_in_precision(run, new.precision), origin, new, about)
         return same and new.epochs >= run.epochs
 
-    def lost(run: RunConfig) -> bool:
-        return not any(continues(new, run) for new in now.get(name(run), []))
-
-    if names := [run.name for run in there if lost(run)]:
+    if names := [run.name for run in there if not any(continues(new, run) for new in now.get(name(run), []))]:
         more = f" and {len(names) - MAX_NAMED_RUNS:,} more" if names[MAX_NAMED_RUNS:] else ""
         some = ", ".join(names[:MAX_NAMED_RUNS]) + more
         raise CheckpointError(f"{folder} holds results that this sweep lacks or would change ({some}); {ANEW}")

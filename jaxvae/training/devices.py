@@ -178,14 +178,14 @@ class DeviceWorker:
         runs, lanes = self._in_lanes(), self._lanes
         programs = [self._program(run) for run in runs]
         if lanes is None:
-            one = programs[0], self._state(runs[0])
+            one = programs[0], self._state(runs[0], self._work.epoch)
             return jax.tree.map(lambda leaf: _put(leaf, replicated(self.mesh)), one)
         sharding = sharded_by_run(self.mesh)
         slices: Any = sharding.addressable_devices_indices_map((lanes,)).values()
         here = sorted({lane for (part,) in slices for lane in range(lanes)[part]})
-        states = {lane: self._state(runs[lane]) for lane in here if lane < len(self._work.runs)}
+        states = {lane: self._state(runs[lane], self._work.epoch) for lane in here if lane < len(self._work.runs)}
         if len(states) < len(here):  # the last run's may be in another process; for an idle lane any will do
-            spare = next(iter(states.values()), None) or self._keyless(self._fresh(runs[-1]))
+            spare = next(iter(states.values()), None) or self._state(runs[-1], 0)
             states = {lane: states.get(lane, spare) for lane in here}
         # on the host, one after the other: no device has room for the lanes of all
         states = {lane: self._resized(state, self._latent_dim) for lane, state in states.items()}
@@ -202,13 +202,9 @@ class DeviceWorker:
         numbers = jax.tree.map(lambda *each: stack((), lambda lane: each[lane]), *programs)
         return numbers, jax.tree.unflatten(structure, state)
 
-    def _state(self, run: RunConfig) -> TrainState:
-        """As the epoch before left it, or fresh; its key as integers."""
-        state = self._work.state(run.name) if self._work.epoch else self._fresh(run)
-        return self._keyless(state)
-
-    @staticmethod
-    def _keyless(state: TrainState) -> TrainState:
+    def _state(self, run: RunConfig, epoch: int) -> TrainState:
+        """As the epoch before left it, or fresh for epoch 0; its key as integers."""
+        state = self._work.state(run.name) if epoch else self._fresh(run)
         return on_host(state._replace(key=jax.random.key_data(state.key)))
 
     def _fresh(self, run: RunConfig) -> TrainState:

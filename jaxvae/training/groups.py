@@ -61,7 +61,8 @@ class Group:
     def waves(self, lanes: int) -> list[Group]:
         """Groups for at most `lanes` lanes, alike in size, so that they share a program."""
         count = -(-len(self.runs) // lanes)
-        return [self._part(self.runs[i::count], -(-len(self.runs) // count)) for i in range(count)]
+        parts = [self.runs[i::count] for i in range(count)]  # the first is the largest
+        return [self._part(runs, len(parts[0])) for runs in parts]
 
     def _part(self, runs: tuple[RunConfig, ...], lanes: int) -> Group:
         names = {run.name for run in runs}

@@ -256,8 +256,6 @@ def _next(
 
 
 def _first_ready(running: Mapping[Place, Group]) -> Place:
-    while True:
-        for place in running:
-            if place.ready():
-                return place
+    while not (ready := [place for place in running if place.ready()]):
         time.sleep(POLL_SECONDS)
+    return ready[0]
