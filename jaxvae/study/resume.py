@@ -151,13 +151,9 @@ def _agrees(metrics: Path, progress: Progress) -> bool:
     return text.startswith("".join(lines)) or text == "".join(lines[:-1])
 
 
-def _check_links(folder: Path, inside: Collection[Path]) -> None:
-    """Refuses links within the folder that lead out of it, where a sweep would write and remove files.
-
-    Args:
-        inside: the runs' folders.
-    """
-    for path in [*inside, *(run / "checkpoints" for run in inside), folder / "figures"]:
+def _check_links(folder: Path, run_folders: Collection[Path]) -> None:
+    """Refuses links within the folder that lead out of it, where a sweep would write and remove files."""
+    for path in [*run_folders, *(own / "checkpoints" for own in run_folders), folder / "figures"]:
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
             raise CheckpointError(
                 f"{path} is a link out of {folder}, to {path.resolve()}; make it a folder, or {Remedy.ANOTHER_FOLDER}"

@@ -222,10 +222,11 @@ def _train(groups: list[Group], places: list[Place], on_epoch: Callable[[Epoch],
             return
         place = _first_ready(running)
         group, result = running.pop(place), place.reports()
-        reports = [] if isinstance(result, TooMany) else result
         if isinstance(result, TooMany):
+            reports = []
             waiting.extend(wave for wave in group.waves(result.fit) if not wave.done)
             continue
+        reports = result
         group.advance(reports)
         if reports[0].train is not None:
             pace[reports[0].run.architecture] = reports[0].seconds / len(reports)
