@@ -30,7 +30,7 @@ def _stop(number: int, frame: Any) -> None:
 def _handled(handler: Callable[[int, Any], Any], where: Callable[[Any], bool]):
     """`handler` takes the signals whose handler satisfies `where`, until the block ends; yields those handlers."""
     in_main_thread = threading.current_thread() is threading.main_thread()
-    before = {s: signal.getsignal(s) for s in SIGNALS if in_main_thread}
+    before: dict[int, Any] = {s: signal.getsignal(s) for s in SIGNALS if in_main_thread}
     ours = {number: earlier for number, earlier in before.items() if where(earlier)}
     for number in ours:
         signal.signal(number, handler)

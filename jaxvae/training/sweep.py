@@ -113,7 +113,7 @@ def train(
     check(runs, dataset, strategy, workers, mesh)
     dataset = binarized(dataset, runs[0].binarize) if runs else dataset
     vmapped, before = vmaps(strategy, mesh), state or {}.__getitem__
-    groups = grouped(runs, before, epochs or {}, vmapped, workers if vmapped else 1, lane_runs or {}, diverged)
+    groups = grouped(runs, before, epochs or {}, vmapped, workers, lane_runs or {}, diverged)
     places = _places(workers, mesh, vmapped, sum(not group.done for group in groups), dataset, probes)
     try:
         _train(groups, places, on_epoch)
