@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxvae.commands.advice import command_line
-from jaxvae.commands.command import Parser, add_debug, guarded, set_environment, start_jax
+from jaxvae.commands.command import Parser, add_data_dir, add_debug, guarded, set_environment, start_jax
 from jaxvae.errors import InputError, reason
 from jaxvae.system import as_path, cores
 
@@ -51,11 +51,7 @@ def parser() -> argparse.ArgumentParser:
     metrics = "metrics:\n" + "".join(f"  {name:{width}}{metric.meaning}\n" for name, metric in METRICS.items())
     parser = Parser(command_line("evaluate"), HEAD + metrics, EXAMPLES)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a trained run, such as results/mnist/conv-2")
-    parser.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help=f"as for {command_line('sweep')} (default: $JAXVAE_DATA_DIR, else where it is found)",
-    )
+    add_data_dir(parser)
     parser.add_argument(
         "--samples", nargs="*", type=int, default=[1, 5, 50, 500, 5000], metavar="K",
         help="K of the importance-weighted bounds, in one pass; none to leave them out (default: 1 5 50 500 5000)",
@@ -184,15 +180,12 @@ def _computed(folders: list[Path], options: argparse.Namespace, console: Any) ->
     runs = [load(folder) for folder in folders]
     datasets = {name: data.load(name, options.data_dir) for name in {run.dataset for run in runs}}
     parts = [data_of(run, datasets[run.dataset]) for run in runs]
-    kinds = [(run.config.binarize, part.fingerprint) for run, part in zip(runs, parts, strict=True)]
-    for run, kind in zip(runs, kinds, strict=True):  # before hours are spent
-        if kind != kinds[0]:
-            one, other = (
-                f"{r.config.name} (binarize {k[0]}, data {k[1][:12]})" for r, k in ((runs[0], kinds[0]), (run, kind))
-            )
-            raise InputError(
-                f"{one} and {other} see different images: their numbers cannot be compared; evaluate apart"
-            )
+    kinds: dict[tuple[str, str], str] = {}  # by what images are, the first run that sees them
+    for run, part in zip(runs, parts, strict=True):
+        kinds.setdefault((run.config.binarize, part.fingerprint), run.config.name)
+    if len(kinds) > 1:  # said before hours are spent
+        one, other, *_ = (f"{name} (binarize {how}, data {data[:12]})" for (how, data), name in kinds.items())
+        raise InputError(f"{one} and {other} see different images: their numbers cannot be compared; evaluate apart")
     contents = []
     with Stages(Console(quiet=True) if options.quiet else console) as stages:
         evaluation = Evaluation(plan, stages.advance)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from jaxvae.commands.advice import command_line
-from jaxvae.commands.command import Parser, add_debug, guarded, set_environment, start_jax
+from jaxvae.commands.command import Parser, add_data_dir, add_debug, guarded, set_environment, start_jax
 from jaxvae.errors import InputError
 from jaxvae.system import as_path
 
@@ -31,11 +31,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
     )
     parser.add_argument("sweep", metavar="SWEEP", help="folder of a finished sweep, such as results/mnist")
-    parser.add_argument(
-        "--data-dir",
-        metavar="DIR",
-        help=f"as for {command_line('sweep')} (default: $JAXVAE_DATA_DIR, else where it is found)",
-    )
+    add_data_dir(parser)
     add_debug(parser)
     return parser
 

@@ -50,13 +50,21 @@ def read_runs(path: str | Path) -> list[RunConfig]:
 
 
 def _from_json(path: Path, content: bytes) -> list[RunConfig]:
+    from jaxvae.config import RunConfig
+
     try:
         entries = json.loads(content, object_pairs_hook=_object)
     except (RecursionError, ValueError) as error:
         raise InputError(f"{path} is no JSON ({reason(error)})") from None
     if not isinstance(entries, list):
         raise InputError(f"{path} must hold a list of run configurations, not {quoted(entries)}")
-    return [_run(path, i, len(entries), entry) for i, entry in enumerate(entries, 1)]
+    runs = []
+    for i, entry in enumerate(entries, 1):
+        try:
+            runs.append(RunConfig.from_json(entry))
+        except ConfigError as error:
+            raise InputError(f"{path}, run {i} of {len(entries)}: {error}") from None
+    return runs
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -64,15 +72,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"{quoted(twice[0])} is given twice")
     return dict(pairs)
-
-
-def _run(path: Path, i: int, of: int, entry: Any) -> RunConfig:
-    from jaxvae.config import RunConfig
-
-    try:
-        return RunConfig.from_json(entry)
-    except ConfigError as error:
-        raise InputError(f"{path}, run {i} of {of}: {error}") from None
 
 
 def _from_python(path: Path, content: bytes) -> list[RunConfig]:

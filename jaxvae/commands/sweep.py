@@ -113,10 +113,9 @@ def parser() -> argparse.ArgumentParser:
     hosts.add_options(parser)
     output = parser.add_argument_group("output")
     output.add_argument(
-        "--out",
-        metavar="DIR",
+        "--out", metavar="DIR",
         help="where to write (default: results/<dataset>, with --limit results/<dataset>-firstN)",
-    )
+    )  # fmt: skip
     output.add_argument("--fresh", action="store_true", help="start anew; what the folder holds is moved aside")
     output.add_argument("--quiet", action="store_true", help="no progress, only the results")
     add_debug(parser)

@@ -5,6 +5,4 @@ from jaxvae.data.cache import keep
 from jaxvae.data.dataset import FILES, Dataset, binarized, checked
 from jaxvae.data.loading import PUBLISHED, load
 
-__all__ = [
-    "FILES", "PUBLISHED", "Dataset", "binarized", "checked", "digits", "keep", "load", "published",
-]  # fmt: skip
+__all__ = ["FILES", "PUBLISHED", "Dataset", "binarized", "checked", "digits", "keep", "load", "published"]

@@ -12,8 +12,6 @@ import numpy as np
 
 from jaxvae.errors import DataError, quoted
 
-PUBLISHED = ("mnist", "fashion_mnist", "kmnist")
-NAMES = ("auto", *PUBLISHED, "digits")
 FILES = {
     "train_images": "train-images-idx3-ubyte.gz",
     "train_labels": "train-labels-idx1-ubyte.gz",
@@ -63,11 +61,10 @@ class Dataset(NamedTuple):
 
     def first(self, train: int, test: int) -> Dataset:
         """The first images of each split, with their labels."""
-        labels = (self.labels and (self.labels[0][:train], self.labels[1][:test])) or (None, None)
-        images = self.train_images[:train], self.test_images[:test]
-        return self._replace(
-            train_images=images[0], train_labels=labels[0], test_images=images[1], test_labels=labels[1]
-        )
+        first = self._replace(train_images=self.train_images[:train], test_images=self.test_images[:test])
+        if not self.labels:
+            return first._replace(train_labels=None, test_labels=None)
+        return first._replace(train_labels=self.labels[0][:train], test_labels=self.labels[1][:test])
 
 
 def checked(dataset: Dataset) -> Dataset:

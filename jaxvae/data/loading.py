@@ -44,9 +44,7 @@ def load(name: str = "auto", data_dir: str | os.PathLike | None = None, *, limit
             dataset = _digits()._replace(note=f"MNIST is not at hand: {absent}")
     else:
         dataset = _digits() if name == "digits" else published.find(name, folder)
-    if limit is None:
-        return dataset
-    return dataset.first(limit, limit // 6)
+    return dataset if limit is None else dataset.first(limit, limit // 6)
 
 
 def _digits() -> Dataset:

@@ -5,7 +5,6 @@ In: a dataset's name and perhaps a folder. Out: a `Dataset` in the order of the 
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import logging
 import math
@@ -53,7 +52,7 @@ def find(name: str, folder: Path | None) -> Dataset:
 def _from_folder(name: str, folder: Path) -> Dataset:
     place = folder / name
     try:
-        present = sorted(entry.name for entry in place.iterdir())
+        present = {entry.name for entry in place.iterdir()}
     except FileNotFoundError:
         if not folder.exists():
             raise DataError(f"{folder} does not exist; {Remedy.CHECK_DATA}") from None
@@ -63,7 +62,7 @@ def _from_folder(name: str, folder: Path) -> Dataset:
     except OSError as error:
         raise DataError(f"{place} cannot be read ({error.strerror}); {Remedy.CHECK_DATA}") from None
     version = _prepared_version(name, folder)
-    if version is None and not any(file in present for file in FILES.values()):
+    if version is None and present.isdisjoint(FILES.values()):
         raise AbsentError(
             f"{place} holds neither {FILES['train_images']} and its three companions "
             "nor a copy that tensorflow-datasets prepared as array_record"
@@ -75,7 +74,10 @@ def _from_folder(name: str, folder: Path) -> Dataset:
     origin = "\n".join(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in stats)
     if found := cached(name, origin):
         return found
-    return keep(_read_prepared(name, folder) if version else _read_idx_files(name, _verified(name, place)), origin)
+    if version:
+        return keep(_read_prepared(name, folder), origin)
+    # their checksums are compared with those that tensorflow-datasets publishes
+    return keep(_read_idx_files(name, {key: _fetch(name, file, place) for key, file in FILES.items()}), origin)
 
 
 def _prepared_version(name: str, folder: Path) -> Path | None:
@@ -83,11 +85,6 @@ def _prepared_version(name: str, folder: Path) -> Path | None:
     folders = {path.parent for path in folder.glob(f"{name}/*/*.array_record*")}
     versions = {path for path in folders if re.fullmatch(r"\d+\.\d+\.\d+", path.name)}
     return max(versions, key=lambda path: [int(part) for part in path.name.split(".")], default=None)
-
-
-def _verified(name: str, place: Path) -> dict[str, Path]:
-    """The four files in `place`, their checksums compared with those tensorflow-datasets publishes."""
-    return {key: _fetch(name, file, manual_dir=place) for key, file in FILES.items()}
 
 
 def _downloaded(name: str) -> dict[str, Path]:
@@ -161,11 +158,11 @@ def read_idx(path: str | os.PathLike, rank: int) -> np.ndarray:
     path = as_path(path)
     try:
         with gzip.open(path) as file:
-            header = file.read(4 + 4 * rank)
-            if len(header) < 4 or header[:4] != bytes((0, 0, 8, rank)):
+            header, magic = file.read(4 + 4 * rank), bytes((0, 0, 8, rank))
+            if header[:4] != magic:
                 raise DataError(
                     f"{path} is no IDX file of {rank}-dimensional bytes: it starts with 0x{header[:4].hex()}, "
-                    f"not 0x{bytes((0, 0, 8, rank)).hex()}"
+                    f"not 0x{magic.hex()}"
                 )
             if len(header) < 4 + 4 * rank:
                 raise DataError(f"{path} ends within its header")
@@ -190,17 +187,6 @@ def _read_idx_files(name: str, paths: dict[str, Path]) -> Dataset:
     return _as_published(Dataset(name, **arrays))
 
 
-@contextlib.contextmanager
-def _without_warnings():
-    """Nothing is logged but errors: what is wrong is said once, by the exception."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
 def _read_prepared(name: str, folder: Path) -> Dataset:
     """What tensorflow-datasets prepared, put back into the order of the IDX files.
 
@@ -211,14 +197,17 @@ def _read_prepared(name: str, folder: Path) -> Dataset:
 
     arrays: dict[str, Any] = {}
     for split in ("train", "test"):
+        logged = logging.root.manager.disable
+        logging.disable(logging.WARNING)  # what is wrong is said once, by the exception
         try:
-            with _without_warnings():
-                examples = list(tfds.data_source(name, data_dir=folder, split=split))
+            examples = list(tfds.data_source(name, data_dir=folder, split=split))
         except Exception as error:  # whatever array_record, protobuf or Pillow say of damaged files
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise DataError(
                 f"{folder / name}: the copy prepared by tensorflow-datasets cannot be read ({first}); prepare it again"
             ) from None
+        finally:
+            logging.disable(logged)
         hasher = Hasher(split)
         written = sorted(range(len(examples)), key=hasher.hash_key)
         images = np.empty((len(examples), 28, 28), np.uint8)

@@ -20,7 +20,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +168,7 @@ def read_config(folder: Path, parts: Iterable[type] = ()) -> tuple[RunConfig, di
     try:
         text = path.read_bytes().decode()  # as it is: `read_text` would hide a changed end of a line
         content = json.loads(text)
-        if content["format"] not in range(1, FORMAT + 1):
-            raise CheckpointError(_unknown(path, content["format"]))
+        _check_format(path, content["format"])
         if content["format"] > 1 or "sha256" in content:
             content = manifest.unseal(text)
         if not isinstance(content.get("dataset", {}), dict):
@@ -200,8 +199,10 @@ def shape_of(about: dict[str, Any]) -> tuple[int, ...]:
     return tuple((about.get("dataset") or {}).get("shape", OLD_SHAPE))
 
 
-def _unknown(path: Path, found: Any) -> str:
-    return f"{path} has format {quoted(found)}; this version of jaxvae reads 1 to {FORMAT}, a later one may read it"
+def _check_format(path: Path, found: Any) -> None:
+    if found not in range(1, FORMAT + 1):
+        what = f"{path} has format {quoted(found)}"
+        raise CheckpointError(f"{what}; this version of jaxvae reads 1 to {FORMAT}, a later one may read it")
 
 
 def epochs(folder: Path) -> list[int]:
@@ -226,12 +227,15 @@ def read(folder: Path, epoch: int, parts: Iterable[type] = ()) -> Progress:
     try:
         version = _check_origin(checkpoint, config, about, parts)
         shape = shape_of(about)
-        history = _read_history(checkpoint / "history.json", version)
+        history = json.loads((checkpoint / "history.json").read_text())
+        if version == 1:
+            history = {"epochs": history, "diverged": None}
         diverged = Divergence(**history["diverged"]) if history["diverged"] else None
+        lane_runs = history.get("lane_runs", history.get("together", ()))  # as format 2 had it
         reconstructions = np.load(checkpoint / "reconstructions.npy", allow_pickle=False)
         _check_history(history["epochs"], diverged, reconstructions, shape)
         state = _restore(checkpoint, config.program(shape), config.seed, version)
-        progress = Progress(state, history["epochs"], reconstructions, diverged, tuple(history["lane_runs"]))
+        progress = Progress(state, history["epochs"], reconstructions, diverged, tuple(lane_runs))
         if progress.epoch != epoch:
             raise CheckpointError(f"{checkpoint} holds epoch {progress.epoch}")
         return progress
@@ -239,14 +243,6 @@ def read(folder: Path, epoch: int, parts: Iterable[type] = ()) -> Progress:
         raise
     except Exception as error:  # the checksums are right, so it was written so
         raise CheckpointError(f"{checkpoint} cannot be read ({reason(error)})") from error
-
-
-def _read_history(path: Path, version: int) -> dict[str, Any]:
-    """Epochs, divergence and lanes, from any format."""
-    history = json.loads(path.read_text())
-    if version == 1:
-        return {"epochs": history, "diverged": None, "lane_runs": []}
-    return {"lane_runs": history.get("together", []), **history}
 
 
 def _check_history(history: Any, diverged: Divergence | None, pictures: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -275,17 +271,20 @@ def _check_origin(checkpoint: Path, config: RunConfig, about: dict[str, Any], pa
     content = json.loads((checkpoint / "config.json").read_text())
     if "format" not in content:
         content = {"format": 1, "config": content}
-    if content["format"] not in range(1, FORMAT + 1):
-        raise CheckpointError(_unknown(checkpoint, content["format"]))
-    conflicts = differences(RunConfig.from_json(content["config"], parts), config)
-    there, ours = ((one.get("dataset") or {}).get("fingerprint") for one in (content, about))
-    if content["format"] > 1 and there != ours:
-        conflicts.append(f"dataset {str(there)[:12]} there, {str(ours)[:12]} now")
-    if conflicts:
-        raise CheckpointError(
-            f"{checkpoint} does not fit {checkpoint.parent.parent / 'config.json'} ({'; '.join(conflicts)})"
-        )
+    _check_format(checkpoint, content["format"])
+    if content["format"] == 1:
+        content["dataset"] = about.get("dataset")  # which it does not say
+    if why := conflicts(RunConfig.from_json(content["config"], parts), content, config, about):
+        run_config = checkpoint.parent.parent / "config.json"
+        raise CheckpointError(f"{checkpoint} does not fit {run_config} ({'; '.join(why)})")
     return content["format"]
+
+
+def conflicts(there: RunConfig, origin: Mapping[str, Any], run: RunConfig, about: Mapping[str, Any]) -> list[str]:
+    """What keeps `run`, on the data of `about`, from continuing the run `there`, on the data of `origin`."""
+    data, ours = ((one.get("dataset") or {}).get("fingerprint") for one in (origin, about))
+    other_data = [f"dataset {str(data)[:12]} there, {str(ours)[:12]} now"] if data != ours else []
+    return differences(there, run) + other_data
 
 
 def _restore(checkpoint: Path, program: Program, seed: int, version: int) -> engine.TrainState:

@@ -26,14 +26,6 @@ class Divergence(NamedTuple):
         return f"diverged in epoch {self.epoch}, step {self.step:,}"
 
 
-class Begun(NamedTuple):
-    """What a run that is continued has behind it, as far as all processes must know."""
-
-    epoch: int
-    diverged: bool
-    lane_runs: tuple[str, ...]  # see `Progress`
-
-
 class Past(NamedTuple):
     """What a run has behind it, without what is large; see `Progress`."""
 

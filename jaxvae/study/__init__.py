@@ -4,6 +4,4 @@ from jaxvae.study.progress import Stages
 from jaxvae.study.resume import settle_precision
 from jaxvae.study.study import Study
 
-__all__ = [
-    "Stages", "Study", "settle_precision",
-]  # fmt: skip
+__all__ = ["Stages", "Study", "settle_precision"]

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from jaxvae.config import RunConfig
 from jaxvae.training import Epoch
@@ -21,7 +21,25 @@ ROUNDING = 0.005  # nats, that are not shown
 SECONDS = 5  # between two such lines
 
 
-class Display:
+class _Live:
+    """A display that is live on a terminal, as long as its context lasts; elsewhere `live` is None."""
+
+    def __init__(self, console: Console, *columns: ProgressColumn):
+        common = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=16)
+        self.console = console
+        self.live = Progress(*common, *columns, console=console) if console.is_terminal else None
+
+    def __enter__(self):
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.live:
+            self.live.stop()
+
+
+class Display(_Live):
     """Shows epochs, losses, images per second and the time left; use it as a context.
 
     Of many runs not each: a bar an architecture on a terminal, elsewhere the latest epoch now and then.
@@ -33,7 +51,8 @@ class Display:
     """
 
     def __init__(self, console: Console, runs: Sequence[RunConfig], done: Mapping[str, int], images: int):
-        self.console, self.images, self.many = console, images, len(runs) > MAX_SHOWN_RUNS
+        super().__init__(console, TextColumn("{task.fields[text]}"))
+        self.images, self.many = images, len(runs) > MAX_SHOWN_RUNS
         self.epochs = {run.name: done.get(run.name, 0) for run in runs}
         self.total = sum(run.epochs for run in runs)
         self.behind = sum(self.epochs.values())
@@ -42,27 +61,20 @@ class Display:
         for run in runs:
             self.ahead[run.architecture] += run.epochs - self.epochs[run.name]
             self.each[run.architecture] += run.epochs
-        self.seconds: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])  # by architecture: how many, their sum
+        self.trained: Counter[str] = Counter()  # epochs that took time, by architecture
+        self.seconds: dict[str, float] = defaultdict(float)  # that they took, by architecture
         self.started, self.said = time.perf_counter(), -math.inf
         self.width = max(map(len, self.epochs), default=0)
-        self.live = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=16),
-            TextColumn("{task.fields[text]}"), console=console,
-        ) if console.is_terminal else None  # fmt: skip
         self.bars: dict[str, TaskID] = {}
         self.group: tuple[tuple[str, ...], int] = (), 0  # the last one that was reported, and how many runs it has
 
-    def __enter__(self) -> Display:
+    def __enter__(self):
+        super().__enter__()
         if self.live:
-            self.live.start()
             self.overall = self.live.add_task(
                 "all runs", total=self.total, completed=self.behind, text="starting: compiling"
             )
         return self
-
-    def __exit__(self, *_) -> None:
-        if self.live:
-            self.live.stop()
 
     def epoch(self, report: Epoch) -> None:
         run, architecture = report.run, report.run.architecture
@@ -74,8 +86,8 @@ class Display:
         self.each[architecture] -= lost
         self.ahead[architecture] -= came + lost
         if report.train is not None:
-            self.seconds[architecture][0] += 1
-            self.seconds[architecture][1] += report.seconds
+            self.trained[architecture] += 1
+            self.seconds[architecture] += report.seconds
         text = self._text(report)
         if self.live is None:
             now, last = time.perf_counter(), self.behind == self.total
@@ -85,17 +97,15 @@ class Display:
                 line = f"{head}  {text}  {self._left()}".rstrip()
                 self.console.print(line, highlight=False, markup=False, soft_wrap=True)
             return
-        name = architecture if self.many else run.name
-        if name not in self.bars:
-            width = 0 if self.many else self.width
-            total = self.each[architecture] if self.many else run.epochs
-            self.bars[name] = self.live.add_task(f"{name:{width}}", total=total, text="")
-        bar = self.bars[name]
         if self.many:
-            completed = self.each[architecture] - self.ahead[architecture]
-            self.live.update(bar, total=self.each[architecture], completed=completed, text=f"{run.name}  {text}")
+            name, total, where = architecture, self.each[architecture], run.name
+            completed = total - self.ahead[architecture]
         else:
-            self.live.update(bar, completed=report.epoch, text=f"{report.epoch}/{run.epochs}  {text}")
+            name, total, where = f"{run.name:{self.width}}", run.epochs, f"{report.epoch}/{run.epochs}"
+            completed = report.epoch
+        if name not in self.bars:
+            self.bars[name] = self.live.add_task(name, total=total, text="")
+        self.live.update(self.bars[name], total=total, completed=completed, text=f"{where}  {text}")
         text = f"{self.behind}/{self.total} epochs  {self._left()}"
         self.live.update(self.overall, completed=self.behind, total=self.total, text=text)
 
@@ -117,38 +127,26 @@ class Display:
 
     def _left(self) -> str:
         """The time that the epochs ahead will take if they go on, and side by side, as those behind."""
-        count, behind = (sum(column) for column in zip(*self.seconds.values(), strict=True)) if self.seconds else (0, 0)
-        if not count:
+        if not self.seconds:
             return ""
-        pace = {name: seconds / n for name, (n, seconds) in self.seconds.items()}
-        ahead = sum(epochs * pace.get(name, behind / count) for name, epochs in self.ahead.items())
+        behind = sum(self.seconds.values())
+        pace = {name: seconds / self.trained[name] for name, seconds in self.seconds.items()}
+        average = behind / self.trained.total()
+        ahead = sum(epochs * pace.get(name, average) for name, epochs in self.ahead.items())
         elapsed = time.perf_counter() - self.started
         minutes, seconds = divmod(round(elapsed * ahead / behind), 60)
         return f"{minutes}:{seconds:02d} left"
 
 
-class Stages:
+class Stages(_Live):
     """Shows how an evaluation is coming along, stage after stage; use it as a context.
 
     On a terminal a bar for each stage, elsewhere a line at its start, at each tenth of it and at its end.
     """
 
     def __init__(self, console: Console):
-        self.console = console
-        self.live = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=16),
-            TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn(), console=console,
-        ) if console.is_terminal else None  # fmt: skip
+        super().__init__(console, TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
         self.run, self.tasks, self.done, self.said, self.started = "", {}, 0, 0, 0.0
-
-    def __enter__(self) -> Stages:
-        if self.live:
-            self.live.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self.live:
-            self.live.stop()
 
     def begin(self, run: str) -> None:
         self.run = run

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxvae import results
-from jaxvae.config import RunConfig, differences
+from jaxvae.config import RunConfig
 from jaxvae.errors import CheckpointError, Remedy
 from jaxvae.formats import is_old, old_name
 from jaxvae.models import AUTOMATIC, automatic_precision
@@ -70,16 +70,11 @@ def past_of_runs(
     begun = [run for run in runs if folders[run.name].name != run.name or folders[run.name] not in adopted]
     progress = {run.name: own for run in begun if (own := _newest_sound(folders[run.name], run, about, say))}
     _check_results(folder, runs, about)
-    _adopt_old_names(folder, folders, say)
-    return _with_new_names(progress, runs)
-
-
-def _adopt_old_names(folder: Path, folders: Mapping[str, Path], say: Callable[[str], None]) -> None:
-    """Renames folders of runs that an earlier version has begun, whose names said less, to what they are called now."""
     for name, own in folders.items():
         if own.name != name:
             own.rename(folder / name)
             say(f"{own} was begun by an earlier version and is called {name} now")
+    return _with_new_names(progress, runs)
 
 
 def _with_new_names(progress: Mapping[str, Past], runs: Sequence[RunConfig]) -> dict[str, Past]:
@@ -120,7 +115,7 @@ def _newest_sound(folder: Path, run: RunConfig, about: Mapping[str, Any], say: C
     if not epochs:
         return None
     there, origin = checkpoint.read_config(folder)
-    if conflicts := _conflicts(there, origin, run, about):
+    if conflicts := checkpoint.conflicts(there, origin, run, about):
         raise CheckpointError(f"{folder / 'config.json'} is another run's ({'; '.join(conflicts)}); {ANEW}")
     damage = None
     for epoch in reversed(epochs):
@@ -156,13 +151,9 @@ def _agrees(metrics: Path, progress: Progress) -> bool:
     return text.startswith("".join(lines)) or text == "".join(lines[:-1])
 
 
-def _check_links(folder: Path, inside: Collection[Path]) -> None:
-    """Refuses links within the folder that lead out of it, where a sweep would write and remove files.
-
-    Args:
-        inside: the runs' folders.
-    """
-    for path in [*inside, *(run / "checkpoints" for run in inside), folder / "figures"]:
+def _check_links(folder: Path, run_folders: Collection[Path]) -> None:
+    """Refuses links within the folder that lead out of it, where a sweep would write and remove files."""
+    for path in [*run_folders, *(own / "checkpoints" for own in run_folders), folder / "figures"]:
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
             raise CheckpointError(
                 f"{path} is a link out of {folder}, to {path.resolve()}; make it a folder, or {Remedy.ANOTHER_FOLDER}"
@@ -184,22 +175,10 @@ def _check_results(folder: Path, runs: Sequence[RunConfig], about: Mapping[str, 
         now.setdefault(name(run), []).append(run)
 
     def continues(new: RunConfig, run: RunConfig) -> bool:
-        same = not _conflicts(_in_precision(run, new.precision), origin, new, about)
+        same = not checkpoint.conflicts(_in_precision(run, new.precision), origin, new, about)
         return same and new.epochs >= run.epochs
 
-    def lost(run: RunConfig) -> bool:
-        return not any(continues(new, run) for new in now.get(name(run), []))
-
-    if names := [run.name for run in there if lost(run)]:
+    if names := [run.name for run in there if not any(continues(new, run) for new in now.get(name(run), []))]:
         more = f" and {len(names) - MAX_NAMED_RUNS:,} more" if names[MAX_NAMED_RUNS:] else ""
         some = ", ".join(names[:MAX_NAMED_RUNS]) + more
         raise CheckpointError(f"{folder} holds results that this sweep lacks or would change ({some}); {ANEW}")
-
-
-def _conflicts(there: RunConfig, origin: Mapping[str, Any], run: RunConfig, about: Mapping[str, Any]) -> list[str]:
-    """What keeps `run`, on the data of `about`, from continuing the run `there`, on the data of `origin`."""
-    conflicts = differences(there, run)
-    data, ours = origin.get("dataset", {}).get("fingerprint"), about["dataset"]["fingerprint"]
-    if data != ours:
-        conflicts.append(f"dataset {str(data)[:12]} there, {ours[:12]} now")
-    return conflicts

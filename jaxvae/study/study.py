@@ -21,26 +21,13 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from jaxvae import evaluation, figures, training
+from jaxvae import evaluation, figures, results, training
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset, binarized, checked
 from jaxvae.errors import ConfigError, InputError, Remedy
 from jaxvae.evaluation import classifier
 from jaxvae.page import report
-from jaxvae.results import (
-    MAX_LISTED_RUNS,
-    PLOTTED,
-    Results,
-    about,
-    caption,
-    divergence,
-    precisions,
-    probes,
-    summary,
-    write_sweep,
-    write_tables,
-)
-from jaxvae.runs import Begun, Divergence, Outcome, Past, Progress, Run, checkpoint, load, losses_json
+from jaxvae.runs import Divergence, Outcome, Past, Progress, Run, checkpoint, load, losses_json
 from jaxvae.study import resume
 from jaxvae.study.progress import Display
 from jaxvae.system import as_path, lock, machine
@@ -54,9 +41,9 @@ class Study:
         if not runs or not all(isinstance(run, RunConfig) for run in runs):
             raise ConfigError("a study needs a list of at least one RunConfig")
         self.folder, self.runs, self.dataset = as_path(folder), runs, checked(dataset)
-        self.about = about(dataset)
+        self.about = results.about(dataset)
         self.dataset_as_trained = binarized(dataset, runs[0].binarize)
-        self.probes = probes(self.dataset_as_trained)
+        self.probes = results.probes(self.dataset_as_trained)
         self.console = Console(highlight=False, markup=False, quiet=not distributed.first())
         if not self.console.is_terminal:
             self.console.width = 120
@@ -144,10 +131,13 @@ class Study:
             ended = own and (own.epoch == run.epochs or own.diverged)
             if not ended or not self._has_config(run):
                 checkpoint.write_config(self.folder / run.name, run, self.about)
-        groups = dict.fromkeys(own.lane_runs for own in past.values())
-        places = {group: i for i, group in enumerate(groups)}
-        runs = {name: [own.epoch, bool(own.diverged), places[own.lane_runs]] for name, own in past.items()}
-        return {"lock": lock.content(self.folder), "runs": runs, "groups": [*groups]}
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for name, own in past.items():
+            groups.setdefault(own.lane_runs, []).append(name)
+        return {
+            "lock": lock.content(self.folder), "epochs": {name: own.epoch for name, own in past.items()},
+            "diverged": [name for name, own in past.items() if own.diverged], "groups": [*groups.items()],
+        }  # fmt: skip
 
     def _has_config(self, run: RunConfig) -> bool:
         """Whether the run's folder says this of it, in whatever format, and who chose the precision does not matter."""
@@ -162,22 +152,24 @@ class Study:
                 raise InputError(f"{self.folder} is not the first process's; {Remedy.SHARED_FOLDER}")
 
         distributed.all_or_none("shared", check_shared)
-        groups = [tuple(names) for names in state["groups"]]
-        self.begun = {name: Begun(epoch, diverged, groups[i]) for name, (epoch, diverged, i) in state["runs"].items()}
+        self.epochs: dict[str, int] = state["epochs"]  # of each run that is continued, how many it has behind it
+        self.diverged = frozenset(state["diverged"])
+        self.lane_runs: dict[str, tuple[str, ...]] = {}
+        for lanes, names in state["groups"]:
+            self.lane_runs |= dict.fromkeys(names, tuple(lanes))
 
     def _train(self, strategy: str, workers: int, mesh: Mesh | None, quiet: bool) -> None:
-        done = {name: begun.epoch for name, begun in self.begun.items()}
         # the past of each run that is being trained, and its reconstructions
         self.under_way: dict[str, tuple[Past, np.ndarray]] = {}
-        behind = sum(done.values())
+        behind = sum(self.epochs.values())
         self.how: dict[str, Any] = {"strategy": strategy, "workers": workers}
         self.how |= {"mesh": training.layout_of(mesh), "processes": jax.process_count()} if mesh else {}
         self.how |= {"epochs_trained_before": behind, "epochs_trained": 0}
-        stopped = {name for name, begun in self.begun.items() if begun.diverged}
         if not quiet:
-            self._print_head(workers, mesh, behind, bool(done))
-        console, left = Console(quiet=True) if quiet else self.console, [r for r in self.runs if r.name not in stopped]
-        with Display(console, left, done, len(self.dataset.train_images)) as display:
+            self._print_head(workers, mesh, behind)
+        console = Console(quiet=True) if quiet else self.console
+        left = [run for run in self.runs if run.name not in self.diverged]
+        with Display(console, left, self.epochs, len(self.dataset.train_images)) as display:
 
             def on_epoch(report: Epoch) -> None:
                 self._save(report)
@@ -190,24 +182,24 @@ class Study:
                 strategy=strategy,
                 workers=workers,
                 mesh=mesh,
-                epochs=done,
-                state=lambda name: checkpoint.read(self.folder / name, done[name]).state,
-                lane_runs={name: begun.lane_runs for name, begun in self.begun.items()},
-                diverged=stopped,
+                epochs=self.epochs,
+                state=lambda name: checkpoint.read(self.folder / name, self.epochs[name]).state,
+                lane_runs=self.lane_runs,
+                diverged=self.diverged,
                 on_epoch=on_epoch,
                 probes=self.probes.reshape(-1, *self.probes.shape[2:]),
             )
 
-    def _print_head(self, workers: int, mesh: Mesh | None, behind: int, begun: bool) -> None:
+    def _print_head(self, workers: int, mesh: Mesh | None, behind: int) -> None:
         device, total = self.about["device"], sum(run.epochs for run in self.runs)
         places = f"{device['count']} × {device['kind']}" if workers == 1 else f"{workers} worker processes"
         if mesh:
             of = f" of {jax.process_count()} processes" if distributed.several() else ""
             places = f"a mesh {training.layout_of(mesh)} of {mesh.size} × {device['kind']}{of}"
-        head = f"{len(self.runs)} runs of {caption(self.about['dataset'], self.runs)} on {places}"
-        going_on = f", going on after {behind} of {total} epochs" if begun else ""
+        head = f"{len(self.runs)} runs of {results.caption(self.about['dataset'], self.runs)} on {places}"
+        going_on = f", going on after {behind} of {total} epochs" if self.epochs else ""
         self.console.print(f"{head}{going_on}; writing {self.folder}/")
-        self.console.print(precisions(self.runs))
+        self.console.print(results.precisions(self.runs))
 
     def _save(self, report: Epoch) -> None:
         """Makes the epoch permanent: once this returns, an interrupted study goes on from here.
@@ -218,8 +210,8 @@ class Study:
             return
         run, folder = report.run, self.folder / report.run.name
         past, earlier = self.under_way.pop(run.name, (None, None))
-        if past is None and run.name in self.begun:
-            latest = checkpoint.read(folder, self.begun[run.name].epoch)
+        if past is None and run.name in self.epochs:
+            latest = checkpoint.read(folder, self.epochs[run.name])
             past, earlier = latest.past, latest.reconstructions
         mark = None if report.diverged is None else Divergence(report.epoch, report.diverged)
         if mark and past:
@@ -246,19 +238,20 @@ class Study:
         """
         with lock.hold(self.folder), machine.storage(self.folder):
             outcomes, loaded = self._outcomes()
-            results = Results(tuple(outcomes), self.about["dataset"])
-            results = replace(results, digits=self._classify(results, loaded))
-            runs = [loaded(run) for run in results.runs_to_plot]
-            write_tables(self.folder, results)
-            write_sweep(self.folder, results, self.about, self.how | {"wall_seconds": round(wall_seconds, 1)})
-            paths = figures.write_figures(self.folder / "figures", results, runs, self.dataset_as_trained)
-            page = report.write(results, self.folder, runs, self.dataset_as_trained)
-        for table in summary(results):
+            all_results = results.Results(tuple(outcomes), self.about["dataset"])
+            all_results = replace(all_results, digits=self._classify(all_results, loaded))
+            runs = [loaded(run) for run in all_results.runs_to_plot]
+            results.write_tables(self.folder, all_results)
+            how = self.how | {"wall_seconds": round(wall_seconds, 1)}
+            results.write_sweep(self.folder, all_results, self.about, how)
+            paths = figures.write_figures(self.folder / "figures", all_results, runs, self.dataset_as_trained)
+            page = report.write(all_results, self.folder, runs, self.dataset_as_trained)
+        for table in results.summary(all_results):
             self.console.print(table)
         example = json.dumps(str(self.folder / self.runs[-1].name), ensure_ascii=False)
         self._say(f"\n{len(paths)} figures in {self.folder / 'figures'}/, losses in metrics.csv beside it")
-        if results.too_many:
-            self._say(f"pictures and models of {len(runs)} of {len(self.runs):,} runs: {PLOTTED}")
+        if all_results.too_many:
+            self._say(f"pictures and models of {len(runs)} of {len(self.runs):,} runs: {results.PLOTTED}")
         self._say(f"an interactive page, with the models in it: {page}")
         self._say(f"load a model:  import jaxvae; run = jaxvae.load({example})")
 
@@ -268,23 +261,23 @@ class Study:
         for config in self.runs:
             run = load(self.folder / config.name)
             outcomes.append(run.outcome)
-            if len(self.runs) <= MAX_LISTED_RUNS:
+            if len(self.runs) <= results.MAX_LISTED_RUNS:
                 in_memory[config.name] = run
         return outcomes, lambda config: in_memory.get(config.name) or load(self.folder / config.name)
 
-    def _classify(self, results: Results, loaded: Callable[[RunConfig], Run]) -> dict[str, Any] | None:
+    def _classify(self, all_results: results.Results, loaded: Callable[[RunConfig], Run]) -> dict[str, Any] | None:
         """What a classifier trained on the originals reads in the test split, and in the reconstructions of some runs;
         None if the data have no labels. Of the models no more are loaded at a time than there are cores."""
         if self.dataset.labels is None:
             return None
         images, labels = self.dataset_as_trained.test_images, self.dataset.labels[1]
-        runs, classes = results.runs_to_classify, self.dataset.classes
+        runs, classes = all_results.runs_to_classify, self.dataset.classes
         where = "all reconstructions" if len(runs) == len(self.runs) else f"reconstructions of {len(runs)} runs"
         self.console.print(f"classifying {where}, with a classifier trained on the originals")
         reader = evaluation.reader(evaluation.dataset_as_trained(self.dataset, self.runs[0]))
         own = np.asarray(classifier.read(reader, jnp.asarray(images)))
         how = {"epochs": classifier.EPOCHS, "accuracy": float((own == labels).mean()), "test_images": len(labels)}
-        diverged = {one.config.name: divergence(one) for one in results.outcomes}
+        diverged = {one.config.name: results.divergence(one) for one in all_results.outcomes}
 
         def record(run: RunConfig) -> dict[str, Any]:
             readings = evaluation.by_class(evaluation.in_float32(loaded(run)), reader, images, labels, classes)

@@ -3,6 +3,4 @@
 from jaxvae.system import interrupts, lock, machine
 from jaxvae.system.machine import as_path, cache_dir, cores, expanded, own_cache_dir, writable
 
-__all__ = [
-    "as_path", "cache_dir", "cores", "expanded", "interrupts", "lock", "machine", "own_cache_dir", "writable",
-]  # fmt: skip
+__all__ = ["as_path", "cache_dir", "cores", "expanded", "interrupts", "lock", "machine", "own_cache_dir", "writable"]

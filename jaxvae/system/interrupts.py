@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -25,36 +26,34 @@ def _stop(number: int, frame: Any) -> None:
     raise Stopped(number)
 
 
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
+@contextlib.contextmanager
+def _handled(handler: Callable[[int, Any], Any], where: Callable[[Any], bool]):
+    """`handler` takes the signals whose handler satisfies `where`, until the block ends; yields those handlers."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before: dict[int, Any] = {s: signal.getsignal(s) for s in SIGNALS if in_main_thread}
+    ours = {number: earlier for number, earlier in before.items() if where(earlier)}
+    for number in ours:
+        signal.signal(number, handler)
+    try:
+        yield ours
+    finally:
+        for number, earlier in ours.items():
+            signal.signal(number, earlier)
 
 
 @contextlib.contextmanager
 def raise_on_signal():
     """SIGTERM and SIGHUP raise `Stopped` within the block; one that is ignored or handled elsewhere stays so."""
-    ours = [s for s in SIGNALS if _in_main_thread() and signal.getsignal(s) is signal.SIG_DFL]
-    for number in ours:
-        signal.signal(number, _stop)
-    try:
+    with _handled(_stop, lambda earlier: earlier is signal.SIG_DFL):
         yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
 def defer_signals():
     """A signal to stop that comes while the block runs takes effect when it has ended."""
     came: list[Any] = []
-    before = {s: signal.getsignal(s) for s in SIGNALS if _in_main_thread()}
-    ours = {number: handler for number, handler in before.items() if callable(handler)}  # not ignored, not the default
-    for number in ours:
-        signal.signal(number, lambda *stop: came.append(stop))
-    try:
+    with _handled(lambda *stop: came.append(stop), callable) as ours:  # not those ignored or left to the system
         yield
-    finally:
-        for number, handler in ours.items():
-            signal.signal(number, handler)
     if came:
         number, frame = came[0]
         ours[number](number, frame)

@@ -8,22 +8,6 @@ from jaxvae.training.mesh import layout_of, make_mesh, run_mesh
 from jaxvae.training.sweep import automatic_workers, check, sweep, train, vmaps
 
 __all__ = [
-    "Epoch",
-    "LaneRuns",
-    "TrainState",
-    "ahead",
-    "as_bytes",
-    "automatic_workers",
-    "check",
-    "compiled",
-    "devices",
-    "distributed",
-    "engine",
-    "layout_of",
-    "make_mesh",
-    "pixels",
-    "run_mesh",
-    "sweep",
-    "train",
-    "vmaps",
+    "Epoch", "LaneRuns", "TrainState", "ahead", "as_bytes", "automatic_workers", "check", "compiled", "devices",
+    "distributed", "engine", "layout_of", "make_mesh", "pixels", "run_mesh", "sweep", "train", "vmaps",
 ]  # fmt: skip

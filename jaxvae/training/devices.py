@@ -35,9 +35,7 @@ class Work(NamedTuple):
     state: Callable[[str], TrainState]  # by name, as the epoch before left it; for epoch 0 none is asked for
     epoch: int  # 0 makes fresh parameters and evaluates them; any other trains first
     lanes: int | None  # of the vmapped program, at least one for each run, the rest are idle; None: not vmapped
-    idle: frozenset[str] = (
-        frozenset()
-    )  # diverged runs: still computed, so that the compiled program and its bits stay the same
+    idle: frozenset[str] = frozenset()  # diverged runs: still computed, so that the program and its bits stay the same
 
 
 class Epoch(NamedTuple):
@@ -158,7 +156,7 @@ class DeviceWorker:
             return False
         if program not in self._fits:
             fit = max(1, int(self._memory / bytes_each)) * self._rows
-            self._fits[program] = distributed.smallest("fit", fit) if self._shared else fit
+            self._fits[program] = min(distributed.all_gather("fit", fit)) if self._shared else fit
         self._fit = self._fits[program]
         return self._fit < self._lanes
 
@@ -177,39 +175,36 @@ class DeviceWorker:
 
     def _on_devices(self, program: Program) -> tuple[Program, TrainState]:
         """Numbers and states: stacked, latent sizes padded to the program's, if vmapped."""
-        work, runs = self._work, self._in_lanes()
+        runs, lanes = self._in_lanes(), self._lanes
         programs = [self._program(run) for run in runs]
-        lanes = self._lanes
         if lanes is None:
-            one = programs[0], self._state(runs[0])
+            one = programs[0], self._state(runs[0], self._work.epoch)
             return jax.tree.map(lambda leaf: _put(leaf, replicated(self.mesh)), one)
         sharding = sharded_by_run(self.mesh)
-        here = _lanes_here(sharding, lanes)
-        states = {lane: self._state(runs[lane]) for lane in here if lane < len(work.runs)}
+        slices: Any = sharding.addressable_devices_indices_map((lanes,)).values()
+        here = sorted({lane for (part,) in slices for lane in range(lanes)[part]})
+        states = {lane: self._state(runs[lane], self._work.epoch) for lane in here if lane < len(self._work.runs)}
         if len(states) < len(here):  # the last run's may be in another process; for an idle lane any will do
-            spare = next(iter(states.values()), None) or self._keyless(self._fresh(runs[-1]))
+            spare = next(iter(states.values()), None) or self._state(runs[-1], 0)
             states = {lane: states.get(lane, spare) for lane in here}
         # on the host, one after the other: no device has room for the lanes of all
         states = {lane: self._resized(state, self._latent_dim) for lane, state in states.items()}
 
         def stack(shape, of: Callable[[int], Any]):
-            return jax.make_array_from_callback(
-                (lanes, *shape), sharding, lambda index: np.stack([of(i) for i in range(lanes)[_first(index)]])
-            )
+            def rows(index: Any) -> np.ndarray:
+                return np.stack([of(lane) for lane in range(lanes)[index[0]]])
+
+            return jax.make_array_from_callback((lanes, *shape), sharding, rows)
 
         leaves, structure = jax.tree.flatten(compiled.state_shapes(program))  # type: ignore[arg-type]
-        rows = {lane: jax.tree.leaves(state) for lane, state in states.items()}
-        state = [stack(leaf.shape, lambda lane, i=i: rows[lane][i]) for i, leaf in enumerate(leaves)]
+        by_lane = {lane: jax.tree.leaves(state) for lane, state in states.items()}
+        state = [stack(leaf.shape, lambda lane, i=i: by_lane[lane][i]) for i, leaf in enumerate(leaves)]
         numbers = jax.tree.map(lambda *each: stack((), lambda lane: each[lane]), *programs)
         return numbers, jax.tree.unflatten(structure, state)
 
-    def _state(self, run: RunConfig) -> TrainState:
-        """As the epoch before left it, or fresh; its key as integers."""
-        state = self._work.state(run.name) if self._work.epoch else self._fresh(run)
-        return self._keyless(state)
-
-    @staticmethod
-    def _keyless(state: TrainState) -> TrainState:
+    def _state(self, run: RunConfig, epoch: int) -> TrainState:
+        """As the epoch before left it, or fresh for epoch 0; its key as integers."""
+        state = self._work.state(run.name) if epoch else self._fresh(run)
         return on_host(state._replace(key=jax.random.key_data(state.key)))
 
     def _fresh(self, run: RunConfig) -> TrainState:
@@ -236,17 +231,6 @@ def _put(array: Any, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(host.shape, sharding, lambda index: np.array(host[index]))
 
 
-def _first(index: Any) -> slice:
-    """Along the lanes, of an array's index."""
-    return index[0]
-
-
-def _lanes_here(sharding: NamedSharding, lanes: int) -> list[int]:
-    """The lanes that this process's devices have."""
-    parts = sharding.addressable_devices_indices_map((lanes,)).values()
-    return sorted({lane for index in parts for lane in range(lanes)[_first(index)]})
-
-
 def _own_lanes(results: Any) -> tuple[dict[int, Any], set[int]]:
     """By lane, what this process holds; and the lanes that are its to keep, where several hold the same."""
 
@@ -265,21 +249,21 @@ def _own_lanes(results: Any) -> tuple[dict[int, Any], set[int]]:
 
 def _known(own: Mapping[int, Any], lanes: int, shared: bool) -> Numbers:
     """The numbers of all lanes, [lanes] each, whichever process holds them."""
-    rows = {}
-    for lane, (_, train, sound, test, finite, _) in own.items():
+    rows, here = [], [*own]
+    for _, train, sound, test, finite, _ in own.values():
         nothing = jax.tree.map(np.zeros_like, test)
-        rows[lane] = Numbers(nothing if train is None else train, np.int32(0 if sound is None else sound), test, finite)
-    like = next(iter(rows.values()))
-    table = jax.tree.map(lambda leaf: np.zeros(lanes, np.asarray(leaf).dtype), like)
-    held = np.zeros(lanes, np.int32)
-    for lane, row in rows.items():
-        for column, value in zip(jax.tree.leaves(table), jax.tree.leaves(row), strict=True):
-            column[lane] = value
-        held[lane] = 1
+        rows.append(Numbers(nothing if train is None else train, np.int32(sound or 0), test, finite))
+
+    def column(*values: Any) -> np.ndarray:
+        by_lane = np.zeros(lanes, np.asarray(values[0]).dtype)
+        by_lane[here] = values
+        return by_lane
+
+    table = jax.tree.map(column, *rows)
     if not shared:
         return table
-    of_all, holders = distributed.all_gather_arrays((table, held))
-    return jax.tree.map(lambda column: column[holders.argmax(0), np.arange(lanes)], of_all)
+    tables, holders = distributed.all_gather_arrays((table, np.isin(np.arange(lanes), here)))
+    return jax.tree.map(lambda columns: columns[holders.argmax(0), np.arange(lanes)], tables)
 
 
 def _diverged(numbers: Numbers, epoch: int, steps: int) -> int | None:

@@ -154,11 +154,6 @@ def barrier(name: str) -> None:
     all_gather(name, None)
 
 
-def smallest(name: str, number: int) -> int:
-    """Of the numbers that the processes have."""
-    return min(all_gather(name, number))
-
-
 def all_gather_arrays(tree: Any) -> Any:
     """Host arrays of all processes, stacked along a new first axis; sent as devices send theirs."""
     with raise_on_lost_peer():

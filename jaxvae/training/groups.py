@@ -25,13 +25,11 @@ class Group:
 
     runs: tuple[RunConfig, ...]
     before: Callable[[str], TrainState]  # by name, the state that a run is continued from; asked for when it is needed
-    epoch: int  # the last one behind them; −1 before epoch 0
+    begun: int  # the last epoch behind them when the sweep began; −1 before epoch 0
+    epoch: int  # the last one behind them now
     lanes: int | None  # of the vmapped program, at least one for each run; None: a run by itself
     idle: frozenset[str] = frozenset()  # diverged: with their last finite state they keep the program the same
     states: dict[str, TrainState] = dataclasses.field(default_factory=dict)  # as the last epoch left them
-
-    def __post_init__(self):
-        self.begun = self.epoch
 
     @property
     def done(self) -> bool:
@@ -63,14 +61,13 @@ class Group:
     def waves(self, lanes: int) -> list[Group]:
         """Groups for at most `lanes` lanes, alike in size, so that they share a program."""
         count = -(-len(self.runs) // lanes)
-        return [self._part(self.runs[i::count], -(-len(self.runs) // count)) for i in range(count)]
+        parts = [self.runs[i::count] for i in range(count)]  # the first is the largest
+        return [self._part(runs, len(parts[0])) for runs in parts]
 
     def _part(self, runs: tuple[RunConfig, ...], lanes: int) -> Group:
         names = {run.name for run in runs}
         states = {name: state for name, state in self.states.items() if name in names}
-        part = Group(runs, self.before, self.epoch, lanes, self.idle & names, states)
-        part.begun = self.begun
-        return part
+        return dataclasses.replace(self, runs=runs, lanes=lanes, idle=self.idle & names, states=states)
 
 
 def grouped(
@@ -108,7 +105,7 @@ def grouped(
         behind = {run.name: epochs.get(run.name, -1) for run in members}
         for epoch in sorted({behind[name] for name in behind.keys() - idle} or set(behind.values())):
             now = tuple(run for run in members if run.name in idle or behind[run.name] == epoch)
-            groups.append(Group(now, before, epoch, lanes if vmapped else None, idle))
+            groups.append(Group(now, before, epoch, epoch, lanes if vmapped else None, idle))
     return groups
 
 

@@ -50,16 +50,12 @@ def make_mesh(layout: str, devices: Sequence[Any] | None = None) -> Mesh:
     taken = devices[: runs * data]
     if idle := {device.process_index for device in devices} - {device.process_index for device in taken}:
         raise ConfigError(f"mesh {layout} leaves process {min(idle)} without a device; there are {len(devices)} in all")
-    return _mesh(taken, data)
+    return Mesh(np.array(taken, object).reshape(runs, data), (RUNS, DATA))
 
 
 def run_mesh(devices: Sequence[Any]) -> Mesh:
     """All devices along the runs."""
-    return _mesh(devices, 1)
-
-
-def _mesh(devices: Sequence[Any], data: int) -> Mesh:
-    return Mesh(np.array(devices, object).reshape(-1, data), (RUNS, DATA))
+    return Mesh(np.array(devices, object).reshape(-1, 1), (RUNS, DATA))
 
 
 def layout_of(mesh: Mesh) -> str:

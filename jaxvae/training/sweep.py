@@ -113,7 +113,7 @@ def train(
     check(runs, dataset, strategy, workers, mesh)
     dataset = binarized(dataset, runs[0].binarize) if runs else dataset
     vmapped, before = vmaps(strategy, mesh), state or {}.__getitem__
-    groups = grouped(runs, before, epochs or {}, vmapped, workers if vmapped else 1, lane_runs or {}, diverged)
+    groups = grouped(runs, before, epochs or {}, vmapped, workers, lane_runs or {}, diverged)
     places = _places(workers, mesh, vmapped, sum(not group.done for group in groups), dataset, probes)
     try:
         _train(groups, places, on_epoch)
@@ -140,7 +140,7 @@ def check(
         raise ConfigError(f"workers must be a whole number of at least 1, not {quoted(workers)}")
     if workers > (most := 2 * len(machine.cores())):
         raise ConfigError(f"workers must be at most {most}, two for each core, not {quoted(workers)}")
-    if workers > 1 and (platform := _platform()) != "cpu":
+    if workers > 1 and (platform := jax.default_backend()) != "cpu":
         raise ConfigError(f"workers must be 1 on a {platform}, which one process fills; {workers} are for a CPU")
     if mesh and mesh.axis_names != (RUNS, DATA):
         raise ConfigError(f"a mesh must have the axes {RUNS} and {DATA}, as jaxvae.training.make_mesh makes it")
@@ -174,7 +174,7 @@ def check(
 
 def vmaps(strategy: str, mesh: Mesh | None = None) -> bool:
     """Whether runs that can be are trained as one program."""
-    return strategy == "vmap" or (strategy == "auto" and (mesh is not None or _platform() != "cpu"))
+    return strategy == "vmap" or (strategy == "auto" and (mesh is not None or jax.default_backend() != "cpu"))
 
 
 def automatic_workers(runs: int, mesh: Mesh | None = None) -> int:
@@ -183,11 +183,7 @@ def automatic_workers(runs: int, mesh: Mesh | None = None) -> int:
     Two single-threaded processes side by side took 0.69 to 0.90 of the time of one process with two threads for conv
     models, and 0.77 to 0.84 for linear ones (bfloat16 and float32, two cores of an AMD EPYC: Zen 5, Zen 4).
     """
-    return max(1, min(len(machine.cores()), runs)) if _platform() == "cpu" and mesh is None else 1
-
-
-def _platform() -> str:
-    return jax.default_backend()
+    return max(1, min(len(machine.cores()), runs)) if jax.default_backend() == "cpu" and mesh is None else 1
 
 
 def _places(
@@ -226,10 +222,11 @@ def _train(groups: list[Group], places: list[Place], on_epoch: Callable[[Epoch],
             return
         place = _first_ready(running)
         group, result = running.pop(place), place.reports()
-        reports = [] if isinstance(result, TooMany) else result
         if isinstance(result, TooMany):
+            reports = []
             waiting.extend(wave for wave in group.waves(result.fit) if not wave.done)
             continue
+        reports = result
         group.advance(reports)
         if reports[0].train is not None:
             pace[reports[0].run.architecture] = reports[0].seconds / len(reports)
@@ -260,8 +257,6 @@ def _next(
 
 
 def _first_ready(running: Mapping[Place, Group]) -> Place:
-    while True:
-        for place in running:
-            if place.ready():
-                return place
+    while not (ready := [place for place in running if place.ready()]):
         time.sleep(POLL_SECONDS)
+    return ready[0]
