@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,7 +25,7 @@ from rich.console import Console
 from jaxvae import evaluation, figures, results, training
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset, binarized, checked
-from jaxvae.errors import ConfigError, InputError, Remedy
+from jaxvae.errors import ConfigError, InputError, Remedy, quoted
 from jaxvae.evaluation import classifier
 from jaxvae.page import report
 from jaxvae.runs import Divergence, Outcome, Past, Progress, Run, checkpoint, load, losses_json
@@ -33,6 +34,8 @@ from jaxvae.study.progress import Display
 from jaxvae.system import as_path, lock, machine
 from jaxvae.training import Epoch, distributed
 
+FOLDER = re.compile(r"[\w.=+-]{1,200}")  # of 255 that file systems allow; files have it with something before and after
+
 
 class Study:
     """The runs of one folder."""
@@ -40,6 +43,9 @@ class Study:
     def __init__(self, folder: Path, runs: list[RunConfig], dataset: Dataset):
         if not runs or not all(isinstance(run, RunConfig) for run in runs):
             raise ConfigError("a study needs a list of at least one RunConfig")
+        if wrong := [run.name for run in runs if not FOLDER.fullmatch(run.name)]:
+            allowed = "at most 200 letters, digits and . _ = + -"
+            raise ConfigError(f"a run's folder has its name, of {allowed}, not {quoted(wrong[0])}")
         self.folder, self.runs, self.dataset = as_path(folder), runs, checked(dataset)
         self.about = results.about(dataset)
         self.dataset_as_trained = binarized(dataset, runs[0].binarize)

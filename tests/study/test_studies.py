@@ -13,6 +13,7 @@ from jaxvae.commands.sweep import parser, requested_runs
 from jaxvae.errors import ConfigError
 from jaxvae.models import Conv, ConvDecoder
 from jaxvae.optimisers import Adam, Stages
+from jaxvae.study import Study
 from jaxvae.training import check
 from tests.blobs import small
 from tests.classic import classic
@@ -36,6 +37,12 @@ def test_a_study_is_what_was_written(tmp_path, places):
     ]
     (tmp_path / "study.py").write_text("\n".join([IMPORTS, "runs = [", *lines, "]"]))
     assert read_runs(tmp_path / "study.py") == runs
+
+
+def test_a_run_whose_name_no_folder_can_have_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"a run's folder has its name, of at most 200 .*, not 'linear-2-hidden8x8"):
+        Study(tmp_path / "out", [classic(hidden=(8,) * 100)], small())
+    assert not [*tmp_path.iterdir()]
 
 
 def test_runs_that_differ_in_one_thing_have_two_names(tmp_path):
