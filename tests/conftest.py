@@ -31,9 +31,9 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """What begins with a whole command's sweep, or with studies that are trained and stopped, is slow."""
+    """What begins with a whole sweep, or with studies that are trained and stopped, is slow."""
     for item in items:
-        if {"finished", "wholes", "diverged"} & {*item.fixturenames}:
+        if {"finished", "reported", "wholes", "diverged"} & {*item.fixturenames}:
             item.add_marker("slow")
 
 

@@ -310,6 +310,7 @@ def test_a_contenders_call_is_epochs_of_the_training_engine(strategy, small, mon
         np.testing.assert_array_equal(kernel[latent_dim:], 0)
 
 
+@pytest.mark.slow
 def test_lanes_of_a_benchmark_are_epochs_of_copies():
     options = lanes.parser().parse_args(["--images", "100", "--mesh", "runs=1"])
     timed, epoch = lanes.prepared("linear", 2, make_mesh(options.mesh), options)

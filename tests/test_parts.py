@@ -376,6 +376,7 @@ FIELDS = [f.name for f in dataclasses.fields(RunConfig) if f.name != "vae"]
 VAE_FIELDS = [f.name for f in parts.fields(VAE)]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(runs, runs, st.sampled_from([*FIELDS, *VAE_FIELDS]))
 def test_two_runs_that_differ_in_anything_have_two_names(drawn, drawn_other, field):

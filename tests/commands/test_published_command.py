@@ -18,6 +18,7 @@ from tests.command_line import run
 RECORD = Record("L_K", -87.654, 0.123, None, "nats", "weighting", 5000, "test", 10_000, "dynamic", "mnist", "25c9", "a")
 
 
+@pytest.mark.slow
 def test_stages_have_the_papers_lengths_and_rates():
     config = PROTOCOLS["iwae-5"].run
     rates = [config.program((28, 28), epoch).optimiser.learning_rate for epoch in range(1, 3281)]

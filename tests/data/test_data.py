@@ -251,6 +251,7 @@ def test_digits_are_deterministic_disjoint_and_of_mnists_form():
     assert data.load("digits").fingerprint == made.fingerprint
 
 
+@pytest.mark.slow
 def test_digits_splits_come_from_disjoint_originals(monkeypatch):
     """With jitter switched off, the originals themselves come out."""
     monkeypatch.setattr(digits, "jitter", lambda images, rng: np.rint(images * 255).astype(np.uint8))

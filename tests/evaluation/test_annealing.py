@@ -58,6 +58,7 @@ def test_forward_chains_estimate_the_normaliser_without_bias(repeats):
         assert estimates.std() > 0.1  # few enough steps that it is not exact anyway
 
 
+@pytest.mark.slow
 def test_the_bracket_holds_the_truth_between_and_closes_with_more_steps(repeats):
     up, down, _ = repeats
     low, high = np.asarray(jax.vmap(annealing.lower)(up)), np.asarray(jax.vmap(annealing.upper)(down))

@@ -93,6 +93,7 @@ def test_standard_errors_are_those_of_means_over_images_and_over_repeats(run, sm
     assert record.standard_error_repeats == pytest.approx(rows.mean(1).std(ddof=1) / np.sqrt(3))
 
 
+@pytest.mark.slow
 def test_binarised_runs_are_evaluated_on_binarised_images(small):
     config = dataclasses.replace(CONFIG, binarize="dynamic", epochs=1)
     run = trained(config, small)

@@ -111,6 +111,7 @@ def test_bounds_are_those_of_the_definition(weights, x):
         np.testing.assert_allclose(found.ess[row, :4], 1 / (w**2).sum(1), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_mean_log_likelihood_is_the_expectation_under_q(weights, x):
     """E log p(x|z) for z ~ N(m, s²) in closed form; the codes drawn beyond the largest K do not count."""
     q = Normal(x[:, 2:4], 0.3 * x[:, 4:])

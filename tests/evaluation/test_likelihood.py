@@ -104,6 +104,7 @@ def test_importance_weighting_and_annealing_find_the_exact_integral(params):
     assert annealed.lower.mean() == pytest.approx(truth[:6].mean(), abs=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [2, 5])
 def test_annealing_does_not_depend_on_the_batch(batch, params):
     whole = likelihood.annealed(MODEL, params, IMAGES[:5], steps=10, chains=4, batch=5)

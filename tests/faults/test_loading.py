@@ -39,6 +39,7 @@ def name_in(version):
     return CONFIG.name if version == FORMAT else old_name(CONFIG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", range(1, FORMAT + 1))
 def test_a_checkpoint_of_each_format_loads_and_goes_on(version, small, tmp_path):
     """Written by the code that first had the format; trained again here, to rounding."""
@@ -173,6 +174,7 @@ def own_prior():
     return Mine
 
 
+@pytest.mark.slow
 def test_an_unknown_part_is_one_line_and_can_be_handed_in(tmp_path):
     folder, mine = naming("prior/mine", tmp_path / "sweep"), own_prior()
     with pytest.raises(CheckpointError) as caught:

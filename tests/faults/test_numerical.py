@@ -168,6 +168,7 @@ def test_one_image_is_enough_from_training_to_the_page(tmp_path):
     loaded([config], tmp_path / "sweep")
 
 
+@pytest.mark.slow
 def test_black_and_white_images_and_a_single_batch_can_be_trained_on():
     for dataset, batch in ((images(40, 20, level=0), 20), (images(40, 20, level=255), 20), (images(20, 20), 20)):
         config, reports = run(batch_size=batch, epochs=1), []

@@ -69,6 +69,7 @@ def test_stopped_between_two_saves_it_goes_on_to_the_same_bits(wholes, strategy,
     assert difference(wholes[strategy], tmp_path / "sweep") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["loop", "vmap"])
 def test_lanes_find_their_companions_after_a_damaged_checkpoint(wholes, strategy, small, tmp_path):
     """One falls back to the epoch before; vmapped, its companions go back with it."""
@@ -211,6 +212,7 @@ def test_killed_at_any_moment_a_sweep_ends_like_one_that_was_not(finished, cache
     assert not tally.failures
 
 
+@pytest.mark.slow
 def test_a_difference_is_seen(wholes, tmp_path):
     """What all of the above rests on."""
     whole = wholes["loop"]

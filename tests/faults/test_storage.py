@@ -105,6 +105,7 @@ def sound_epochs(folder):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", ["full", "read-only"])
 def test_a_disk_that_refuses_in_the_middle_costs_nothing_but_the_epoch(cause, disk, whole, small, monkeypatch):
     folder = disk.path / "sweep"
@@ -139,6 +140,7 @@ def test_a_disk_too_small_for_the_results_has_whole_files_or_none(disk, whole, s
     assert (folder / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_grow_so_large_is_as_good_as_a_full_disk(whole, small, tmp_path):
     """What a quota does, where no file system can be mounted."""
     import resource
@@ -163,6 +165,7 @@ def test_a_read_only_folder_is_refused_and_can_be_loaded_from(disk, whole, small
     assert jaxvae.load(folder / RUNS[0].name).metrics[-1]["epoch"] == 3
 
 
+@pytest.mark.slow
 def test_a_folder_that_vanishes_is_not_made_again_and_goes_on_when_it_is_back(whole, small, tmp_path, monkeypatch):
     folder, away = tmp_path / "sweep", tmp_path / "away"
     with monkeypatch.context() as patched:
@@ -269,6 +272,7 @@ def test_a_lock_is_let_go_whatever_ends_its_block_and_none_is_left_in_a_folder_m
 # ── clocks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_a_clock_that_goes_backwards_changes_nothing(whole, small, tmp_path, monkeypatch):
     folder, now = tmp_path / "sweep", [time.time()]
 

@@ -42,6 +42,7 @@ def dataset(shape, labelled):
     return Dataset("mine", *[rng.integers(0, 256, (24, *shape), dtype=np.uint8), labels] * 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "labelled", "names"),
     [

@@ -129,6 +129,7 @@ def test_matrices_of_a_kernel_are_each_others_transpose_and_inverse(slabs):
     np.testing.assert_array_equal(as_kernel(matrix, window, kernel.shape), kernel)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [Conv, ConvTranspose])
 def test_fused_relu_is_relu_after(module):
     window, x = Window(4, 2, 1), jax.random.normal(jax.random.key(0), (3, 6, 6, 4))

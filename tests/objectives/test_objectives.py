@@ -54,6 +54,7 @@ def test_the_bound_is_an_independent_calculation(objective, samples, params):
     np.testing.assert_allclose(found.reconstruction, -log_likelihood.mean(0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_sample_is_the_elbo_in_expectation(params):
     keys = jax.random.split(KEY, 4000)
     one = jax.jit(jax.vmap(partial(losses, IWAE(1), params)))(keys)

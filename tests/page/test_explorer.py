@@ -81,6 +81,7 @@ def test_a_packed_decoder_is_the_decoder_but_for_the_rounding_of_its_weights(con
         np.testing.assert_allclose(found, logits, atol=2e-4 * np.abs(logits).max())
 
 
+@pytest.mark.slow
 def test_weights_travel_in_the_precision_that_products_read():
     run = run_of(classic("linear", 2, precision="bfloat16"))
     packed = explorer.packed_decoder(run)

@@ -75,6 +75,7 @@ def test_an_unfinished_checkpoint_is_not_seen(folder):
     assert jaxvae.load(folder).metrics[-1]["epoch"] == 1
 
 
+@pytest.mark.slow
 def test_a_loaded_run_computes_what_its_parameters_say(saved):
     folder, progress = saved
     run = jaxvae.load(folder)

@@ -47,6 +47,7 @@ def test_the_time_left_is_that_of_the_epochs_behind(console, monkeypatch):
         assert display._left() == "0:30 left"
 
 
+@pytest.mark.slow
 def test_of_many_runs_now_and_then_one_is_shown(console, monkeypatch):
     """A thousand runs, two epochs each, a tenth of a second apart: 200 s."""
     runs = [classic(epochs=2, seed=seed) for seed in range(1000)]

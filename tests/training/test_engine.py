@@ -46,6 +46,7 @@ def test_the_objective_is_an_independent_calculation():
     np.testing.assert_allclose(losses.loss, reconstruction + beta * kl, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_step_is_adam_on_the_mean_loss():
     """First step written out: both moments start at zero, so each weight moves by the rate against its gradient."""
     state = init(PROGRAM, 0)
@@ -154,6 +155,7 @@ def test_an_epoch_visits_each_image_once_in_a_fresh_order(n, batch, monkeypatch)
     assert float(first.loss) != float(second.loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 37, 100, 201])
 def test_evaluation_counts_every_image_exactly_once(n):
     """With a posterior so narrow that its noise vanishes, the mean over images must come out to rounding."""
@@ -176,6 +178,7 @@ def test_keys_for_different_purposes_and_counts_differ():
     assert len(keys) == 10 * len(engine.Purpose)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(small):
     program, history = dataclasses.replace(RUN, batch_size=10).program(SHAPE), []
     state = init(program, 0)

@@ -108,6 +108,7 @@ def test_a_mesh_that_is_asked_for_is_used():
     assert not vmaps("loop", TWO)
 
 
+@pytest.mark.slow
 def test_each_device_draws_the_noise_of_its_own_rows():
     """Two devices' rows, one after the other, are those of one device."""
     key, images = jax.random.key(3), jax.random.uniform(jax.random.key(4), (6, 28, 28))
@@ -146,6 +147,7 @@ def test_a_batch_that_two_devices_share_is_the_whole_batch(changes, small):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6 * np.abs(b).max() + 1e-12)
 
 
+@pytest.mark.slow
 def test_lanes_that_do_not_divide_are_filled_up_and_nothing_of_the_filling_is_told(small):
     configs = runs(3)
     states, reports = trained(configs, small, TWO)

@@ -66,6 +66,7 @@ def test_same_seed_same_bits_wherever_it_runs(small):
         same_bits(alone, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["loop", "vmap"])
 def test_a_run_taken_up_again_ends_as_if_never_interrupted(strategy, small):
     runs = [config(epochs=3), config(epochs=3, seed=1)]
@@ -86,6 +87,7 @@ def test_a_run_taken_up_again_ends_as_if_never_interrupted(strategy, small):
     assert sorted(reports) == [(name, epoch) for name in sorted(whole) for epoch in (2, 3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["loop", "vmap"])
 def test_nothing_is_compiled_after_the_first_epoch_of_a_group(strategy, small):
     compiled, before_first, after_first = [], [], []

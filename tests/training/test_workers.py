@@ -82,6 +82,7 @@ def test_the_same_number_of_processes_gives_the_same_bits_also_after_a_stop(smal
         same_bits(state, again[name])
 
 
+@pytest.mark.slow
 def test_reported_states_stay_as_they_were_while_training_goes_on(small):
     """Their memory must not be that which the next epoch's program takes for its own."""
     for strategy in ("loop", "vmap"):
