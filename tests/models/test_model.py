@@ -1,3 +1,5 @@
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 
 from jaxvae.errors import ConfigError
 from jaxvae.models import MLP, VAE, Conv, Normal, parameter_count, resize
+from jaxvae.models.modules import Networks
 from jaxvae.objectives import ELBO, Context
 from jaxvae.training import engine
 from tests.classic import classic, vae
@@ -123,6 +126,27 @@ def test_a_network_decodes_to_the_shape_that_it_encodes(encoder, shape):
     for found, expected in zip(large.encode(wide, x), padded, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(large.mean(wide, padded.mean), small.mean(params, q.mean), rtol=1e-5, atol=1e-6)
+
+
+class Heads(NamedTuple):
+    mean: int = 1
+    factor: int = 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", [MLP((5,)), Conv((4, 6))], ids=["batch first", "batch last"])
+def test_a_head_of_two_latent_axes_is_a_matrix_for_each_example(encoder):
+    """Whatever layout the network's features have."""
+    images = IMAGES[:, :9, :9]
+    networks = Networks(encoder, encoder.mirrored().clone(outputs=(9, 9)), Heads(), 3, "float32")
+    params = networks.init(jax.random.key(0), images, jnp.zeros((1, 3)))["params"]
+    q = networks.apply({"params": params}, images, method="encode")
+    features = encoder.apply({"params": params["encoder"]}, images)
+    features = features.T if isinstance(encoder, Conv) else features
+    factor, mean = params["encoder"]["factor"], params["encoder"]["mean"]
+    expected = jnp.einsum("bf,fij->bij", features, factor["kernel"]) + factor["bias"]
+    np.testing.assert_allclose(q.factor, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(q.mean, features @ mean["kernel"] + mean["bias"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(28,), (28, 27), (4, 4, 4, 4)])
