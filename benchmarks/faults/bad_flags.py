@@ -181,7 +181,7 @@ STUDIES = [
     _study("a run without a model", f"{SOUND[:-1]}, {{}}]", "run 2 of 2: run lacks the field 'vae'"),
     _study("a field that no run has", SOUND.replace("train", "trian"), "run 1 of 1: a run has no field 'trian'"),
     _study("a field that no model has", SOUND.replace("latent_", ""), "run 1 of 1: model has no field 'dim'"),
-    _study("an impossible value", SOUND.replace("20", "0"), "run 1 of 1: run: batch_size must be a whole number"),
+    _study("an impossible value", SOUND.replace("20", "0"), "run 1 of 1: batch_size must be a whole number"),
     _study("β that is not a number", f'{SOUND[:-2]}, "beta": NaN}}]', "run 1 of 1: objective/elbo: beta must be"),
     _study("a field twice", SOUND.replace("20", '20, "batch_size": 30'), "ValueError: 'batch_size' is given twice"),
     _study("a run twice", f"[{SOUND[1:-1]}, {SOUND[1:-1]}]", "both named linear-2-batch20, as they differ in"),

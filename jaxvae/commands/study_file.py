@@ -63,7 +63,7 @@ def _from_json(path: Path, content: bytes) -> list[RunConfig]:
         try:
             runs.append(RunConfig.from_json(entry))
         except ConfigError as error:
-            raise InputError(f"{path}, run {i} of {len(entries)}: {error}") from None
+            raise InputError(f"{path}, run {i} of {len(entries)}: {str(error).removeprefix('run: ')}") from None
     return runs
 
 
