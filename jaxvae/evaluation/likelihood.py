@@ -164,7 +164,7 @@ def _rate(vae: VAE, params, key, indices, images):
     q = vae.encode(params, pixels(images))
     keys = jax.vmap(partial(jax.random.fold_in, key))(indices)
     noise = jax.vmap(lambda key: jax.random.normal(key, (RATE_SAMPLES, vae.latent_dim)), out_axes=1)(keys)
-    return vae.kl(params, q, vae.sample_codes(params, q, noise)[1])
+    return vae.kl(params, q, noise)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

@@ -154,19 +154,25 @@ class VAE:
 
     # ── what it computes ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def encode(self, params: Params, x: Float[Array, "b ..."]) -> Any:
-        """q(z|x): what the posterior's heads put out, zeros in latent dimensions that are not in use."""
+    def encode(self, params: Params, x: Float[Array, "b ..."], masked: bool = True) -> Any:
+        """q(z|x): what the posterior's heads put out, zeros in latent dimensions that are not in use.
+
+        Args:
+            masked: whether these are held at zero. They begin there, and stay if the loss has no gradient in them.
+        """
         q = self._module().apply(_of_networks(params), x, method="encode")
+        return self._held(q) if masked else q
+
+    def _held(self, q: Any) -> Any:
         if self.used is None:
             return q
-        in_use = self.in_use
 
-        def masked(head, axes):
+        def held(head, axes):
             for axis in range(-axes, 0):
-                head = jnp.where(_along(in_use, axis, head.ndim), head, 0)
+                head = jnp.where(_along(self.in_use, axis, head.ndim), head, 0)
             return head
 
-        return type(q)(*map(masked, q, self.posterior.heads))
+        return type(q)(*map(held, q, self.posterior.heads))
 
     def decode(self, params: Params, z: Float[Array, "b z"]) -> Float[Array, "b ..."]:
         """What the likelihood is given for codes, such as logits."""
@@ -189,6 +195,11 @@ class VAE:
     def sample_prior(self, params: Params, key: Key[Array, ""], n: int) -> Float[Array, "n z"]:
         return self.prior.sample(self.own_params(params, "prior"), key, n, self.latent_dim)
 
+    def sample(self, q: Any, noise: Float[Array, "k b z"]) -> Float[Array, "k b z"]:
+        """Codes drawn from q(z|x), zeros in latent dimensions that are not in use."""
+        z, _ = self.posterior.sample_and_log_prob(q, noise)
+        return z if self.used is None else jnp.where(self.in_use, z, 0)
+
     def sample_codes(self, params: Params, q: Any, noise: Float[Array, "k b z"]) -> tuple[Array, Array]:
         """Codes [k, b, z] drawn from q(z|x), and log p(z) − log q(z|x) of each, [k, b]."""
         z, log_q = self.posterior.sample_and_log_prob(q, noise)
@@ -206,10 +217,13 @@ class VAE:
         ratio = getattr(self.posterior, "log_ratio", None)
         return ratio(q, z, noise, self.prior) if ratio else None
 
-    def kl(self, params: Params, q: Any, log_ratio: Float[Array, "k b"]) -> Float[Array, "b"]:
-        """KL(q(z|x) ‖ p(z)): in closed form where there is one, else the mean over codes drawn from q."""
+    def kl(self, params: Params, q: Any, noise: Float[Array, "k b z"]) -> Float[Array, "b"]:
+        """KL(q(z|x) ‖ p(z)): in closed form where there is one, else the mean over the codes made of the noise.
+
+        A closed form has no gradient in latent dimensions that are not in use, where both are standard normal.
+        """
         exact = self.posterior.kl(q, self.prior)
-        return -log_ratio.mean(0) if exact is None else exact
+        return -self.sample_codes(params, self._held(q), noise)[1].mean(0) if exact is None else exact
 
     @property
     def has_closed_kl(self) -> bool:

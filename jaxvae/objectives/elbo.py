@@ -24,8 +24,7 @@ class ELBO:
     def __call__(
         self, vae: VAE, params: Params, x: Float[Array, "b ..."], noise: Float[Array, "1 b z"], context: Context
     ) -> Losses:
-        q = vae.encode(params, x)
-        z, log_ratio = vae.sample_codes(params, q, noise)
-        reconstruction = -vae.log_likelihood(params, z, x)[0]
-        kl = vae.kl(params, q, log_ratio)
+        q = vae.encode(params, x, masked=False)  # neither codes nor divergence have a gradient there
+        reconstruction = -vae.log_likelihood(params, vae.sample(q, noise), x)[0]
+        kl = vae.kl(params, q, noise)
         return Losses(reconstruction, kl, reconstruction + self.beta * kl)

@@ -45,7 +45,7 @@ class IWAE(_ImportanceWeighted):
         z, log_ratio = vae.sample_codes(params, q, noise)
         log_likelihood = vae.log_likelihood(params, z, x)
         bound = log_mean_exp(log_likelihood + log_ratio)
-        return Losses(-log_likelihood.mean(0), vae.kl(params, q, log_ratio), -bound)
+        return Losses(-log_likelihood.mean(0), vae.kl(params, q, noise), -bound)
 
 
 @part("objective/iwae-dreg")
@@ -62,7 +62,7 @@ class DReG(_ImportanceWeighted):
         self, vae: VAE, params: Params, x: Float[Array, "b ..."], noise: Float[Array, "k b z"], context: Context
     ) -> Losses:
         q = vae.encode(params, x)
-        z, log_ratio = vae.sample_codes(params, q, noise)
+        z = vae.sample_codes(params, q, noise)[0]
         fixed = lax.stop_gradient(q)
 
         def log_w(params, z):
@@ -76,7 +76,7 @@ class DReG(_ImportanceWeighted):
         surrogate = (normalised[..., None] * to_z * (z - lax.stop_gradient(z))).sum((0, 2))
         leaves = jax.tree.map(lambda g, p: (g * (p - lax.stop_gradient(p))).sum(), to_params, params)
         surrogate += sum(jax.tree.leaves(leaves)) / len(x)
-        return Losses(-log_likelihood.mean(0), vae.kl(params, q, log_ratio), -log_mean_exp(weights) - surrogate)
+        return Losses(-log_likelihood.mean(0), vae.kl(params, q, noise), -log_mean_exp(weights) - surrogate)
 
 
 def log_mean_exp(x: Float[Array, "s b"]) -> Float[Array, "b"]:
