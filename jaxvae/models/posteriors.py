@@ -23,6 +23,10 @@ class DiagonalNormal:
     def sample_and_log_prob(self, q: Normal, noise: Float[Array, "k b z"]) -> tuple[Array, Array]:
         return sample(q, noise), standard_normal_log_prob(noise) - q.log_std.sum(-1)
 
+    def sample(self, q: Normal, noise: Float[Array, "b z"]) -> Float[Array, "b z"]:
+        """A code of each example."""
+        return sample(q, noise)
+
     def noise(self, q: Normal, z: Float[Array, "k b z"]) -> Float[Array, "k b z"]:
         """The noise that `sample_and_log_prob` makes these codes of."""
         return (z - q.mean) * jnp.exp(-q.log_std)

@@ -195,10 +195,15 @@ class VAE:
     def sample_prior(self, params: Params, key: Key[Array, ""], n: int) -> Float[Array, "n z"]:
         return self.prior.sample(self.own_params(params, "prior"), key, n, self.latent_dim)
 
-    def sample(self, q: Any, noise: Float[Array, "k b z"]) -> Float[Array, "k b z"]:
-        """Codes drawn from q(z|x), zeros in latent dimensions that are not in use."""
-        z, _ = self.posterior.sample_and_log_prob(q, noise)
-        return z if self.used is None else jnp.where(self.in_use, z, 0)
+    def sample(self, q: Any, noise: Float[Array, "b z"]) -> Float[Array, "b z"]:
+        """A code of each example drawn from q(z|x), zeros in latent dimensions that are not in use."""
+        one = getattr(self.posterior, "sample", None)
+        z = one(q, noise) if one else self.posterior.sample_and_log_prob(q, noise[None])[0][0]
+        return self.held_noise(z)
+
+    def held_noise(self, noise: Float[Array, "*s z"]) -> Float[Array, "*s z"]:
+        """Noise or codes with zeros in latent dimensions that are not in use."""
+        return noise if self.used is None else jnp.where(self.in_use, noise, 0)
 
     def sample_codes(self, params: Params, q: Any, noise: Float[Array, "k b z"]) -> tuple[Array, Array]:
         """Codes [k, b, z] drawn from q(z|x), and log p(z) − log q(z|x) of each, [k, b]."""
@@ -223,7 +228,7 @@ class VAE:
         A closed form has no gradient in latent dimensions that are not in use, where both are standard normal.
         """
         exact = self.posterior.kl(q, self.prior)
-        return -self.sample_codes(params, self._held(q), noise)[1].mean(0) if exact is None else exact
+        return -self.sample_codes(params, self._held(q), self.held_noise(noise))[1].mean(0) if exact is None else exact
 
     @property
     def has_closed_kl(self) -> bool:

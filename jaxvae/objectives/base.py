@@ -29,7 +29,11 @@ class Context(NamedTuple):
 
 
 class Objective(Protocol):
-    """What training minimises."""
+    """What training minimises.
+
+    Optional: `masks_codes`, True where the noise need not be zero in latent dimensions that are not in use, as
+    `VAE.sample` draws the codes.
+    """
 
     codes: int  # drawn from q(z|x) for each example
     coupled: ClassVar[bool]  # whether an example's loss depends on its batch: then no batch is filled up or cut

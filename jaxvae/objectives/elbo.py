@@ -19,12 +19,14 @@ class ELBO:
     beta: Number = traced(default=1.0, name="beta", symbol="β", title="β")
 
     codes: ClassVar[int] = 1
+    masks_codes: ClassVar[bool] = True
     coupled: ClassVar[bool] = False
 
     def __call__(
         self, vae: VAE, params: Params, x: Float[Array, "b ..."], noise: Float[Array, "1 b z"], context: Context
     ) -> Losses:
-        q = vae.encode(params, x, masked=False)  # neither codes nor divergence have a gradient there
-        reconstruction = -vae.log_likelihood(params, vae.sample(q, noise), x)[0]
+        q = vae.encode(params, x, masked=False)  # the divergence has no gradient in dimensions not in use
+        own, z = vae.own_params(params, "likelihood"), vae.sample(q, noise[0])
+        reconstruction = -vae.likelihood.log_prob(own, vae.decode(params, z), x)
         kl = vae.kl(params, q, noise)
         return Losses(reconstruction, kl, reconstruction + self.beta * kl)

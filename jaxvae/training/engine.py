@@ -67,10 +67,11 @@ def binarized(key: Key[Array, ""], images: Examples, shards: int = 1) -> Example
 
 def codes_noise(program: Program, key_z: Key[Array, ""], batch: int, shards: int = 1) -> Float[Array, "k b z"]:
     """The noise that the objective is given: the own rows of the batch's, zeros in latent dimensions not in use."""
-    vae = program.vae
-    noise = standard_noise(key_z, (program.objective.codes, batch * shards), vae.latent_dim)
-    noise = own_rows(noise, shards, axis=1)
-    return noise if vae.used is None else jnp.where(jnp.arange(vae.latent_dim) < vae.used, noise, 0)
+    vae, codes = program.vae, program.objective.codes
+    shape = (batch * shards,) if codes == 1 else (codes, batch * shards)
+    noise = own_rows(standard_noise(key_z, shape, vae.latent_dim), shards, axis=len(shape) - 1)
+    noise = noise[None] if codes == 1 else noise
+    return noise if getattr(program.objective, "masks_codes", False) else vae.held_noise(noise)
 
 
 def train_step(
