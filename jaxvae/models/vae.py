@@ -161,18 +161,18 @@ class VAE:
             masked: whether these are held at zero. They begin there, and stay if the loss has no gradient in them.
         """
         q = self._module().apply(_of_networks(params), x, method="encode")
-        return self._held(q) if masked else q
+        return self._mask_posterior(q) if masked else q
 
-    def _held(self, q: Any) -> Any:
+    def _mask_posterior(self, q: Any) -> Any:
         if self.used is None:
             return q
 
-        def held(head, axes):
+        def masked(head, axes):
             for axis in range(-axes, 0):
                 head = jnp.where(_along(self.in_use, axis, head.ndim), head, 0)
             return head
 
-        return type(q)(*map(held, q, self.posterior.heads))
+        return type(q)(*map(masked, q, self.posterior.heads))
 
     def decode(self, params: Params, z: Float[Array, "b z"]) -> Float[Array, "b ..."]:
         """What the likelihood is given for codes, such as logits."""
@@ -199,9 +199,9 @@ class VAE:
         """A code of each example drawn from q(z|x), zeros in latent dimensions that are not in use."""
         one = getattr(self.posterior, "sample", None)
         z = one(q, noise) if one else self.posterior.sample_and_log_prob(q, noise[None])[0][0]
-        return self.held_noise(z)
+        return self.mask_codes(z)
 
-    def held_noise(self, noise: Float[Array, "*s z"]) -> Float[Array, "*s z"]:
+    def mask_codes(self, noise: Float[Array, "*s z"]) -> Float[Array, "*s z"]:
         """Noise or codes with zeros in latent dimensions that are not in use."""
         return noise if self.used is None else jnp.where(self.in_use, noise, 0)
 
@@ -228,7 +228,11 @@ class VAE:
         A closed form has no gradient in latent dimensions that are not in use, where both are standard normal.
         """
         exact = self.posterior.kl(q, self.prior)
-        return -self.sample_codes(params, self._held(q), self.held_noise(noise))[1].mean(0) if exact is None else exact
+        return (
+            -self.sample_codes(params, self._mask_posterior(q), self.mask_codes(noise))[1].mean(0)
+            if exact is None
+            else exact
+        )
 
     @property
     def has_closed_kl(self) -> bool:

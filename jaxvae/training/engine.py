@@ -66,12 +66,14 @@ def binarized(key: Key[Array, ""], images: Examples, shards: int = 1) -> Example
 
 
 def codes_noise(program: Program, key_z: Key[Array, ""], batch: int, shards: int = 1) -> Float[Array, "k b z"]:
-    """The noise that the objective is given: the own rows of the batch's, zeros in latent dimensions not in use."""
+    """The noise that the objective is given: the own rows of the batch's. In latent dimensions that are not in use it
+    is zero, unless the objective masks its codes itself."""
     vae, codes = program.vae, program.objective.codes
+    # an axis of length one would make XLA lay out the codes otherwise, and move last bits
     shape = (batch * shards,) if codes == 1 else (codes, batch * shards)
     noise = own_rows(standard_noise(key_z, shape, vae.latent_dim), shards, axis=len(shape) - 1)
     noise = noise[None] if codes == 1 else noise
-    return noise if getattr(program.objective, "masks_codes", False) else vae.held_noise(noise)
+    return noise if getattr(program.objective, "masks_codes", False) else vae.mask_codes(noise)
 
 
 def train_step(
