@@ -21,7 +21,8 @@ class Contender(NamedTuple):
     steps: int
     precision: str = "float32"  # dtype of the operands of its matrix products
     strategy: str = "alone"  # one model on all cores; "side by side", one a core; "vmap", several in one program
-    options: frozenset[str] = frozenset()  # PyTorch's "fused", "channels_last", "compile"; stock Flax's "scan"
+    # PyTorch's "fused", "channels_last", "compile" and, with it, CUDA's "graphs"; stock Flax's "scan"
+    options: frozenset[str] = frozenset()
 
     @property
     def vmapped(self) -> bool:
@@ -36,8 +37,17 @@ class Contender(NamedTuple):
         return VMAPPED if self.vmapped else (latent_dim,)
 
 
-def contenders(architecture: str, steps: int) -> list[Contender]:
-    """All of them, PyTorch's baseline first; `steps` is for the conv model, others take as many as last as long."""
+def contenders(architecture: str, steps: int, device: str = "cpu") -> list[Contender]:
+    """All of them, PyTorch's baseline first.
+
+    On a CPU `steps` is for the conv model, and others take as many as last as long. On a GPU, where a step lasts about
+    as long as its kernels take to start, all take `steps`; and it is one device, so that nothing runs side by side.
+    """
+    if device == "gpu":
+        found = [contender for contender in contenders(architecture, steps) if contender.strategy != "side by side"]
+        compiled = next(contender for contender in found if contender.name == "PyTorch compile")
+        graphs = compiled._replace(name="PyTorch compile, CUDA graphs", options=compiled.options | {"graphs"})
+        return [contender._replace(steps=steps) for contender in [*found, graphs]]
     steps *= LINEAR_STEPS if architecture == "linear" else 1
     found = _pytorch(architecture, steps) + _jaxvae(architecture, steps)
     return found + _stock_flax(architecture, steps) if architecture == "conv" else found

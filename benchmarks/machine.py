@@ -48,6 +48,19 @@ def _cpu_info() -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in pairs}
 
 
+def gpu() -> str:
+    """The first NVIDIA GPU, as it calls itself.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()[0].strip()
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        raise InputError("--device gpu needs an NVIDIA GPU, and nvidia-smi finds none; leave --device out") from None
+
+
 def versions() -> dict[str, str]:
     """Python's and those of the packages that are installed."""
     found = {"python": platform.python_version()}

@@ -19,7 +19,8 @@ def build(task: Task, settings: Settings) -> Program:
     assert isinstance(task, Contender)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(0)
-    model = pytorch_vae.MODELS[task.architecture](settings.latent_dim)
+    device = "cuda" if settings.device == "gpu" else "cpu"
+    model = pytorch_vae.MODELS[task.architecture](settings.latent_dim).to(device)
     if "channels_last" in task.options:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     # None lets PyTorch choose, as most people do; fused cannot be said to be False without choosing
@@ -27,12 +28,14 @@ def build(task: Task, settings: Settings) -> Program:
     autocast = task.precision == "bfloat16"
     objective = pytorch_vae.negative_elbo_autocast if autocast else pytorch_vae.negative_elbo
     if "compile" in task.options:
-        objective = torch.compile(objective)
+        objective = torch.compile(objective, mode="reduce-overhead" if "graphs" in task.options else None)
     if task.steps not in _images:
-        _images[task.steps] = pytorch_vae.pixels(settings.images_for(task.steps))
+        _images[task.steps] = pytorch_vae.pixels(settings.images_for(task.steps)).to(device)
     images = _images[task.steps]
 
     def run() -> None:
         pytorch_vae.train_epoch(model, optimiser, images, settings.batch, objective)
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     return run

@@ -89,19 +89,19 @@ def negative_elbo(model: VAE, x: Tensor, noise: Tensor) -> Losses:
 
 def negative_elbo_autocast(model: VAE, x: Tensor, noise: Tensor) -> Losses:
     """The same, with what PyTorch's autocast holds fit for bfloat16 in it; the losses stay float32."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(x.device.type, torch.bfloat16):
         return negative_elbo(model, x, noise)
 
 
 def train_epoch(
     model: VAE, optimiser: torch.optim.Optimizer, images: Tensor, batch: int, objective: Objective = negative_elbo
 ) -> Losses:
-    """One pass over a fresh permutation, whole batches only; the running means of the losses."""
-    steps = len(images) // batch
-    reconstruction, kl = torch.zeros(()), torch.zeros(())
-    for indices in torch.randperm(len(images))[: steps * batch].split(batch):
+    """One pass over a fresh permutation, whole batches only, where the images are; the running means of the losses."""
+    steps, device = len(images) // batch, images.device
+    reconstruction, kl = torch.zeros((), device=device), torch.zeros((), device=device)
+    for indices in torch.randperm(len(images), device=device)[: steps * batch].split(batch):
         optimiser.zero_grad()
-        losses = objective(model, images[indices], torch.randn(batch, model.latent_dim))
+        losses = objective(model, images[indices], torch.randn(batch, model.latent_dim, device=device))
         losses.loss.backward()
         optimiser.step()
         reconstruction += losses.reconstruction.detach()

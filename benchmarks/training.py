@@ -2,6 +2,7 @@
 
     python -m benchmarks.training
     python -m benchmarks.training --architectures linear --rounds 3
+    python -m benchmarks.training --device gpu --steps 500
 
 Needs PyTorch (pip install -e '.[bench]'). Costs about a quarter of an hour on two CPU cores and a few GB of memory.
 Every contender has the same batch (100), model, optimiser and images, and is timed once in each round, in shuffled
@@ -13,6 +14,9 @@ meanwhile.
 the number of models; "vmap" trains latent sizes 2 3 5 10 50 as one program, again for one model. A contender that
 trains several models is held against PyTorch's best of all, others against its best with one. The limit is the time
 that a step's matrix products would take at the best rate that any product of the same precision reached.
+
+On a GPU nothing runs side by side, and PyTorch may use CUDA graphs too. Its convolutions are then TF32 in "float32", as
+PyTorch has it by default, while jaxvae's float32 is float32.
 """
 
 import argparse
@@ -39,7 +43,8 @@ class Pool:
         self._workers: dict[tuple[str, bool], Workers] = {}
         for kind in ("jax", "pytorch"):
             self._workers[kind, False] = Workers(kind, [cores], settings)
-            self._workers[kind, True] = Workers(kind, apart, settings)
+            if settings.device == "cpu":
+                self._workers[kind, True] = Workers(kind, apart, settings)
 
     def seconds(self, task: Task) -> float:
         if isinstance(task, Gemm):
@@ -120,17 +125,19 @@ def run(options: argparse.Namespace) -> None:
     machine.at_least("--rounds", options.rounds, 1)
     machine.require_torch()
     machine.writable(options.out)
+    if options.device == "gpu":
+        machine.gpu()
     from jaxvae import data
 
     dataset = data.load("auto", options.data_dir)
-    settings = Settings(options.latent_dim, BATCH, dataset.train_images)
+    settings = Settings(options.latent_dim, BATCH, dataset.train_images, options.device)
     tasks: list[Task] = [
         Gemm(precision, product, math.ceil(GEMM_FLOPS / product.flops))
         for product in products.probes(architectures, options.latent_dim, BATCH)
         for precision in PRECISIONS
     ]
     for architecture in architectures:
-        tasks += contenders(architecture, options.steps)
+        tasks += contenders(architecture, options.steps, options.device)
     pool = Pool(settings)
     try:
         samples = measure(pool, tasks, options.rounds)
@@ -144,16 +151,20 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _print(found: dict[str, list[Speed]], rates: dict[str, float], samples: Samples, options) -> None:
-    about = machine.description()
-    print(
-        f"{about['cpu']}, {about['cores']} cores, {', '.join(about['flags'])}; batch {BATCH}, {options.rounds} rounds"
-    )
+    print(f"{_device(options)}; batch {BATCH}, {options.rounds} rounds")
     print("best product: " + ", ".join(f"{rate:,.0f} GFLOP/s in {name}" for name, rate in rates.items()))
     for architecture, rows in found.items():
         print(f"\n{architecture}, d = {options.latent_dim}:\n\n{as_table(rows)}")
         for task, reason in samples.unavailable.items():
             if isinstance(task, Contender) and task.architecture == architecture:
                 print(f"{task.name}: not available: {reason}")
+
+
+def _device(options: argparse.Namespace) -> str:
+    if options.device == "gpu":
+        return machine.gpu()
+    about = machine.description()
+    return f"{about['cpu']}, {about['cores']} cores, {', '.join(about['flags'])}"
 
 
 def _write(found, rates, samples: Samples, options: argparse.Namespace, dataset: str) -> None:
@@ -168,6 +179,7 @@ def _write(found, rates, samples: Samples, options: argparse.Namespace, dataset:
             "steps": options.steps,
             "rounds": options.rounds,
             "images": dataset,
+            "device": _device(options),
         },
         "best_gflops": rates,
         "step_gflop": {a: products.step_flops(a, options.latent_dim, BATCH) / 1e9 for a in found},
@@ -179,7 +191,7 @@ def _write(found, rates, samples: Samples, options: argparse.Namespace, dataset:
         ],
     }
     machine.write_json(options.out, content)
-    figure = speed_figure(found, f"{about['machine']['cpu']}, {about['machine']['cores']} cores", BATCH)
+    figure = speed_figure(found, _device(options), BATCH)
     figure.savefig(options.out.with_suffix(".png"))
     print(f"wrote {options.out.with_suffix('.png')}")
 
@@ -197,6 +209,7 @@ def parser() -> argparse.ArgumentParser:
         help="steps of the conv model in a sample; contenders that are faster or slower take as many more or fewer "
         "(default: 50)",
     )  # fmt: skip
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="cpu, gpu (default: cpu)")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="samples of each contender (default: 7)")
     parser.add_argument(
         "--data-dir", metavar="DIR",

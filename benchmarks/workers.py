@@ -37,6 +37,7 @@ class Settings(NamedTuple):
     latent_dim: int
     batch: int
     images: np.ndarray  # uint8 [n, *shape]
+    device: str = "cpu"  # or "gpu"
 
     def images_for(self, steps: int) -> np.ndarray:
         """As many images as `steps` steps take, from the beginning again where there are too few."""
@@ -109,8 +110,9 @@ def _serve(pipe: Connection, kind: str, cores: list[int], settings: Settings) ->
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)  # before a library counts the cores
     os.environ["OMP_NUM_THREADS"] = str(len(cores))
-    os.environ["JAX_PLATFORMS"] = "cpu"  # a training step is compared on one device, the CPU
-    os.environ.pop("JAX_NUM_CPU_DEVICES", None)
+    os.environ["JAX_PLATFORMS"] = {"cpu": "cpu", "gpu": "cuda"}[settings.device]
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the GPU's memory is PyTorch's too
+    os.environ.pop("JAX_NUM_CPU_DEVICES", None)  # a training step is compared on one device
     programs: dict[Task, Program] = {}
     with contextlib.suppress(EOFError, BrokenPipeError):  # the parent has closed the pipe
         while True:

@@ -174,6 +174,24 @@ def test_every_contender_has_its_turn_in_every_round_and_a_failure_leaves_the_ot
     assert samples.first[tasks[0]] == 1.0
 
 
+def test_on_a_gpu_all_take_the_same_steps_by_themselves():
+    tasks = contenders("linear", 7, "gpu")
+    assert tasks[0].name == BASELINE
+    assert {task.steps for task in tasks} == {7}
+    assert {task.strategy for task in tasks} == {"alone", "vmap"}
+    assert [task.name for task in tasks if "graphs" in task.options] == ["PyTorch compile, CUDA graphs"]
+    assert len(set(tasks)) == len(tasks)
+
+
+def test_a_machine_without_a_gpu_is_told_so_before_anything_starts(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(machine, "require_torch", lambda: None)
+    assert training.main(["--device", "gpu", "--out", str(tmp_path / "x.json")]) == 2
+    assert capsys.readouterr().err == (
+        "error: --device gpu needs an NVIDIA GPU, and nvidia-smi finds none; leave --device out\n"
+    )
+
+
 def test_samples_become_milliseconds_of_one_models_step_and_rates():
     one = Contender("one", "conv", "jaxvae", steps=50)
     apart = Contender("apart", "conv", "jaxvae", steps=50, strategy="side by side")
