@@ -19,6 +19,7 @@ from jaxvae.formats import is_old, upgraded
 from jaxvae.models import AUTOMATIC, VAE, Shape
 from jaxvae.objectives import ELBO
 from jaxvae.optimisers import Adam
+from jaxvae.values import Text, Whole, plain
 
 BINARIZATIONS = ("none", "dynamic", "static")  # grey; drawn anew at each step; drawn once from a fixed key
 
@@ -60,15 +61,17 @@ class RunConfig:
     vae: VAE
     objective: Any = parts.nested(default=ELBO())
     optimiser: Any = parts.nested(default=Adam())
-    batch_size: int = parts.static(default=100, name="batch", symbol="batch", title="batch size")
-    binarize: str = parts.static(default="none", name="", title="binarised")  # pixels: see BINARIZATIONS
-    epochs: int = 15
-    seed: int = 0
+    batch_size: Whole = parts.static(default=100, name="batch", symbol="batch", title="batch size")
+    binarize: Text = parts.static(default="none", name="", title="binarised")  # pixels: see BINARIZATIONS
+    epochs: Whole = 15
+    seed: Whole = 0
 
     part_name = "run"
     part_label = "run"
 
     def __post_init__(self):
+        for f in dataclasses.fields(self):  # so that equal configurations have equal names, and all can be written
+            object.__setattr__(self, f.name, _with_plain_values(getattr(self, f.name)))
         if not isinstance(self.vae, VAE):
             raise ConfigError(f"vae must be a VAE, not {quoted(self.vae)}")
         for name in ("objective", "optimiser"):
@@ -190,6 +193,16 @@ class RunConfig:
 
 
 parts.REGISTERED["run"] = RunConfig  # checked when it is made, so it is no pytree
+
+
+def _with_plain_values(value: Any) -> Any:
+    """The part with Python's own numbers, texts and tuples in it and in its parts, where NumPy's or JAX's were given;
+    itself, if it has none of those."""
+    if not parts.is_part(value):
+        return plain(value)
+    held = {f.name: getattr(value, f.name) for f in parts.fields(value)}
+    changes = {name: new for name, old in held.items() if (new := _with_plain_values(old)) is not old}
+    return dataclasses.replace(value, **changes) if changes else value
 
 
 def _add_fields(axes: dict[str, Axis], part: Any, fields: Iterable[dataclasses.Field]) -> None:

@@ -51,10 +51,10 @@ def run(options: argparse.Namespace) -> int:
     from jaxvae import data, evaluation
     from jaxvae.page import report
     from jaxvae.results import read_results
-    from jaxvae.runs import checkpoint, load
+    from jaxvae.runs import checkpoint, load, run_folder
 
     results = read_results(folder)
-    folders = [checkpoint.folder_of(folder, run) for run in results.runs_to_plot]
+    folders = [run_folder.folder_of(folder, run) for run in results.runs_to_plot]
     runs = [load(own) for own in folders if checkpoint.epochs(own)]
     page = folder / report.PAGE
     missing = len(results.runs_to_plot) - len(runs)

@@ -68,13 +68,15 @@ class Dataset(NamedTuple):
 
 
 def checked(dataset: Dataset) -> Dataset:
-    """The dataset itself, if its arrays belong together.
+    """The dataset with NumPy's arrays, if they belong together.
 
     Raises:
         DataError: they are no bytes, or none, their counts or shapes differ, or a label is negative.
     """
     if not isinstance(dataset, Dataset):
         raise DataError(f"a dataset must be a jaxvae.data.Dataset, not {quoted(dataset)}")
+    given = {name: getattr(dataset, name) for name in FILES}
+    dataset = dataset._replace(**{name: np.asarray(a) for name, a in given.items() if hasattr(a, "__array__")})
     for split in ("train", "test"):
         images, labels = getattr(dataset, f"{split}_images"), getattr(dataset, f"{split}_labels")
         _check_array(dataset.name, f"{split} images", images, np.uint8, "uint8")
@@ -99,7 +101,7 @@ def checked(dataset: Dataset) -> Dataset:
 def _check_array(name: str, what: str, array: object, dtype: type, wanted: str) -> None:
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, dtype):
         kind = getattr(array, "dtype", type(array).__name__)
-        raise DataError(f"{name} has {what} of {kind}; they must be a NumPy array of {wanted}")
+        raise DataError(f"{name} has {what} of {kind}; they must be an array of {wanted}")
 
 
 def binarized(dataset: Dataset, how: str) -> Dataset:

@@ -11,13 +11,14 @@ from jaxvae.data import digits, published
 from jaxvae.data.cache import cached, keep
 from jaxvae.data.dataset import Dataset
 from jaxvae.errors import AbsentError, DataError, is_whole, quoted
-from jaxvae.system import expanded
+from jaxvae.system import as_path
+from jaxvae.values import Whole, plain
 
 PUBLISHED = ("mnist", "fashion_mnist", "kmnist")
 NAMES = ("auto", *PUBLISHED, "digits")
 
 
-def load(name: str = "auto", data_dir: str | os.PathLike | None = None, *, limit: int | None = None) -> Dataset:
+def load(name: str = "auto", data_dir: str | os.PathLike | None = None, *, limit: Whole | None = None) -> Dataset:
     """The dataset `name`, from disk or network, kept as one array file in the user's cache.
 
     Args:
@@ -31,12 +32,13 @@ def load(name: str = "auto", data_dir: str | os.PathLike | None = None, *, limit
     Raises:
         DataError: the data cannot be had or are damaged; one line that says what to do.
     """
+    name, limit = plain(name), plain(limit)
     if not isinstance(name, str) or name not in NAMES:
         raise DataError(f"unknown dataset {quoted(name)}: choose one of {', '.join(NAMES)}")
     if limit is not None and not is_whole(limit, at_least=6):
         raise DataError(f"limit must be at least 6 images (a sixth as many are tested on), not {quoted(limit)}")
     data_dir = data_dir if data_dir is not None else os.environ.get("JAXVAE_DATA_DIR") or None
-    folder = None if data_dir is None else expanded(data_dir)
+    folder = None if data_dir is None else as_path(data_dir)
     if name == "auto":
         try:
             dataset = published.find("mnist", folder)

@@ -24,7 +24,7 @@ import numpy as np
 from jaxvae.data.cache import cached, keep
 from jaxvae.data.dataset import FILES, Dataset, checked
 from jaxvae.errors import AbsentError, DataError, Remedy
-from jaxvae.system import as_path, cache_dir, expanded, writable
+from jaxvae.system import as_path, cache_dir, writable
 
 PREFLIGHT_SECONDS = 4.0
 LARGEST = 2**26  # bytes that an IDX file may claim to hold; MNIST's training images are 47 million
@@ -43,7 +43,7 @@ def find(name: str, folder: Path | None) -> Dataset:
         return found
     from tensorflow_datasets.core.constants import DATA_DIR
 
-    own = expanded(os.environ.get("TFDS_DATA_DIR") or DATA_DIR)
+    own = as_path(os.environ.get("TFDS_DATA_DIR") or DATA_DIR)
     if _prepared_version(name, own):
         return _from_folder(name, own)
     return keep(_read_idx_files(name, _downloaded(name)), origin="download")

@@ -49,23 +49,60 @@ def information(mean: np.ndarray, log_std: np.ndarray, seed: int = 0) -> Informa
     q(z) is the mixture of the n posteriors given, so that the mutual information cannot exceed log n, and every code is
     compared with all of them (Hoffman & Johnson 2016, equations 5 to 7). A rate well above log n is then nearly all
     marginal KL, whatever the codes are like.
+
+    Args:
+        mean, log_std: of q(z|x) for each image, [n, d].
+
+    Returns:
+        Both for each image, nats, [n].
     """
     mean, log_std = mean.astype(np.float64), log_std.astype(np.float64)
     n = len(mean)
     noise = np.random.default_rng(seed).standard_normal(mean.shape)
     z = mean + np.exp(log_std) * noise
-    constant = -0.5 * np.log(2 * np.pi) * mean.shape[1]
-    log_conditional = constant - (0.5 * noise**2 + log_std).sum(1)
-    log_prior = constant - 0.5 * (z**2).sum(1)
-    # log N(z; mean, std²) = −½ z²/std² + z·mean/std² + a term of the posterior alone
-    precision = np.exp(-2 * log_std)
-    own = constant - (0.5 * mean**2 * precision + log_std).sum(1)
+    log_conditional = _constant(z) - (0.5 * noise**2 + log_std).sum(1)
+    log_prior = _constant(z) - 0.5 * (z**2).sum(1)
+    in_pairs = _by_products if _loses_nothing(z, mean, log_std) else _by_differences
     log_marginal = np.empty(n)
     for start in range(0, n, CHUNK):
-        part = z[start : start + CHUNK]
-        pairs = part @ (mean * precision).T - 0.5 * part**2 @ precision.T + own
-        log_marginal[start : start + CHUNK] = logsumexp(pairs, axis=1) - np.log(n)
+        rows = slice(start, start + CHUNK)
+        pairs = in_pairs(z[rows], mean, log_std)
+        if in_pairs is _by_differences:  # a code may be its own mean but for what a float cannot tell apart
+            pairs[range(len(pairs)), range(n)[rows]] = log_conditional[rows]
+        log_marginal[rows] = logsumexp(pairs, axis=1) - np.log(n)
     return Information(log_conditional - log_marginal, log_marginal - log_prior)
+
+
+def _constant(z: np.ndarray) -> float:
+    """Of the logarithm of a normal density in as many dimensions as a code has."""
+    return -0.5 * np.log(2 * np.pi) * z.shape[1]
+
+
+def _loses_nothing(z: np.ndarray, mean: np.ndarray, log_std: np.ndarray) -> bool:
+    """Whether the terms that `_by_products` subtracts from each other are small enough for a millionth of a nat."""
+    squares = np.square(z).max(0) + np.square(mean).max(0)
+    return bool(squares @ np.exp(-2 * log_std.min(0)) * np.finfo(np.float64).eps < 1e-6)
+
+
+def _by_products(z: np.ndarray, mean: np.ndarray, log_std: np.ndarray) -> np.ndarray:
+    """log N(z; mean, std²) of each code under each posterior, [codes, n].
+
+    It is −½ z²/std² + z·mean/std² + a term of the posterior alone.
+    """
+    precision = np.exp(-2 * log_std)
+    own = _constant(z) - (0.5 * mean**2 * precision + log_std).sum(1)
+    return z @ (mean * precision).T - 0.5 * z**2 @ precision.T + own
+
+
+def _by_differences(z: np.ndarray, mean: np.ndarray, log_std: np.ndarray) -> np.ndarray:
+    """The same where posteriors are far from zero for how narrow they are: slow."""
+    found = np.repeat(_constant(z) - log_std.sum(1)[None], len(z), axis=0)
+    for own, center, width in zip(z.T, mean.T, log_std.T, strict=True):
+        difference = own[:, None] - center
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = np.where(difference == 0, 0.0, difference * np.exp(-width))
+            found -= 0.5 * np.square(scaled)
+    return found
 
 
 def frechet_distance(mean: np.ndarray, log_std: np.ndarray) -> float:

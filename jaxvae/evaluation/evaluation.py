@@ -17,6 +17,7 @@ from jaxvae.evaluation.metrics import METRICS
 from jaxvae.evaluation.records import Record
 from jaxvae.evaluation.subject import Advance, Plan, Subject
 from jaxvae.runs import Run
+from jaxvae.values import plain
 
 COLLAPSED = 0.5  # share of inactive dimensions from which a model is said to have collapsed
 
@@ -65,6 +66,7 @@ class Evaluation:
     """Evaluates runs on one dataset after another; a classifier that reads digits is trained once for each."""
 
     def __init__(self, plan: Plan, advance: Advance = lambda what, done, total: None):
+        plan = Plan(*map(plain, plan))
         plan.check()
         self.plan, self.advance = plan, advance
         self._readers: dict[str, Any] = {}

@@ -31,6 +31,8 @@ def evolution(
     """
     last = max(len(pictures) for _, pictures in models) - 1
     label = max(_width(name) for name in ("original", *(name for name, _ in models)))
+    titles = [f"Epoch {epoch} of {last}: {title}" for epoch in range(last + 1)]
+    width = max(map(_width, titles))  # of letters that differ in theirs
     frames = []
     for epoch in range(last + 1):
         rows = [("original", originals), *((name, of[min(epoch, len(of) - 1)]) for name, of in models)]
@@ -38,7 +40,7 @@ def evolution(
         for name, images in rows:
             strip = np.hstack([_text(name, label, SMALL), *(_enlarged(image, SMALL) for image in images)])
             strips.append(_padded(strip, bottom=GAP))
-        frames.append(_titled(f"Epoch {epoch} of {last}: {title}", np.vstack(strips)))
+        frames.append(_titled(titles[epoch], np.vstack(strips), width))
     return _animated(frames, [milliseconds] * last + [2000])
 
 

@@ -10,10 +10,10 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.pyplot import colormaps
 
 from jaxvae.figures.plotting import DPI
 

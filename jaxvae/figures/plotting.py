@@ -8,12 +8,12 @@ from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.pyplot import colormaps
 
 PARTS = (("loss", "loss"), ("reconstruction", "reconstruction"), ("kl", "KL"))
 DPI = 110

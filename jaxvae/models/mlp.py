@@ -13,6 +13,7 @@ from jaxvae.errors import MAX_WIDTH
 from jaxvae.models.base import Params, Shape
 from jaxvae.nn import Dense
 from jaxvae.parts import bound, part, require_one_of, require_widths, static
+from jaxvae.values import Widths
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
 OUTPUT_BIASES = ("zero", "data")
@@ -21,7 +22,7 @@ OUTPUT_BIASES = ("zero", "data")
 class _Layers(nn.Module):
     """What the encoder and the decoder have in common."""
 
-    hidden: tuple[int, ...] = static(default=(256,), name="hidden", title="hidden layers")
+    hidden: Widths = static(default=(256,), name="hidden", title="hidden layers")
     activation: str = static(default="relu", name="", title="activation")
     precision: str = bound(default="float32")
 

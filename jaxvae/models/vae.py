@@ -24,6 +24,7 @@ from jaxvae.models.posteriors import DiagonalNormal
 from jaxvae.models.priors import StandardNormal
 from jaxvae.nn import automatic
 from jaxvae.parts import bound, nested, part, require_kind, require_one_of, require_whole, static
+from jaxvae.values import Whole
 
 AUTOMATIC = "auto:"  # before a precision that a machine chose by itself: it is not part of a run's name
 PRECISIONS = ("float32", "bfloat16", "auto:float32", "auto:bfloat16")
@@ -36,7 +37,7 @@ class VAE:
     `VAE(2, MLP())` is what the classic experiment calls linear-2. `bind` tells it the shape of the examples.
     """
 
-    latent_dim: int
+    latent_dim: Whole
     encoder: Any  # see `base.Network`
     decoder: Any = static(default=None, title="decoder")  # None: the encoder's mirror image
     posterior: Any = nested(default=DiagonalNormal())

@@ -17,7 +17,7 @@ from jaxvae.config import RunConfig
 from jaxvae.errors import CheckpointError, reason
 from jaxvae.evaluation import METRICS, Record, records
 from jaxvae.results import Results, Setting, mean, read_json
-from jaxvae.runs import checkpoint
+from jaxvae.runs import run_folder
 
 
 def number(value: float | int | None, digits: int = 2) -> str:
@@ -40,7 +40,7 @@ def read_evaluations(folder: Path, configs: Sequence[RunConfig], fingerprint: st
     of_sweep = _evaluations_in(folder / "evaluation.json")
     by_run = {}
     for run in configs:
-        of_run = _evaluations_in(checkpoint.folder_of(folder, run) / "evaluation.json")
+        of_run = _evaluations_in(run_folder.folder_of(folder, run) / "evaluation.json")
         current = [record for found in (of_sweep, of_run) for record in found.get((run, run.epochs), [])]
         by_run[run.name] = [record for record in current if record.fingerprint == fingerprint]
     return by_run

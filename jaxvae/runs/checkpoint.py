@@ -29,10 +29,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxvae.config import Program, RunConfig, differences
-from jaxvae.errors import CheckpointError, InputError, Remedy, StorageError, is_whole, quoted, reason
-from jaxvae.formats import FORMAT, OLD_SHAPE, old_name
+from jaxvae.errors import CheckpointError, InputError, StorageError, is_whole, quoted, reason
+from jaxvae.formats import FORMAT
 from jaxvae.runs import manifest
 from jaxvae.runs.history import Divergence, Past, Progress, best, metrics_lines
+from jaxvae.runs.run_folder import check_format, read_config, shape_of
 from jaxvae.training import engine
 
 METRICS = "metrics.jsonl"
@@ -41,12 +42,6 @@ FILES = ("config.json", "history.json", "reconstructions.npy")  # beside the sta
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def write_config(folder: Path, config: RunConfig, about: dict[str, Any]) -> None:
-    """`about` says on which data, with which versions and on which device the run is trained."""
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest.write(folder / "config.json", manifest.seal({"format": FORMAT, "config": config.to_json(), **about}))
 
 
 def save(folder: Path, progress: Progress) -> None:
@@ -155,56 +150,6 @@ def settle(folder: Path, progress: Progress | Past) -> None:
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_config(folder: Path, parts: Iterable[type] = ()) -> tuple[RunConfig, dict[str, Any]]:
-    """A run's configuration, and all that its `config.json` says.
-
-    Args:
-        parts: that the configuration may name beside the registered ones.
-
-    Raises:
-        CheckpointError: no such folder, no or damaged `config.json`, or another format.
-    """
-    path = folder / "config.json"
-    try:
-        text = path.read_bytes().decode()  # as it is: `read_text` would hide a changed end of a line
-        content = json.loads(text)
-        _check_format(path, content["format"])
-        if content["format"] > 1 or "sha256" in content:
-            content = manifest.unseal(text)
-        if not isinstance(content.get("dataset", {}), dict):
-            raise TypeError(f"its dataset is {quoted(content['dataset'])}")
-        return RunConfig.from_json(content["config"], parts), content
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder} is no run: it has no config.json; {Remedy.STUDY} trains runs") from None
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from None
-    except InputError as error:
-        raise CheckpointError(str(error) if isinstance(error, CheckpointError) else f"{path}: {error}") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged ({reason(error)}); delete {folder} to train the run again") from None
-
-
-def folder_of(sweep: Path, run: RunConfig) -> Path:
-    """Where a sweep's folder has a run: under its name, or under the one that an earlier version gave it, which did not
-    tell apart all that names do now."""
-    new, old = sweep / run.name, sweep / old_name(run)
-    if old == new or new.exists() or not (old / "config.json").is_file():
-        return new
-    there, about = read_config(old)
-    return old if about["format"] < FORMAT and not differences(there, run) else new
-
-
-def shape_of(about: dict[str, Any]) -> tuple[int, ...]:
-    """Of an example that the run was trained on."""
-    return tuple((about.get("dataset") or {}).get("shape", OLD_SHAPE))
-
-
-def _check_format(path: Path, found: Any) -> None:
-    if found not in range(1, FORMAT + 1):
-        what = f"{path} has format {quoted(found)}"
-        raise CheckpointError(f"{what}; this version of jaxvae reads 1 to {FORMAT}, a later one may read it")
-
-
 def epochs(folder: Path) -> list[int]:
     """The epochs of which a run's folder has checkpoints, ascending."""
     checkpoints = folder / "checkpoints"
@@ -271,7 +216,7 @@ def _check_origin(checkpoint: Path, config: RunConfig, about: dict[str, Any], pa
     content = json.loads((checkpoint / "config.json").read_text())
     if "format" not in content:
         content = {"format": 1, "config": content}
-    _check_format(checkpoint, content["format"])
+    check_format(checkpoint, content["format"])
     if content["format"] == 1:
         content["dataset"] = about.get("dataset")  # which it does not say
     if why := conflicts(RunConfig.from_json(content["config"], parts), content, config, about):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def _text(content: dict[str, Any]) -> str:
 
 def write_manifest(folder: Path) -> None:
     """manifest.json: the SHA-256 of all other files in the folder and below it, sealed."""
-    (folder / MANIFEST).write_text(seal({"files": _digests(folder)}), encoding="utf-8")
+    (folder / MANIFEST).write_text(seal({"files": _digests(_files(folder))}), encoding="utf-8")
 
 
 def verify(folder: Path, needed: Collection[str]) -> None:
@@ -70,7 +70,8 @@ def verify(folder: Path, needed: Collection[str]) -> None:
         needed: files that must be there, whatever the manifest says.
 
     Raises:
-        CheckpointError: a file is missing, was added or is not what it was; names it.
+        CheckpointError: a file is missing, was added or is not what it was; names it. Hidden files and the like, which
+            desktops and editors leave in any folder, may be added.
     """
     path = folder / MANIFEST
     try:
@@ -80,7 +81,8 @@ def verify(folder: Path, needed: Collection[str]) -> None:
     except (OSError, ValueError, KeyError, RecursionError):
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the recorded one") from None
     try:
-        found = _digests(folder)
+        files = _files(folder)
+        found = _digests({name: files[name] for name in files if name in expected or not _is_stray(name)})
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read ({error.strerror})") from None
     for name in sorted({*needed, *expected, *found}):
@@ -106,6 +108,17 @@ def _are_digests(content: Any) -> bool:
     return isinstance(content, dict) and all(isinstance(d, str) and len(d) == 64 for d in content.values())
 
 
-def _digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+def _files(folder: Path) -> dict[str, Path]:
+    """All but the manifest, by their name within the folder."""
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name: path for name, path in files.items() if name != MANIFEST}
+
+
+def _digests(files: Mapping[str, Path]) -> dict[str, str]:
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+
+
+def _is_stray(name: str) -> bool:
+    """Whether a desktop or an editor leaves such a file: hidden, in a hidden folder, a backup, Windows' own."""
+    *_, last = parts = name.split("/")
+    return any(part.startswith(".") for part in parts) or last.endswith("~") or last in ("Thumbs.db", "desktop.ini")

@@ -20,10 +20,12 @@ from jaxvae.config import RunConfig
 from jaxvae.errors import MAX_FLOAT32, CheckpointError, InputError, Remedy, is_whole, quoted
 from jaxvae.models import VAE, Normal, Params, parameter_count
 from jaxvae.parts import handed_in
-from jaxvae.runs.checkpoint import epochs, read, read_config, shape_of
+from jaxvae.runs.checkpoint import epochs, read
 from jaxvae.runs.history import Divergence, best
+from jaxvae.runs.run_folder import read_config, shape_of
 from jaxvae.system import as_path
 from jaxvae.training import pixels
+from jaxvae.values import Text, Whole, plain
 
 SPLITS = ("train", "test")
 PARTS = ("reconstruction", "kl", "loss")  # of losses; an objective's own terms follow
@@ -105,9 +107,9 @@ class Run:
         z, d = _array("codes", z), self.config.latent_dim
         if z.ndim != 2 or z.shape[1] != d:
             raise InputError(f"codes of {self.config.name} must have shape [n, {d}], not {list(z.shape)}")
-        if not (np.issubdtype(z.dtype, np.floating) or np.issubdtype(z.dtype, np.integer)):
+        if not (jnp.issubdtype(z.dtype, jnp.floating) or jnp.issubdtype(z.dtype, jnp.integer)):
             raise InputError(f"codes must be numbers, not {z.dtype}")
-        if not (np.abs(z) < MAX_FLOAT32).all():
+        if not (np.abs(z.astype(np.float64)) < MAX_FLOAT32).all():
             raise InputError(f"codes must be finite and below {MAX_FLOAT32:g}")
         return _decode(self.vae, self.params, jnp.asarray(z, jnp.float32))
 
@@ -115,16 +117,16 @@ class Run:
         """Images decoded from their posterior means, [n, *shape]."""
         return _decode(self.vae, self.params, self.codes(images).mean)
 
-    def sample(self, key: Any, n: int) -> jax.Array:
+    def sample(self, key: Any, n: Whole) -> jax.Array:
         """Means of p(x|z) for n codes drawn from the prior, [n, *shape]."""
         if not _is_key(key):
             raise InputError(f"key must be one key, such as jax.random.key(0), not {quoted(key)}")
-        if not is_whole(n, at_least=0, below=MAX_SAMPLES):
+        if not is_whole(n := plain(n), at_least=0, below=MAX_SAMPLES):
             raise InputError(f"n must be a whole number of at least 0 and below {MAX_SAMPLES:,}, not {quoted(n)}")
         return self.decode(self.vae.sample_prior(self.params, key, n))
 
 
-def load(folder: str | os.PathLike, epoch: int | str = "latest", *, parts: Iterable[Any] = ()) -> Run:
+def load(folder: str | os.PathLike, epoch: Whole | Text = "latest", *, parts: Iterable[Any] = ()) -> Run:
     """The run in `folder`, as one of its checkpoints holds it. Nothing is imported that a file names.
 
     Args:
@@ -134,7 +136,7 @@ def load(folder: str | os.PathLike, epoch: int | str = "latest", *, parts: Itera
     Raises:
         CheckpointError: the folder is missing or damaged, names an unknown part, or holds no such checkpoint.
     """
-    folder, parts = as_path(folder), handed_in(parts)
+    folder, epoch, parts = as_path(folder), plain(epoch), handed_in(parts)
     config, about = read_config(folder, parts)
     if not (kept := epochs(folder)):
         raise CheckpointError(f"{folder} holds no checkpoint yet; {Remedy.STUDY} trains it")
@@ -178,7 +180,7 @@ def _images(images: Any, shape: tuple[int, ...]) -> jax.Array:
         raise InputError(f"images must have shape [n, {', '.join(map(str, shape))}], not {list(images.shape)}")
     if images.dtype == np.uint8:
         return pixels(jnp.asarray(images))
-    if not np.issubdtype(images.dtype, np.floating) or not ((images >= 0) & (images <= 1)).all():
+    if not jnp.issubdtype(images.dtype, jnp.floating) or not ((images >= 0) & (images <= 1)).all():
         raise InputError("images must be bytes (uint8) or floats in [0, 1]")
     return jnp.asarray(images, jnp.float32)
 

@@ -16,7 +16,7 @@ from jaxvae.config import RunConfig
 from jaxvae.errors import CheckpointError, Remedy
 from jaxvae.formats import is_old, old_name
 from jaxvae.models import AUTOMATIC, automatic_precision
-from jaxvae.runs import Past, Progress, checkpoint, metrics_lines
+from jaxvae.runs import Past, Progress, checkpoint, metrics_lines, run_folder
 from jaxvae.training import ahead, distributed
 
 MAX_NAMED_RUNS = 5  # in a message
@@ -38,7 +38,7 @@ def _precisions(runs: Sequence[RunConfig], folder: Path | None) -> dict[str, str
     for run in runs:
         folders = [folder / name for name in (run.name, old_name(run))] if folder else []
         if begun := [own for own in folders if checkpoint.epochs(own)]:
-            there, _ = checkpoint.read_config(begun[0])
+            there, _ = run_folder.read_config(begun[0])
             precisions[run.name] = precisions[run.architecture] = there.precision
     for run in runs:
         if run.architecture not in precisions:
@@ -64,7 +64,7 @@ def past_of_runs(
         CheckpointError: the folder holds runs that differ from these, results that would be lost, no sound checkpoint
             of a run that has some, or links that lead out of it.
     """
-    folders = {run.name: checkpoint.folder_of(folder, run) for run in runs}
+    folders = {run.name: run_folder.folder_of(folder, run) for run in runs}
     _check_links(folder, folders.values())
     adopted = {own for name, own in folders.items() if own.name != name}
     begun = [run for run in runs if folders[run.name].name != run.name or folders[run.name] not in adopted]
@@ -114,7 +114,7 @@ def _newest_sound(folder: Path, run: RunConfig, about: Mapping[str, Any], say: C
     epochs = checkpoint.epochs(folder)
     if not epochs:
         return None
-    there, origin = checkpoint.read_config(folder)
+    there, origin = run_folder.read_config(folder)
     if conflicts := checkpoint.conflicts(there, origin, run, about):
         raise CheckpointError(f"{folder / 'config.json'} is another run's ({'; '.join(conflicts)}); {ANEW}")
     damage = None
@@ -132,7 +132,7 @@ def _newest_sound(folder: Path, run: RunConfig, about: Mapping[str, Any], say: C
             say(f"warning: {folder / checkpoint.METRICS} is damaged or missing; it is written anew")
         return progress.past
     raise CheckpointError(
-        f"{damage}; {run.name} has no sound checkpoint: delete {folder / 'checkpoints'} to train it from the beginning"
+        f"{damage}; {run.name} has no sound checkpoint: move {folder} aside to train it from the beginning"
     )
 
 

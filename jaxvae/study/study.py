@@ -9,8 +9,9 @@ import contextlib
 import hashlib
 import itertools
 import json
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -28,11 +29,12 @@ from jaxvae.data import Dataset, binarized, checked
 from jaxvae.errors import ConfigError, InputError, Remedy, quoted
 from jaxvae.evaluation import classifier
 from jaxvae.page import report
-from jaxvae.runs import Divergence, Outcome, Past, Progress, Run, checkpoint, load, losses_json
+from jaxvae.runs import Divergence, Outcome, Past, Progress, Run, checkpoint, load, losses_json, run_folder
 from jaxvae.study import resume
 from jaxvae.study.progress import Display
 from jaxvae.system import as_path, lock, machine
 from jaxvae.training import Epoch, distributed
+from jaxvae.values import plain
 
 FOLDER = re.compile(r"[\w.=+-]{1,200}")  # of 255 that file systems allow; files have it with something before and after
 
@@ -40,15 +42,16 @@ FOLDER = re.compile(r"[\w.=+-]{1,200}")  # of 255 that file systems allow; files
 class Study:
     """The runs of one folder."""
 
-    def __init__(self, folder: Path, runs: list[RunConfig], dataset: Dataset):
+    def __init__(self, folder: str | os.PathLike, runs: Iterable[RunConfig], dataset: Dataset):
+        runs = list(runs)
         if not runs or not all(isinstance(run, RunConfig) for run in runs):
             raise ConfigError("a study needs a list of at least one RunConfig")
         if wrong := [run.name for run in runs if not FOLDER.fullmatch(run.name)]:
             allowed = "at most 200 letters, digits and . _ = + -"
             raise ConfigError(f"a run's folder has its name, of {allowed}, not {quoted(wrong[0])}")
         self.folder, self.runs, self.dataset = as_path(folder), runs, checked(dataset)
-        self.about = results.about(dataset)
-        self.dataset_as_trained = binarized(dataset, runs[0].binarize)
+        self.about = results.about(self.dataset)
+        self.dataset_as_trained = binarized(self.dataset, runs[0].binarize)
         self.probes = results.probes(self.dataset_as_trained)
         self.console = Console(highlight=False, markup=False, quiet=not distributed.first())
         if not self.console.is_terminal:
@@ -100,6 +103,7 @@ class Study:
             FaultError: a worker process was ended from outside, another process of several was lost, the disk is full,
                 the folder is no longer there. What was finished is kept.
         """
+        workers = plain(workers)
         if distributed.several() and mesh is None:
             mesh = training.make_mesh("auto")
         distributed.all_or_none("check", lambda: training.check(self.runs, self.dataset, strategy, workers, mesh))
@@ -136,7 +140,7 @@ class Study:
             own = past.get(run.name)
             ended = own and (own.epoch == run.epochs or own.diverged)
             if not ended or not self._has_config(run):
-                checkpoint.write_config(self.folder / run.name, run, self.about)
+                run_folder.write_config(self.folder / run.name, run, self.about)
         groups: dict[tuple[str, ...], list[str]] = {}
         for name, own in past.items():
             groups.setdefault(own.lane_runs, []).append(name)
@@ -147,7 +151,7 @@ class Study:
 
     def _has_config(self, run: RunConfig) -> bool:
         """Whether the run's folder says this of it, in whatever format, and who chose the precision does not matter."""
-        there, _ = checkpoint.read_config(self.folder / run.name)
+        there, _ = run_folder.read_config(self.folder / run.name)
         return (there.name, there.epochs) == (run.name, run.epochs)
 
     def _begin(self, state: dict[str, Any]) -> None:

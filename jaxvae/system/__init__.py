@@ -1,6 +1,6 @@
 """The machine: its cores, memory and cache folder, locks on folders, signals to stop."""
 
 from jaxvae.system import interrupts, lock, machine
-from jaxvae.system.machine import as_path, cache_dir, cores, expanded, own_cache_dir, writable
+from jaxvae.system.machine import as_path, cache_dir, cores, own_cache_dir, writable
 
-__all__ = ["as_path", "cache_dir", "cores", "expanded", "interrupts", "lock", "machine", "own_cache_dir", "writable"]
+__all__ = ["as_path", "cache_dir", "cores", "interrupts", "lock", "machine", "own_cache_dir", "writable"]

@@ -55,8 +55,8 @@ def cache_dir() -> Path:
         InputError: it is in a home folder that does not exist.
     """
     if folder := os.environ.get("JAXVAE_CACHE_DIR"):
-        return expanded(folder)
-    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "jaxvae"
+        return as_path(folder)
+    return as_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "jaxvae"
 
 
 def own_cache_dir() -> Path:
@@ -65,24 +65,15 @@ def own_cache_dir() -> Path:
 
 
 def as_path(path: Any) -> Path:
-    """A path that was given, if files may be called so.
+    """A path that was given, with `~` for the home folder filled in, if files may be called so.
 
     Raises:
-        InputError: it is empty or no path at all, or holds a NUL.
+        InputError: it is empty or no path at all, or holds a NUL; or there is no such home folder.
     """
     if not isinstance(path, str | os.PathLike) or not str(path) or "\0" in str(path):
         raise InputError(f"{quoted(path)} is no path: give the name of a file or a folder")
-    return Path(path)
-
-
-def expanded(path: str | os.PathLike) -> Path:
-    """The path with `~` filled in.
-
-    Raises:
-        InputError: it is no path, or there is no such home folder.
-    """
     try:
-        return as_path(path).expanduser()
+        return Path(path).expanduser()
     except RuntimeError:
         raise InputError(f"{path} cannot be resolved: there is no such home folder; write it out") from None
 

@@ -25,6 +25,7 @@ from jaxvae.training.engine import TrainState
 from jaxvae.training.groups import Group, LaneRuns, grouped
 from jaxvae.training.mesh import DATA, RUNS, layout_of, run_mesh
 from jaxvae.training.processes import ProcessWorker, process_workers
+from jaxvae.values import plain
 
 STRATEGIES = ("auto", "vmap", "loop")
 POLL_SECONDS = 0.01
@@ -110,8 +111,9 @@ def train(
         WorkerError: a worker process was ended from outside.
         PeerError: a process that shares the mesh was lost.
     """
+    runs, workers = list(runs), plain(workers)
     check(runs, dataset, strategy, workers, mesh)
-    dataset = binarized(dataset, runs[0].binarize) if runs else dataset
+    dataset = binarized(checked(dataset), runs[0].binarize) if runs else dataset
     vmapped, before = vmaps(strategy, mesh), state or {}.__getitem__
     groups = grouped(runs, before, epochs or {}, vmapped, workers, lane_runs or {}, diverged)
     places = _places(workers, mesh, vmapped, sum(not group.done for group in groups), dataset, probes)

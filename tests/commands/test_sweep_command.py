@@ -16,7 +16,7 @@ import pytest
 
 import jaxvae
 from jaxvae.commands.sweep import main
-from jaxvae.runs import checkpoint
+from jaxvae.runs import checkpoint, run_folder
 from tests.classic import classic
 from tests.command_line import LINEAR, LINEAR_2, LINEAR_3, QUICK, ROOT, command, run
 
@@ -263,8 +263,8 @@ def test_a_clones_results_may_come_again_in_another_precision_but_not_from_other
 
 def test_asking_for_fewer_epochs_after_a_stop_is_what_the_configuration_says(finished, give, tmp_path):
     out = shutil.copytree(finished[0], tmp_path / "fewer")
-    config, about = checkpoint.read_config(out / LINEAR_2)
-    checkpoint.write_config(out / LINEAR_2, replace(config, epochs=7), about)
+    config, about = run_folder.read_config(out / LINEAR_2)
+    run_folder.write_config(out / LINEAR_2, replace(config, epochs=7), about)
     code, _, err = give(main, [*QUICK, *LINEAR, "--out", out])
     assert code == 0, err
     assert jaxvae.load(out / LINEAR_2).config.epochs == 3

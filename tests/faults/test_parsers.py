@@ -26,7 +26,7 @@ from jaxvae.models.vae import PRECISIONS
 from jaxvae.naming import shortest
 from jaxvae.page import run_table
 from jaxvae.results import losses
-from jaxvae.runs import checkpoint, manifest
+from jaxvae.runs import manifest, run_folder
 from tests.classic import classic
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
@@ -271,13 +271,13 @@ SEALED = manifest.seal(
 @pytest.mark.parametrize("bit", range(8))
 def test_a_flipped_bit_anywhere_breaks_the_seal(bit, tmp_path):
     (tmp_path / "config.json").write_text(SEALED)
-    assert checkpoint.read_config(tmp_path)[0] == CONFIG
+    assert run_folder.read_config(tmp_path)[0] == CONFIG
     for at in range(len(SEALED)):
         content = bytearray(SEALED.encode())
         content[at] ^= 1 << bit
         (tmp_path / "config.json").write_bytes(content)
         with pytest.raises(CheckpointError):
-            checkpoint.read_config(tmp_path)
+            run_folder.read_config(tmp_path)
 
 
 @fuzz
@@ -286,7 +286,7 @@ def test_another_byte_anywhere_breaks_the_seal(tmp_path, data, at, byte):
     content = bytearray(SEALED.encode())
     content[at] = byte
     (tmp_path / "config.json").write_bytes(content)
-    found = refused(CheckpointError, checkpoint.read_config, tmp_path)
+    found = refused(CheckpointError, run_folder.read_config, tmp_path)
     assert (found is not None) == (content == SEALED.encode())
 
 
@@ -296,7 +296,7 @@ def test_a_sealed_configuration_of_any_content_is_one_or_refused(tmp_path, data)
     content = json.loads(SEALED)
     del content["sha256"]
     (tmp_path / "config.json").write_text(manifest.seal(data.draw(altered(content))))
-    found = refused(CheckpointError, checkpoint.read_config, tmp_path)
+    found = refused(CheckpointError, run_folder.read_config, tmp_path)
     assert found is None or isinstance(found[0], RunConfig)
 
 

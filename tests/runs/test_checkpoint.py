@@ -8,7 +8,7 @@ import pytest
 
 import jaxvae
 from jaxvae.errors import CheckpointError, InputError, StorageError
-from jaxvae.runs import checkpoint, manifest
+from jaxvae.runs import checkpoint, manifest, run_folder
 from jaxvae.runs.history import Progress
 from jaxvae.training import engine
 from tests.classic import classic
@@ -24,7 +24,7 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep") / "linear-2"
     state = jax.jit(engine.init)(CONFIG.program((28, 28)), 4)
     history = [{"epoch": e, "train": LOSSES if e else None, "test": LOSSES, "seconds": 1.5} for e in range(2)]
-    checkpoint.write_config(folder, CONFIG, {"dataset": {"name": "blobs"}})
+    run_folder.write_config(folder, CONFIG, {"dataset": {"name": "blobs"}})
     checkpoint.save(folder, Progress(state, history[:1], np.zeros((1, 2, 3, 28, 28), np.uint8)))
     progress = Progress(state._replace(step=jnp.int32(6)), history, np.ones((2, 2, 3, 28, 28), np.uint8))
     checkpoint.save(folder, progress)
@@ -57,7 +57,7 @@ def test_the_newest_checkpoints_stay_and_the_best_and_metrics_follow(saved, tmp_
         pictures = np.zeros((epoch + 1, 2, 3, 28, 28), np.uint8)
         progress = progress._replace(history=[*before, entry], reconstructions=pictures)
         if epoch == 0:
-            checkpoint.write_config(tmp_path / "run", CONFIG, {})
+            run_folder.write_config(tmp_path / "run", CONFIG, {})
         checkpoint.save(tmp_path / "run", progress)
     assert checkpoint.epochs(tmp_path / "run") == [2, 4, 5]
     assert jaxvae.load(tmp_path / "run", epoch="best").metrics[-1]["epoch"] == 2

@@ -19,7 +19,7 @@ from jaxvae.commands import report
 from jaxvae.data import Dataset
 from jaxvae.errors import CheckpointError
 from jaxvae.results import SWEEP, read_results
-from jaxvae.runs import checkpoint, manifest
+from jaxvae.runs import checkpoint, manifest, run_folder
 from jaxvae.study import Study, resume, settle_precision
 from tests.blobs import blobs
 from tests.classic import classic
@@ -52,9 +52,9 @@ def format_of(folder):
 def as_today(old, folder):
     """The same runs, as today's code would have left them."""
     for name, run in zip(OLD_NAMES, runs(), strict=True):
-        _, about = checkpoint.read_config(old / name)
+        _, about = run_folder.read_config(old / name)
         dataset = about["dataset"] | {"shape": [28, 28]}
-        checkpoint.write_config(folder / run.name, run, {"dataset": dataset})
+        run_folder.write_config(folder / run.name, run, {"dataset": dataset})
         for epoch in checkpoint.epochs(old / name):
             progress = checkpoint.read(old / name, epoch)
             assert progress.lane_runs == OLD_NAMES

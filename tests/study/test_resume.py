@@ -1,6 +1,6 @@
 import pytest
 
-from jaxvae.runs import checkpoint
+from jaxvae.runs import run_folder
 from jaxvae.study import resume
 from jaxvae.study.resume import settle_precision
 from tests.classic import classic
@@ -19,7 +19,7 @@ def bfloat16_for_conv(monkeypatch):
 
 
 def begin(folder, run):
-    checkpoint.write_config(_made(folder / run.name), run, {})
+    run_folder.write_config(_made(folder / run.name), run, {})
     _made(folder / run.name / "checkpoints" / "1")
 
 

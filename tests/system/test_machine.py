@@ -27,7 +27,7 @@ def test_folders_that_cannot_be_used_are_one_clear_line(tmp_path):
     with pytest.raises(InputError, match="cannot be made"):
         machine.writable(tmp_path / "file" / "cache")
     with pytest.raises(InputError, match="no such home folder"):
-        machine.expanded("~no-such-user/cache")
+        machine.as_path("~no-such-user/cache")
     assert machine.writable(tmp_path / "new").is_dir()
 
 
