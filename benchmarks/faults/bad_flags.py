@@ -264,7 +264,12 @@ OTHERS = [
     _only(evaluate.main, "evaluate: no run at all", [], "arguments are required: RUN"),
     _only(evaluate.main, "evaluate: a run without a name", [""], "'' is no path"),
     _only(evaluate.main, "evaluate: a run with a NUL", ["a\0b"], r"'a\\x00b' is no path"),
-    _only(evaluate.main, "evaluate: a sweep for a run", ["sweep"], "sweep is no run: it has no config.json"),
+    _only(
+        evaluate.main,
+        "evaluate: a sweep for a run",
+        ["sweep"],
+        "sweep is no run, but holds 1; load one of them, such as sweep.linear-2",
+    ),
     _only(evaluate.main, "evaluate: a run that was not", ["sweep", "--read"], "sweep/evaluation.json is not there"),
     _only(report.main, "report: no such folder", ["nowhere"], "nowhere is no folder"),
     _only(report.main, "report: a folder with a NUL", ["a\0b"], r"'a\\x00b' is no path"),

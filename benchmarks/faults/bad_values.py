@@ -165,7 +165,7 @@ CONFIGURATIONS = [
     _call("model: a latent size of floats", lambda: _run_of(latent_dim=2.0), "latent_dim must be .* not 2.0"),
     _call("model: a truth for a latent size", lambda: _run_of(latent_dim=True), "latent_dim must be .* not True"),
     _call("model: a latent size of 5,001 digits", lambda: _run_of(latent_dim=10**5000), "a number of 16,610 bits"),
-    _call("model: widths in a list", lambda: _run_of(encoder=MLP([2])), r"hidden must be a tuple .* not \[2\]"),  # type: ignore[arg-type]
+    _call("model: a width that is no width", lambda: _run_of(encoder=MLP((2, 2.5))), r"hidden must hold whole numbers"),  # type: ignore[arg-type]
     _call("model: no width", lambda: _run_of(encoder=MLP((0,))), "hidden must hold whole numbers of at least 1"),
     _call("train: half a batch", lambda: replace(RUN, batch_size=0.5), "batch_size must be a whole number"),
     _call("train: β₁ of one", lambda: replace(RUN, optimiser=Adam(b1=1.0)), "b1 must be .* below 1"),

@@ -129,3 +129,20 @@ def test_codes_that_say_nothing_lie_nowhere():
     """A collapsed posterior: all codes are one."""
     apart = codes.separation(np.zeros((20, 2)), np.arange(20) % 10)
     assert (apart.radius == 0).all()
+
+
+@pytest.mark.parametrize(("spread", "log_std"), [(1, -0.5), (100, -15), (1000, -40), (1e-3, 5), (1e4, -300)])
+def test_information_is_at_most_log_n_however_far_and_narrow_the_codes_are(spread, log_std):
+    mean = (spread * draws(1000, 10)).astype(np.float32)
+    found = codes.information(mean, np.full(mean.shape, log_std, np.float32)).mutual_information
+    assert np.isfinite(found).all()
+    assert (found <= np.log(1000) + 1e-6).all()
+    if log_std < -10:  # no two overlap
+        np.testing.assert_allclose(found, np.log(1000))
+
+
+def test_both_ways_to_compare_codes_with_posteriors_agree():
+    z, mean, log_std = draws(30, 4), draws(20, 4, 1), 0.3 * draws(20, 4, 2)
+    np.testing.assert_allclose(
+        codes._by_differences(z, mean, log_std), codes._by_products(z, mean, log_std), rtol=1e-12
+    )

@@ -48,3 +48,10 @@ def test_text_is_written_in_a_font_that_has_its_letters():
     missing = animation._text("\ue000", 60)
     for character in "–β=é":
         assert not np.array_equal(animation._text(character, 60), missing)
+
+
+def test_frames_are_equally_large_whatever_their_titles():
+    originals, models = np.zeros((1, 4, 4), np.uint8), [("m", np.zeros((11, 1, 4, 4), np.uint8))]
+    read = frames(animation.evolution(originals, models, "a dataset's name of some sixty characters, to be sure of it"))
+    assert len({frame.shape for frame, _ in read}) == 1
+    assert len(read) == 11

@@ -211,3 +211,36 @@ def test_a_full_disk_that_only_tensorstore_hears_of_is_one_line(folder, saved, m
         checkpoint.save(folder, saved[1])
     assert checkpoint.epochs(folder) == [0, 1]
     assert not list((folder / "checkpoints").glob(".*"))
+
+
+def test_a_folder_in_or_around_a_run_is_named_with_the_run_that_is_meant(folder):
+    for given, says in (
+        (folder / "checkpoints" / "1", f"a checkpoint of the run {folder}; load {folder}, epoch=1"),
+        (folder / "checkpoints", f"where the run {folder} has its checkpoints; load {folder}"),
+        (folder / "config.json", f"a file of the run {folder}; load {folder}"),
+        (folder.parent, f"no run, but holds 1; load one of them, such as {folder}"),
+    ):
+        with pytest.raises(CheckpointError) as error:
+            jaxvae.load(given)
+        assert str(error.value) == f"{given} is {says}"
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "state/.directory", ".ipynb_checkpoints/config.json", "history.json~", "state/Thumbs.db"]
+)
+def test_what_a_desktop_or_an_editor_leaves_in_a_checkpoint_is_passed_over(folder, name):
+    stray = folder / "checkpoints" / "1" / name
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_bytes(b"\0")
+    assert jaxvae.load(folder).metrics[-1]["epoch"] == 1
+
+
+def test_a_hidden_file_that_the_manifest_names_is_compared(folder):
+    checkpoint_folder = folder / "checkpoints" / "1"
+    hidden = checkpoint_folder / ".hidden"
+    hidden.write_bytes(b"1")
+    manifest.write_manifest(checkpoint_folder)
+    assert jaxvae.load(folder).metrics
+    hidden.write_bytes(b"2")
+    with pytest.raises(CheckpointError, match="hidden is damaged"):
+        jaxvae.load(folder)
