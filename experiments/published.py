@@ -173,7 +173,7 @@ def _read(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (ArithmeticError, AttributeError, LookupError, RecursionError, StopIteration, TypeError, ValueError):
-        raise InputError(f"{folder / OUTPUT} is damaged; delete it, and the rows are evaluated again") from None
+        raise InputError(f"{folder / OUTPUT} is damaged; move it aside, and the rows are evaluated again") from None
 
 
 def _evaluated(row: str, run: Any, report: Any) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def _read(what: str, change: Callable[[Any], Any] | str | bytes, says: str) -> C
     return Case(f"evaluate --read: {what}", prepare, says)
 
 
-def _published(what: str, content: str, says: str = "published.json is damaged; delete it") -> Case:
+def _published(what: str, content: str, says: str = "published.json is damaged; move it aside") -> Case:
     def prepare(folder: Path) -> Command:
         (folder / "sweep" / "published.json").write_text(content)
         return Command(published.main, ["--no-training", "--out", "sweep"])

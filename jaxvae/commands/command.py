@@ -85,13 +85,16 @@ def leave(code: int) -> NoReturn:
 
 
 def set_environment(*, cpu_devices: int | None = None) -> None:
-    """What JAX reads when it is imported: compiled programs are kept for the next time, small ones too.
+    """What JAX and Matplotlib read when they are imported.
+
+    Compiled programs are kept for the next time, small ones too; figures are drawn into files, whatever a notebook says.
 
     Args:
         cpu_devices: how many devices a CPU is made of, where the environment does not say.
     """
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(own_cache_dir() / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ["MPLBACKEND"] = "agg"
     if cpu_devices:
         os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(cpu_devices))
 

@@ -268,3 +268,22 @@ def test_asking_for_fewer_epochs_after_a_stop_is_what_the_configuration_says(fin
     code, _, err = give(main, [*QUICK, *LINEAR, "--out", out])
     assert code == 0, err
     assert jaxvae.load(out / LINEAR_2).config.epochs == 3
+
+
+@pytest.mark.slow
+def test_a_notebooks_backend_of_matplotlib_does_not_matter(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    arguments = [
+        "--latent-dims",
+        "2",
+        "--architectures",
+        "linear",
+        "--workers",
+        "1",
+        "--quiet",
+        "--out",
+        tmp_path / "sweep",
+    ]
+    code, _, err = run([*QUICK, "--epochs", "1", *arguments], cache)
+    assert (code, err) == (0, "")
+    assert (tmp_path / "sweep" / "figures" / "curves.png").stat().st_size > 0
