@@ -87,7 +87,7 @@ def leave(code: int) -> NoReturn:
 def set_environment(*, cpu_devices: int | None = None) -> None:
     """What JAX and Matplotlib read when they are imported.
 
-    Compiled programs are kept for the next time, small ones too; figures are drawn into files, whatever a notebook says.
+    Compiled programs are kept for the next time, small ones too; figures are drawn into files, whatever the user set.
 
     Args:
         cpu_devices: how many devices a CPU is made of, where the environment does not say.
