@@ -16,21 +16,17 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, dataclass_transform
+from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
 
 from jaxvae.errors import MAX_FLOAT32, ConfigError, is_whole, quoted
+from jaxvae.values import Number as Number
 
 T = TypeVar("T")
 NAME = re.compile(r"[a-z][a-z0-9-]*(/[a-z][a-z0-9-]*)?", re.ASCII)
 REGISTERED: dict[str, type] = {}
-
-if TYPE_CHECKING:
-    Number = float | Any  # what a traced field holds: a number or a schedule, within a program an array
-else:
-    Number = Any  # as arrays and shapes are no numbers for a checker at run time
 
 
 class Label(NamedTuple):

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:  # what a user gives; `plain` makes it Python's own
-    Whole = int
+if TYPE_CHECKING:
+    Whole = int  # what a user gives, before `plain` makes it Python's own
     Text = str
     Widths = tuple[int, ...]
-else:  # as a checker at run time takes no other library's numbers for these
+    Number = float | Any  # what a part's traced field holds: a number or a schedule, within a program an array
+else:  # for a checker at run time, other libraries' numbers, arrays and shapes are none of these
     Whole = Any
     Text = Any
     Widths = Any
+    Number = Any
 
 SCALARS: tuple[type, ...] = (int, float, str)
 

@@ -18,11 +18,11 @@ from jaxvae.data import Dataset
 from jaxvae.errors import ConfigError
 from jaxvae.evaluation import Evaluation, Plan
 from jaxvae.models import MLP, VAE
-from jaxvae.objectives import ELBO
+from jaxvae.objectives import ELBO, IWAE
 from jaxvae.optimisers import Adam, Stages
 from jaxvae.study import Study
 from jaxvae.values import plain
-from tests.blobs import small
+from tests import blobs
 from tests.command_line import ROOT
 
 INTEGERS = [int, np.int8, np.uint8, np.int64, np.uint32, ml_dtypes.int4, np.array, jnp.asarray]
@@ -105,17 +105,35 @@ def test_values_that_are_wrong_are_wrong_in_every_library(change):
 
 
 def test_images_and_their_labels_may_be_arrays_of_jax(tmp_path):
-    ours = small()
+    ours = blobs.small()
     theirs = Dataset("blobs", *(jnp.asarray(array) for array in ours[1:5]))
     assert data.checked(theirs).fingerprint == ours.fingerprint
     assert Study(tmp_path, iter([RunConfig(VAE(2, MLP()))]), theirs).dataset.fingerprint == ours.fingerprint
 
 
 def test_a_limit_and_a_plan_take_numbers_of_numpy(monkeypatch):
-    monkeypatch.setattr("jaxvae.data.loading._digits", small)
+    monkeypatch.setattr("jaxvae.data.loading._digits", blobs.small)
     assert len(data.load(np.str_("digits"), limit=np.int64(12)).train_images) == 12
     plan = Plan(samples=np.array([1, 5]), images=np.int64(7), seed=jnp.int32(1))
     assert Evaluation(plan).plan == Plan((1, 5), images=7, seed=1)
+
+
+@pytest.mark.parametrize("workers", [np.int64(0), np.float64(1.0), np.array([1])])
+def test_workers_that_are_none_are_refused_whoever_made_them(workers, small, tmp_path):
+    study = Study(tmp_path, [RunConfig(VAE(2, MLP()))], small)
+    with pytest.raises(ConfigError, match="workers must be a whole number of at least 1"):
+        study.train(workers=workers)
+
+
+def test_a_study_is_trained_with_numbers_of_numpy(small, tmp_path):
+    run = RunConfig(
+        VAE(np.int64(2), MLP([np.int64(4)])), IWAE(np.int64(2)), epochs=np.int64(1), batch_size=np.int64(20)
+    )
+    study = Study(np.str_(tmp_path), [run], small)
+    study.train(workers=np.int64(1), quiet=True)
+    assert jaxvae.load(tmp_path / run.name).config == run
+    assert study.how["workers"] == 1
+    assert type(study.how["workers"]) is int  # as it is written into sweep.json
 
 
 def test_codes_images_epochs_and_counts_take_numbers_of_every_library(trained_run):

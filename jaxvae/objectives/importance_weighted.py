@@ -11,6 +11,7 @@ from jaxvae.errors import MAX_WIDTH
 from jaxvae.models import VAE, Params
 from jaxvae.objectives.base import Context, Losses
 from jaxvae.parts import part, require_whole, static
+from jaxvae.values import Whole
 
 
 class _ImportanceWeighted:
@@ -36,7 +37,7 @@ class IWAE(_ImportanceWeighted):
     expectation.
     """
 
-    importance_samples: int = static(name="", symbol="K", title="importance samples")
+    importance_samples: Whole = static(name="", symbol="K", title="importance samples")
 
     def __call__(
         self, vae: VAE, params: Params, x: Float[Array, "b ..."], noise: Float[Array, "k b z"], context: Context
@@ -56,7 +57,7 @@ class DReG(_ImportanceWeighted):
     codes alone, Σ w̃² (∂log w/∂z) ∂z, the dependence of log q on its own parameters being left out.
     """
 
-    importance_samples: int = static(name="", symbol="K", title="importance samples")
+    importance_samples: Whole = static(name="", symbol="K", title="importance samples")
 
     def __call__(
         self, vae: VAE, params: Params, x: Float[Array, "b ..."], noise: Float[Array, "k b z"], context: Context

@@ -6,6 +6,7 @@ In: a run's configuration, its data. Out: config.json, sealed; from it both, or 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,9 @@ def read_config(folder: Path, parts: Iterable[type] = ()) -> tuple[RunConfig, di
             a run's, says which is the run's.
     """
     path = folder / "config.json"
-    if meant := _meant(folder):
-        raise CheckpointError(f"{folder} is {meant}")
     try:
+        if meant := _meant(folder):
+            raise CheckpointError(f"{folder} is {meant}")
         text = path.read_bytes().decode()  # as it is: `read_text` would hide a changed end of a line
         content = json.loads(text)
         check_format(path, content["format"])
@@ -58,12 +59,13 @@ def read_config(folder: Path, parts: Iterable[type] = ()) -> tuple[RunConfig, di
 def _meant(folder: Path) -> str:
     """What a folder is that is no run's but lies in one, or holds some, and which to load; empty for any other."""
     here = folder.absolute()
+    above, two_above = (os.path.normpath(folder.joinpath(*[".."] * levels)) for levels in (1, 2))
     if here.name == "config.json" and here.is_file():
-        return f"a file of the run {folder.parent}; load {folder.parent}"
+        return f"a file of the run {above}; load {above}"
     if here.name == "checkpoints" and _is_run(here.parent):
-        return f"where the run {folder.parent} has its checkpoints; load {folder.parent}"
-    if here.parent.name == "checkpoints" and _is_run(here.parent.parent):
-        return f"a checkpoint of the run {folder.parent.parent}; load {folder.parent.parent}, epoch={here.name}"
+        return f"where the run {above} has its checkpoints; load {above}"
+    if here.parent.name == "checkpoints" and here.name.isdecimal() and _is_run(here.parent.parent):
+        return f"a checkpoint of the run {two_above}; load {two_above}, epoch={here.name}"
     if (here / "config.json").exists() or not here.is_dir():
         return ""
     runs = sorted(path.name for path in here.iterdir() if _is_run(path))

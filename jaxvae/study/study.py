@@ -34,7 +34,7 @@ from jaxvae.study import resume
 from jaxvae.study.progress import Display
 from jaxvae.system import as_path, lock, machine
 from jaxvae.training import Epoch, distributed
-from jaxvae.values import plain
+from jaxvae.values import Whole, plain
 
 FOLDER = re.compile(r"[\w.=+-]{1,200}")  # of 255 that file systems allow; files have it with something before and after
 
@@ -80,7 +80,7 @@ class Study:
     def train(
         self,
         strategy: str = "auto",
-        workers: int = 1,
+        workers: Whole = 1,
         *,
         mesh: Mesh | None = None,
         fresh: bool = False,

@@ -25,7 +25,7 @@ from jaxvae.training.engine import TrainState
 from jaxvae.training.groups import Group, LaneRuns, grouped
 from jaxvae.training.mesh import DATA, RUNS, layout_of, run_mesh
 from jaxvae.training.processes import ProcessWorker, process_workers
-from jaxvae.values import plain
+from jaxvae.values import Whole, plain
 
 STRATEGIES = ("auto", "vmap", "loop")
 POLL_SECONDS = 0.01
@@ -74,7 +74,7 @@ def train(
     dataset: Dataset,
     *,
     strategy: str = "auto",
-    workers: int = 1,
+    workers: Whole = 1,
     mesh: Mesh | None = None,
     epochs: Mapping[str, int] | None = None,
     state: Callable[[str], TrainState] | None = None,
@@ -125,7 +125,7 @@ def train(
 
 
 def check(
-    runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: int = 1, mesh: Mesh | None = None
+    runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: Whole = 1, mesh: Mesh | None = None
 ) -> None:
     """Says what is wrong with a sweep before it starts.
 

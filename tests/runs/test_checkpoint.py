@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import jax
@@ -223,6 +224,13 @@ def test_a_folder_in_or_around_a_run_is_named_with_the_run_that_is_meant(folder)
         with pytest.raises(CheckpointError) as error:
             jaxvae.load(given)
         assert str(error.value) == f"{given} is {says}"
+
+
+def test_a_folder_given_from_within_a_run_is_named_too(folder, monkeypatch):
+    monkeypatch.chdir(folder / "checkpoints")
+    with pytest.raises(CheckpointError, match=re.escape("1 is a checkpoint of the run ..; load .., epoch=1")):
+        jaxvae.load("1")
+    assert jaxvae.load("..", epoch=1).config == CONFIG
 
 
 @pytest.mark.parametrize(
