@@ -8,9 +8,13 @@ the library runs nothing that it reads.
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 import traceback
+from importlib.machinery import PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from jaxvae.errors import ConfigError, InputError, quoted, reason
@@ -76,10 +80,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _from_python(path: Path, content: bytes) -> list[RunConfig]:
     from jaxvae.config import RunConfig
+    from jaxvae.parts import REGISTERED
 
-    scope: dict[str, Any] = {"__name__": "study", "__file__": str(path)}
+    module, importable = _module_of(path)
+    scope = vars(module)
     try:
-        exec(compile(content, str(path), "exec"), scope)
+        exec(compile(content, str(path), "exec", dont_inherit=True), scope)
     except (Exception, SystemExit) as error:
         raise InputError(f"{path}{_line(error, str(path))} cannot be run ({reason(error)})") from None
     if "runs" not in scope:
@@ -90,7 +96,24 @@ def _from_python(path: Path, content: bytes) -> list[RunConfig]:
     for i, run in enumerate(runs, 1):
         if not isinstance(run, RunConfig):
             raise InputError(f"{path}, run {i} of {len(runs)} must be a RunConfig, not {quoted(run)}")
+    if not importable and any(cls.__module__ == module.__name__ for cls in REGISTERED.values()):
+        raise InputError(f"{path} defines parts, and Python cannot import it as {path.stem}; rename the file")
     return [*runs]
+
+
+def _module_of(path: Path) -> tuple[ModuleType, bool]:
+    """A module for the file to run in, and whether a worker process will find it by its name, with the parts that it
+    defines: not if Python has another module of that name."""
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # which worker processes inherit
+    importlib.invalidate_caches()
+    spec = PathFinder.find_spec(path.stem)
+    importable = spec is not None and spec.origin == str(path.resolve())
+    module = ModuleType(path.stem if importable else f"study {path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    return module, importable
 
 
 def _line(error: BaseException, name: str) -> str:

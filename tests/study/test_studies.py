@@ -1,6 +1,8 @@
 """Studies from files, and grids from options; bad ones are in benchmarks/faults/bad_flags.py."""
 
 import json
+import pickle
+import sys
 from dataclasses import replace
 from itertools import product
 
@@ -8,16 +10,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jaxvae import parts
 from jaxvae.commands.study_file import read_runs
 from jaxvae.commands.sweep import parser, requested_runs
-from jaxvae.errors import ConfigError
+from jaxvae.errors import ConfigError, InputError
 from jaxvae.models import Conv, ConvDecoder
 from jaxvae.optimisers import Adam, Stages
 from jaxvae.study import Study
 from jaxvae.training import check
 from tests.blobs import small
 from tests.classic import classic
-from tests.command_line import ROOT
+from tests.command_line import ROOT, run
 
 IMPORTS = "\n".join(f"from jaxvae.{name} import *" for name in ("config", "models", "objectives", "optimisers"))
 PLACES = st.tuples(st.sampled_from(["linear", "conv"]), st.integers(1, 60), st.floats(0, 1e3), st.integers(0, 9))
@@ -103,3 +106,57 @@ def test_a_precision_that_is_asked_for_is_that_of_all_runs(tmp_path):
 def test_the_studies_that_come_along_can_be_read():
     for path in (ROOT / "experiments" / "studies").iterdir():
         assert read_runs(path)
+
+
+OWN_PRIOR = """
+from __future__ import annotations
+
+from jaxvae.config import RunConfig
+from jaxvae.models import MLP, VAE, StandardNormal
+from jaxvae.parts import Number, part, traced
+
+
+@part("prior/of-a-study")
+class Own(StandardNormal):
+    width: Number = traced(default=1.0)
+
+
+runs = [RunConfig(VAE(2, MLP((4,)), prior=Own(width)), batch_size=20, epochs=1) for width in (1.0, 2.0)]
+"""
+
+
+@pytest.fixture
+def own_prior(monkeypatch):
+    """A study that defines a part; what reading it leaves behind in this process is taken back."""
+    monkeypatch.setattr(parts, "REGISTERED", dict(parts.REGISTERED))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield OWN_PRIOR
+    for name in ("defines_a_prior", "study json", "study v1.2"):
+        sys.modules.pop(name, None)
+
+
+def test_a_study_may_define_parts(own_prior, tmp_path):
+    path = tmp_path / "defines_a_prior.py"
+    path.write_text(own_prior)
+    for _ in range(2):  # as a notebook's cell, it may be read again
+        runs = read_runs(path)
+        assert [run.name for run in runs] == [f"linear-2-hidden4-prior=of-a-study{x}-batch20" for x in ("", ".width=2")]
+    assert pickle.loads(pickle.dumps(runs)) == runs
+
+
+@pytest.mark.parametrize("name", ["json.py", "v1.2.py"])
+def test_parts_that_worker_processes_could_not_find_are_refused(own_prior, tmp_path, name):
+    (tmp_path / name).write_text("from tests.classic import classic\nruns = [classic()]")
+    assert read_runs(tmp_path / name) == [classic()]
+    (tmp_path / name).write_text(own_prior)
+    with pytest.raises(InputError, match=f"{name} defines parts, and Python cannot import it as .*; rename the file"):
+        read_runs(tmp_path / name)
+
+
+@pytest.mark.slow
+def test_parts_of_a_study_are_found_by_worker_processes(cache, tmp_path):
+    (tmp_path / "defines_a_prior.py").write_text(OWN_PRIOR)
+    study = ["--study", tmp_path / "defines_a_prior.py", "--workers", "2", "--quiet", "--out", tmp_path / "out"]
+    code, _, err = run(["--dataset", "digits", "--limit", "60", *study], cache)
+    assert (code, err) == (0, "")
+    assert len([*(tmp_path / "out").glob("linear-*/checkpoints/1")]) == 2
