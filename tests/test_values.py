@@ -21,6 +21,7 @@ from jaxvae.models import MLP, VAE
 from jaxvae.objectives import ELBO, IWAE
 from jaxvae.optimisers import Adam, Stages
 from jaxvae.study import Study
+from jaxvae.training import sweep
 from jaxvae.values import plain
 from tests import blobs
 from tests.command_line import ROOT
@@ -134,6 +135,11 @@ def test_a_study_is_trained_with_numbers_of_numpy(small, tmp_path):
     assert jaxvae.load(tmp_path / run.name).config == run
     assert study.how["workers"] == 1
     assert type(study.how["workers"]) is int  # as it is written into sweep.json
+
+
+def test_a_sweep_takes_workers_of_numpy(small):
+    run = RunConfig(VAE(2, MLP((4,))), epochs=0, batch_size=20)
+    assert list(sweep([run], small, workers=np.int64(1))) == [run.name]
 
 
 def test_codes_images_epochs_and_counts_take_numbers_of_every_library(trained_run):

@@ -111,7 +111,7 @@ def train(
         WorkerError: a worker process was ended from outside.
         PeerError: a process that shares the mesh was lost.
     """
-    runs, workers = list(runs), plain(workers)
+    workers = plain(workers)
     check(runs, dataset, strategy, workers, mesh)
     dataset = binarized(checked(dataset), runs[0].binarize) if runs else dataset
     vmapped, before = vmaps(strategy, mesh), state or {}.__getitem__

@@ -144,6 +144,13 @@ def test_a_study_may_define_parts(own_prior, tmp_path):
     assert pickle.loads(pickle.dumps(runs)) == runs
 
 
+def test_a_study_has_the_language_that_it_asks_for(tmp_path):
+    path = tmp_path / "annotates.py"
+    asks = "def own(x: int): ...\n\nseed = own.__annotations__['x']('3')"  # unless annotations are texts, as with us
+    path.write_text(f"{IMPORTS}\n{asks}\nruns = [RunConfig(VAE(2, MLP()), seed=seed)]")
+    assert read_runs(path) == [classic(seed=3)]
+
+
 @pytest.mark.parametrize("name", ["json.py", "v1.2.py"])
 def test_parts_that_worker_processes_could_not_find_are_refused(own_prior, tmp_path, name):
     (tmp_path / name).write_text("from tests.classic import classic\nruns = [classic()]")
