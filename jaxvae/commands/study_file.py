@@ -102,8 +102,10 @@ def _from_python(path: Path, content: bytes) -> list[RunConfig]:
 
 
 def _module_of(path: Path) -> tuple[ModuleType, bool]:
-    """A module for the file to run in, and whether Python can import it by its name, as worker processes do that are sent
-    a part which it defines: not if there is another module of that name."""
+    """A module for the file to run in, and whether Python can import it by its name.
+
+    Worker processes do so when they are sent a part that the file defines. It fails if another module has that name.
+    """
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)  # which worker processes inherit
