@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxvae.commands import Parser, add_debug, guarded, leave, set_environment, start_jax
 from jaxvae.errors import InputError, quoted
-from jaxvae.system import as_path, cores
+from jaxvae.system import as_path, console, cores
 
 if TYPE_CHECKING:
     from experiments.protocols import Protocol
@@ -110,8 +110,6 @@ def run(options: argparse.Namespace) -> int:
     folder = as_path(options.out)
     start_jax()
 
-    from rich.console import Console
-
     from jaxvae import data
     from jaxvae.evaluation import Evaluation, Plan
     from jaxvae.runs import checkpoint, load, manifest
@@ -130,11 +128,9 @@ def run(options: argparse.Namespace) -> int:
             )
     if not options.no_training:
         _train(lengths, mnist, folder, options.quiet)
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 160
+    output = console(width=160)
     done = [row for row in ROWS if checkpoint.epochs(folder / protocol(row).run.name)]
-    with Stages(Console(quiet=True) if options.quiet else console) as stages:
+    with Stages(console(quiet=True) if options.quiet else output) as stages:
         evaluation = Evaluation(Plan(samples=(1, 50, 5000), codes=False), stages.advance)
         for row in done:
             found = load(folder / protocol(row).run.name)
@@ -144,7 +140,7 @@ def run(options: argparse.Namespace) -> int:
             entries[row] = _evaluated(row, found, evaluation.evaluate(found, mnist))
             content = {name: entries[name] for name in ROWS if name in entries}
             manifest.write(folder / OUTPUT, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    console.print(_table({row: entries[row] for row in ROWS if row in entries}))
+    output.print(_table({row: entries[row] for row in ROWS if row in entries}))
     return 0
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.faults.tally import Tally
+from jaxvae.system import console
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,9 +56,7 @@ def show(tally: Tally, seconds: float, table: Table) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options, console = parser().parse_args(arguments), Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 120
+    options, output = parser().parse_args(arguments), console()
     table = Table("", "", "seconds", "", title="Faults injected on purpose", title_justify="left")
     failures = []
     with tempfile.TemporaryDirectory(prefix="jaxvae-faults-") as place:
@@ -67,14 +65,14 @@ def main(arguments: list[str] | None = None) -> int:
         for tally in tallies(options.quick, Path(place)):
             now = time.perf_counter()
             show(tally, now - started, table)
-            console.print(f"{tally.what}: {tally.held} / {tally.made}")
+            output.print(f"{tally.what}: {tally.held} / {tally.made}")
             failures += [f"{tally.what}: {failure}" for failure in tally.failures]
             if not tally.made:
                 failures.append(f"{tally.what}: nothing was tried")
             started = time.perf_counter()
-    console.print(table)
+    output.print(table)
     for failure in failures:
-        console.print(failure)
+        output.print(failure)
     return 1 if failures else 0
 
 

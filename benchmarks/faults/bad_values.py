@@ -157,7 +157,7 @@ CONFIGURATIONS = [
         "model: an array for an encoder", lambda: _run_of(encoder=np.zeros((3, 3))), "encoder must be a Linen module"
     ),
     _call("model: a name for an encoder", lambda: _run_of(encoder="linear"), "must be a Linen module, not 'linear'"),
-    _call("model: a network without a mirror", lambda: _run_of(encoder=nn.Dense(2)), "Dense has no mirror image"),
+    _call("model: a network that is no part", lambda: _run_of(encoder=nn.Dense(2)), "encoder must be a part; write"),
     _call("model: a name for a prior", lambda: _run_of(prior="normal"), "prior must be a part"),
     _call("model: an objective for a prior", lambda: _run_of(prior=ELBO()), "prior must be a part of the kind prior"),
     _call("model: a class for a prior", lambda: _run_of(prior=StandardNormal), "prior must be a part"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -12,13 +13,14 @@ from typing import NoReturn
 
 from jaxvae.commands.advice import command_line, with_options
 from jaxvae.errors import FaultError, InputError, printable, reason
-from jaxvae.system import interrupts, own_cache_dir
+from jaxvae.system import escape_unencodable, interrupts, own_cache_dir
 
 
 class Parser(argparse.ArgumentParser):
     """Says in one line what it does not understand; the usage is in --help, whose text is laid out as it is written."""
 
     def __init__(self, prog: str, description: str, epilog: str | None = None):
+        escape_unencodable()
         layout = argparse.RawDescriptionHelpFormatter
         super().__init__(prog=prog, description=description, epilog=epilog, formatter_class=layout)
 
@@ -85,18 +87,26 @@ def leave(code: int) -> NoReturn:
 
 
 def set_environment(*, cpu_devices: int | None = None) -> None:
-    """What JAX and Matplotlib read when they are imported.
+    """Imports JAX, and sets before what it and Matplotlib read when they are imported.
 
     Compiled programs are kept for the next time, small ones too; figures are drawn into files, whatever the user set.
 
     Args:
         cpu_devices: how many devices a CPU is made of, where the environment does not say.
+
+    Raises:
+        InputError: JAX cannot read its own variables.
     """
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(own_cache_dir() / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ["MPLBACKEND"] = "agg"
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of its folders, which a user need not have
     if cpu_devices:
         os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(cpu_devices))
+    try:
+        import jax  # noqa: F401
+    except ValueError as error:
+        raise InputError(f"JAX cannot start ({reason(error)}); unset what it names") from None
 
 
 def start_jax(before: Callable[[], None] | None = None) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from jaxvae.commands.advice import command_line
 from jaxvae.commands.command import Parser, add_data_dir, add_debug, guarded, set_environment, start_jax
 from jaxvae.errors import InputError, reason
-from jaxvae.system import as_path, cores
+from jaxvae.system import as_path, console, cores
 
 SUMMARY = "says how good trained models are: likelihoods with error bars, what codes are worth"
 OUTPUT = "evaluation.json"
@@ -84,13 +84,9 @@ def run(options: argparse.Namespace) -> int:
     set_environment(cpu_devices=len(cores()))  # batches are dealt over devices
     start_jax()
 
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = max(160, 60 + 18 * len(options.runs))
-    contents = _read(folders) if options.read else _computed(folders, options, console)
-    _show(contents, console)
+    output = console(width=max(160, 60 + 18 * len(options.runs)))
+    contents = _read(folders) if options.read else _computed(folders, options, output)
+    _show(contents, output)
     if table:
         _write(table, {"evaluations": contents})
     return 0
@@ -130,17 +126,17 @@ def _read(folders: list[Path]) -> list[dict[str, Any]]:
     return contents
 
 
-def _show(contents: list[dict[str, Any]], console: Any) -> None:
+def _show(contents: list[dict[str, Any]], output: Any) -> None:
     from jaxvae.evaluation import records
 
-    console.print(records.table([records.from_json(record) for content in contents for record in content["records"]]))
-    console.print("KL per latent dimension, nats, largest first:")
+    output.print(records.table([records.from_json(record) for content in contents for record in content["records"]]))
+    output.print("KL per latent dimension, nats, largest first:")
     for content in contents:
         kl = " ".join(f"{value:.2f}" for value in sorted(content["kl_per_dimension"], reverse=True))
-        console.print(f"  {content['run']}: {kl}")
+        output.print(f"  {content['run']}: {kl}")
     for content in contents:
         for remark in content["remarks"]:
-            console.print(f"{content['run']}: {remark}")
+            output.print(f"{content['run']}: {remark}")
 
 
 def _keep_other(path: Path, content: dict[str, Any]) -> None:
@@ -163,9 +159,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def _computed(folders: list[Path], options: argparse.Namespace, console: Any) -> list[dict[str, Any]]:
-    from rich.console import Console
-
+def _computed(folders: list[Path], options: argparse.Namespace, output: Any) -> list[dict[str, Any]]:
     from jaxvae import data
     from jaxvae.evaluation import Evaluation, Plan, data_of
     from jaxvae.results import about
@@ -187,7 +181,7 @@ def _computed(folders: list[Path], options: argparse.Namespace, console: Any) ->
         one, other, *_ = (f"{name} (binarize {how}, data {data[:12]})" for (how, data), name in kinds.items())
         raise InputError(f"{one} and {other} see different images: their numbers cannot be compared; evaluate apart")
     contents = []
-    with Stages(Console(quiet=True) if options.quiet else console) as stages:
+    with Stages(console(quiet=True) if options.quiet else output) as stages:
         evaluation = Evaluation(plan, stages.advance)
         for run, part in zip(runs, parts, strict=True):
             stages.begin(run.config.name)
@@ -203,5 +197,5 @@ def _computed(folders: list[Path], options: argparse.Namespace, console: Any) ->
             _keep_other(run.folder / OUTPUT, content)
             _write(run.folder / OUTPUT, content)
             contents.append(content)
-    console.print(f"{OUTPUT} written into {', '.join(str(run.folder) for run in runs)}\n")
+    output.print(f"{OUTPUT} written into {', '.join(str(run.folder) for run in runs)}\n")
     return contents

@@ -57,7 +57,9 @@ def supervised(work: Callable[[], int], explain: Callable[[str], str], *, debug:
 def _work(work: Callable[[], int], native: int, parent: int) -> NoReturn:
     """In the forked process: Python keeps the terminal, native code writes into the file."""
     os.setpgid(0, 0)  # Ctrl-C comes once, through the parent
-    sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", buffering=1) for number in (1, 2))
+    sys.stdout, sys.stderr = (
+        os.fdopen(os.dup(number), "w", buffering=1, errors="backslashreplace") for number in (1, 2)
+    )
     for number in (1, 2):
         os.dup2(native, number)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

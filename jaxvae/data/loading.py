@@ -24,9 +24,9 @@ def load(name: str = "auto", data_dir: str | os.PathLike | None = None, *, limit
     Args:
         name: `mnist`, `fashion_mnist` or `kmnist`; `digits`, which needs neither files nor network; `auto`, MNIST
             where it can be had and `digits` (with a `note` that says why) where it cannot.
-        data_dir: folder with `<name>/` holding either the four published `.gz` files or a copy that
-            tensorflow-datasets prepared as array_record; default `$JAXVAE_DATA_DIR`, else tensorflow-datasets' own
-            folder, else a download.
+        data_dir: folder with `<name>/` holding either the four published `.gz` files, which for MNIST may be unzipped,
+            or a copy that tensorflow-datasets prepared as array_record; default `$JAXVAE_DATA_DIR`, else
+            tensorflow-datasets' own folder, else a download.
         limit: keep the first `limit` training images and a sixth as many test images.
 
     Raises:

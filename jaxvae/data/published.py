@@ -6,6 +6,7 @@ In: a dataset's name and perhaps a folder. Out: a `Dataset` in the order of the 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import logging
 import math
 import os
@@ -28,6 +29,14 @@ from jaxvae.system import as_path, cache_dir, writable
 
 PREFLIGHT_SECONDS = 4.0
 LARGEST = 2**26  # bytes that an IDX file may claim to hold; MNIST's training images are 47 million
+UNZIPPED = {  # SHA-256 of the published files without their gzip, where it is known
+    "mnist": {
+        "train_images": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "train_labels": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "test_images": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "test_labels": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    }
+}
 
 
 def find(name: str, folder: Path | None) -> Dataset:
@@ -62,12 +71,13 @@ def _from_folder(name: str, folder: Path) -> Dataset:
     except OSError as error:
         raise DataError(f"{place} cannot be read ({error.strerror}); {Remedy.CHECK_DATA}") from None
     version = _prepared_version(name, folder)
-    if version is None and present.isdisjoint(FILES.values()):
+    files = {key: place / next((own for own in _names(file) if own in present), file) for key, file in FILES.items()}
+    if version is None and not any(path.name in present for path in files.values()):
         raise AbsentError(
             f"{place} holds neither {FILES['train_images']} and its three companions "
             "nor a copy that tensorflow-datasets prepared as array_record"
         )
-    sources = sorted(version.iterdir()) if version else [place / file for file in FILES.values()]
+    sources = sorted(version.iterdir()) if version else [*files.values()]
     if missing := [path.name for path in sources if not path.is_file()]:
         raise DataError(f"{place} lacks {missing[0]}; all four files are needed: {', '.join(FILES.values())}")
     stats = [(str(path.resolve()), path.stat()) for path in sources]
@@ -76,8 +86,38 @@ def _from_folder(name: str, folder: Path) -> Dataset:
         return found
     if version:
         return keep(_read_prepared(name, folder), origin)
-    # their checksums are compared with those that tensorflow-datasets publishes
-    return keep(_read_idx_files(name, {key: _fetch(name, file, place) for key, file in FILES.items()}), origin)
+    return keep(_read_idx_files(name, {key: _checked(name, key, path) for key, path in files.items()}), origin)
+
+
+def _names(file: str) -> tuple[str, ...]:
+    """What a file may be called: as published, or unzipped, as one or another program does it."""
+    unzipped = file.removesuffix(".gz")
+    return file, unzipped, unzipped.replace("-idx", ".idx")
+
+
+def _checked(name: str, key: str, path: Path) -> Path:
+    """A file of the user's, if it is the published one, zipped or not.
+
+    Raises:
+        DataError: its checksum is another one, or none is known of what is unzipped.
+    """
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest() if _is_unzipped(path) else None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from None
+    if digest is None:
+        return _fetch(name, FILES[key], path.parent)  # compares with what tensorflow-datasets publishes
+    if name not in UNZIPPED:
+        raise DataError(f"{path} is unzipped, and of {name} only the .gz files have known checksums; put those there")
+    if digest != UNZIPPED[name][key]:
+        raise DataError(f"{path} is damaged: its SHA-256 is not that of the published file; get the file again")
+    return path
+
+
+def _is_unzipped(path: Path) -> bool:
+    """Whether a file is an IDX file as it is; some programs unzip one and leave it its name."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\0\0" or path.suffix != ".gz"
 
 
 def _prepared_version(name: str, folder: Path) -> Path | None:
@@ -150,14 +190,14 @@ def unreachable(url: str) -> str | None:
 
 
 def read_idx(path: str | os.PathLike, rank: int) -> np.ndarray:
-    """A gzipped IDX file of unsigned bytes with `rank` dimensions (LeCun et al., the MNIST database).
+    """An IDX file of unsigned bytes with `rank` dimensions (LeCun et al., the MNIST database), gzipped or not.
 
     Raises:
-        DataError: not gzip, cut short, another magic number, or more or fewer bytes than its header says.
+        DataError: neither, cut short, another magic number, or more or fewer bytes than its header says.
     """
     path = as_path(path)
     try:
-        with gzip.open(path) as file:
+        with path.open("rb") if _is_unzipped(path) else gzip.open(path) as file:
             header, magic = file.read(4 + 4 * rank), bytes((0, 0, 8, rank))
             if header[:4] != magic:
                 raise DataError(

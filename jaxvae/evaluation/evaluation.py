@@ -16,6 +16,7 @@ from jaxvae.errors import InputError, Remedy, is_whole
 from jaxvae.evaluation.metrics import METRICS
 from jaxvae.evaluation.records import Record
 from jaxvae.evaluation.subject import Advance, Plan, Subject
+from jaxvae.jax_settings import own_settings
 from jaxvae.runs import Run
 from jaxvae.values import plain
 
@@ -71,6 +72,7 @@ class Evaluation:
         self.plan, self.advance = plan, advance
         self._readers: dict[str, Any] = {}
 
+    @own_settings()
     def evaluate(self, run: Run, dataset: Dataset) -> Report:
         """`dataset` is the whole one, grey, that the run's folder names.
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from jaxvae.evaluation import annealing
 from jaxvae.evaluation.importance import Bounds, importance_weighted_bounds
+from jaxvae.jax_settings import local_devices, own_settings
 from jaxvae.models import VAE, Params, codes_at_once
 from jaxvae.training import pixels
 
@@ -38,6 +39,7 @@ class Weighted(NamedTuple):
     log_likelihood: np.ndarray  # [n], mean log p(x|z) in nats over the codes of the largest K
 
 
+@own_settings()
 def bounds(
     vae: VAE,
     params: Params,
@@ -64,6 +66,7 @@ def bounds(
     return Weighted(*_dealt(program, params, images, seed, batch, devices, advance))
 
 
+@own_settings()
 def rate(vae: VAE, params: Params, images: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
     """KL(q(z|x) ‖ p(z)) of each image, in nats, [n], and how it was computed: in closed form where there is one, else
     as the mean of log q(z|x) − log p(z) over codes drawn from q."""
@@ -80,6 +83,7 @@ class Annealed(NamedTuple):
     acceptance: np.ndarray  # share of Hamiltonian proposals
 
 
+@own_settings()
 def annealed(
     vae: VAE,
     params: Params,
@@ -109,6 +113,7 @@ def annealed(
     return Annealed(lower, upper if known else None, acceptance)
 
 
+@own_settings()
 def simulated(vae: VAE, params: Params, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """`n` images of the model's own as bytes, and the codes that they were drawn from, [n, d]."""
     vae = vae.in_float32()
@@ -123,7 +128,7 @@ def _dealt(
 ) -> list[np.ndarray]:
     """What `program(params, key, indices, examples)` returns, its last axis over all examples; each device computes a
     batch at a time."""
-    devices = list(devices or jax.local_devices())
+    devices = list(devices or local_devices())
     n = len(jax.tree.leaves(examples)[0])
     here = [jax.device_put((params, jax.random.key(seed)), device) for device in devices]
     starts = list(range(0, n, batch))

@@ -16,6 +16,7 @@ import numpy as np
 from jaxvae.data import Dataset
 from jaxvae.errors import MAX_INT32, InputError, is_whole, quoted
 from jaxvae.evaluation import classifier, codes, likelihood
+from jaxvae.jax_settings import own_settings
 from jaxvae.models import Conv, DiagonalNormal, StandardNormal, automatic_precision
 from jaxvae.runs import Run
 from jaxvae.training import as_bytes
@@ -227,12 +228,14 @@ class Subject:
         return float(np.dot(self.classes[quantity], weights))
 
 
+@own_settings()
 def reader(dataset: Dataset) -> Any:
     """Parameters of a classifier trained on the training split; it must have labels."""
     images, labels = jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels)
     return classifier.train(images, labels, dataset.classes, precision=automatic_precision(Conv()))
 
 
+@own_settings()
 def by_class(run: Run, reader: Any, images: np.ndarray, labels: Any, classes: int) -> dict[str, Any]:
     """How the codes of each class lie apart, and what a classifier reads in their reconstructions.
 

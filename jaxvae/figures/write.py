@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from matplotlib import style
 from matplotlib.figure import Figure
 
 from jaxvae.data import Dataset
@@ -37,15 +38,16 @@ def write_figures(folder: Path, results: Results, runs: Sequence[Run], dataset: 
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, figure in _figures(results, runs, dataset):
-        if isinstance(figure, bytes):
-            path, content = folder / f"{name}.webp", figure
-        else:
-            path, file = folder / f"{name}.png", io.BytesIO()
-            figure.savefig(file, format="png", metadata={"Software": None})
-            content = file.getvalue()
-        paths.append(path)
-        manifest.write(path, content)
+    with style.context("default", after_reset=True):  # whatever a matplotlibrc says
+        for name, figure in _figures(results, runs, dataset):
+            if isinstance(figure, bytes):
+                path, content = folder / f"{name}.webp", figure
+            else:
+                path, file = folder / f"{name}.png", io.BytesIO()
+                figure.savefig(file, format="png", metadata={"Software": None})
+                content = file.getvalue()
+            paths.append(path)
+            manifest.write(path, content)
     return paths
 
 

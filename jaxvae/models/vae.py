@@ -57,6 +57,9 @@ class VAE:
             network = getattr(self, name)
             if not isinstance(network, nn.Module) and not (network is None and name == "decoder"):
                 raise ConfigError(f"vae: {name} must be a Linen module, not {quoted(network)}")
+            if network is not None and not hasattr(type(network), "part_label"):
+                own = type(network).__name__
+                raise ConfigError(f"vae: {name} must be a part; write @part('network/{own.lower()}') above class {own}")
         if self.decoder is None and not hasattr(self.encoder, "mirrored"):
             raise ConfigError(f"vae: the encoder {type(self.encoder).__name__} has no mirror image; give a decoder")
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Shaped
 
+from jaxvae.jax_settings import own_settings, platform
 from jaxvae.system import own_cache_dir
 
 SIDE = 1024  # of the square matrices whose product is timed; part of what a kept measurement is called
@@ -27,7 +28,7 @@ def automatic(pays_from: float) -> str:
     Args:
         pays_from: how many times as fast a product must be for its rounding to be worth it; infinite: never.
     """
-    if jax.default_backend() != "cpu" or pays_from == float("inf"):
+    if platform() != "cpu" or pays_from == float("inf"):
         return "float32"
     return "bfloat16" if _known_speed_up() >= pays_from else "float32"
 
@@ -36,14 +37,15 @@ def _known_speed_up() -> float:
     """`_speed_up`, measured once on a machine: asked again, it gives the same answer."""
     path = own_cache_dir() / f"bfloat16-speed-up-{SIDE}-jax-{jax.__version__}.json"
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return float(json.loads(path.read_text()))
+        return float(json.loads(path.read_text(encoding="utf-8")))
     speed_up = _speed_up()
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(speed_up))
+        path.write_text(json.dumps(speed_up), encoding="utf-8")
     return speed_up
 
 
+@own_settings()
 def _speed_up() -> float:
     """How many times as fast a large product is in bfloat16 as in float32.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxvae import __version__
 from jaxvae.data import Dataset
+from jaxvae.jax_settings import local_devices
 
 UNLABELLED_PROBES = 10  # images that are followed where no labels say which are the first of each class
 
@@ -21,7 +22,7 @@ UNLABELLED_PROBES = 10  # images that are followed where no labels say which are
 def about(dataset: Dataset) -> dict[str, Any]:
     """Data, versions and device: what every result carries with it."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    device = jax.local_devices()[0]
+    device = local_devices()[0]
     data = {
         "name": dataset.name,
         "note": dataset.note,

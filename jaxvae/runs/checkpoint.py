@@ -31,6 +31,7 @@ import orbax.checkpoint as ocp
 from jaxvae.config import Program, RunConfig, differences
 from jaxvae.errors import CheckpointError, InputError, StorageError, is_whole, quoted, reason
 from jaxvae.formats import FORMAT
+from jaxvae.jax_settings import local_devices, own_settings
 from jaxvae.runs import manifest
 from jaxvae.runs.history import Divergence, Past, Progress, best, metrics_lines
 from jaxvae.runs.run_folder import check_format, read_config, shape_of
@@ -44,6 +45,7 @@ FILES = ("config.json", "history.json", "reconstructions.npy")  # beside the sta
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@own_settings()
 def save(folder: Path, progress: Progress) -> None:
     """Adds the checkpoint of `progress.epoch`, removes those that are no longer needed.
 
@@ -94,12 +96,12 @@ def _write_parts(part: Path, folder: Path, progress: Progress) -> None:
     state = progress.state._replace(key=jax.random.key_data(progress.state.key))
     with _checkpointer() as checkpointer:
         checkpointer.save(part / "state", args=ocp.args.StandardSave(jax.tree.map(np.asarray, state)))
-    about = json.loads((folder / "config.json").read_text())
+    about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     content = {"format": FORMAT, "config": about["config"], "dataset": about.get("dataset")}
-    (part / "config.json").write_text(json.dumps(content))
+    (part / "config.json").write_text(json.dumps(content), encoding="utf-8")
     diverged = progress.diverged and progress.diverged._asdict()
     history = {"epochs": progress.history, "diverged": diverged, "lane_runs": progress.lane_runs}
-    (part / "history.json").write_text(json.dumps(history))
+    (part / "history.json").write_text(json.dumps(history), encoding="utf-8")
     np.save(part / "reconstructions.npy", progress.reconstructions, allow_pickle=False)
     manifest.write_manifest(part)
 
@@ -157,6 +159,7 @@ def epochs(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isascii() and name.isdecimal() and str(int(name)) == name)
 
 
+@own_settings()
 def read(folder: Path, epoch: int, parts: Iterable[type] = ()) -> Progress:
     """A checkpoint's content, after its files have been compared with their checksums.
 
@@ -172,7 +175,7 @@ def read(folder: Path, epoch: int, parts: Iterable[type] = ()) -> Progress:
     try:
         version = _check_origin(checkpoint, config, about, parts)
         shape = shape_of(about)
-        history = json.loads((checkpoint / "history.json").read_text())
+        history = json.loads((checkpoint / "history.json").read_text(encoding="utf-8"))
         if version == 1:
             history = {"epochs": history, "diverged": None}
         diverged = Divergence(**history["diverged"]) if history["diverged"] else None
@@ -213,7 +216,7 @@ def _check_origin(checkpoint: Path, config: RunConfig, about: dict[str, Any], pa
 
     Compared here, because a restore that fails half-way leaves Orbax's coroutines behind.
     """
-    content = json.loads((checkpoint / "config.json").read_text())
+    content = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     if "format" not in content:
         content = {"format": 1, "config": content}
     check_format(checkpoint, content["format"])
@@ -234,7 +237,7 @@ def conflicts(there: RunConfig, origin: Mapping[str, Any], run: RunConfig, about
 
 def _restore(checkpoint: Path, program: Program, seed: int, version: int) -> engine.TrainState:
     """The state on this process's first device, wherever it was saved."""
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    device = jax.sharding.SingleDeviceSharding(local_devices()[0])
     shapes = jax.eval_shape(engine.init, program, seed)
     if version > 1:
         shapes = shapes._replace(key=jax.eval_shape(jax.random.key_data, shapes.key))

@@ -18,6 +18,7 @@ import numpy as np
 
 from jaxvae.config import RunConfig
 from jaxvae.errors import MAX_FLOAT32, CheckpointError, InputError, Remedy, is_whole, quoted
+from jaxvae.jax_settings import own_settings
 from jaxvae.models import VAE, Normal, Params, parameter_count
 from jaxvae.parts import handed_in
 from jaxvae.runs.checkpoint import epochs, read
@@ -90,6 +91,7 @@ class Run:
         """The name of the data that it was trained on, `auto` where its folder does not say."""
         return self.about.get("dataset", {}).get("name", "auto")
 
+    @own_settings()
     def encode(self, images: Any) -> Any:
         """q(z|x); of a diagonal normal posterior, mean and log-std, [n, d].
 
@@ -98,10 +100,12 @@ class Run:
         """
         return _encode(self.vae, self.params, _images(images, self.vae.shape))
 
+    @own_settings()
     def codes(self, images: Any) -> Normal:
         """Mean and log-std of each latent dimension of q(z|x), [n, d], whatever the posterior."""
         return self.vae.posterior.marginals(self.encode(images))
 
+    @own_settings()
     def decode(self, z: Any) -> jax.Array:
         """The means of p(x|z), [n, *shape], for codes [n, d]."""
         z, d = _array("codes", z), self.config.latent_dim
@@ -113,19 +117,25 @@ class Run:
             raise InputError(f"codes must be finite and below {MAX_FLOAT32:g}")
         return _decode(self.vae, self.params, jnp.asarray(z, jnp.float32))
 
+    @own_settings()
     def reconstruct(self, images: Any) -> jax.Array:
         """Images decoded from their posterior means, [n, *shape]."""
         return _decode(self.vae, self.params, self.codes(images).mean)
 
+    @own_settings()
     def sample(self, key: Any, n: Whole) -> jax.Array:
-        """Means of p(x|z) for n codes drawn from the prior, [n, *shape]."""
-        if not _is_key(key):
-            raise InputError(f"key must be one key, such as jax.random.key(0), not {quoted(key)}")
+        """Means of p(x|z) for n codes drawn from the prior, [n, *shape].
+
+        Args:
+            key: such as `jax.random.key(0)`.
+        """
+        key = _as_key(key)
         if not is_whole(n := plain(n), at_least=0, below=MAX_SAMPLES):
             raise InputError(f"n must be a whole number of at least 0 and below {MAX_SAMPLES:,}, not {quoted(n)}")
         return self.decode(self.vae.sample_prior(self.params, key, n))
 
 
+@own_settings()
 def load(folder: str | os.PathLike, epoch: Whole | Text = "latest", *, parts: Iterable[Any] = ()) -> Run:
     """The run in `folder`, as one of its checkpoints holds it. Nothing is imported that a file names.
 
@@ -159,12 +169,14 @@ def load(folder: str | os.PathLike, epoch: Whole | Text = "latest", *, parts: It
     )
 
 
-def _is_key(key: Any) -> bool:
-    if not isinstance(key, jax.Array | np.ndarray):
-        return False
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        return key.ndim == 0
-    return key.dtype == np.uint32 and key.shape == (2,)  # as jax.random.PRNGKey makes them
+def _as_key(key: Any) -> jax.Array:
+    """The key that it is, or that `jax.random.PRNGKey` has made it from."""
+    if isinstance(key, jax.Array | np.ndarray):
+        if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and not key.ndim:
+            return jnp.asarray(key)
+        if key.dtype == np.uint32 and key.shape == (2,):
+            return jax.random.wrap_key_data(jnp.asarray(key))
+    raise InputError(f"key must be one key, such as jax.random.key(0), not {quoted(key)}")
 
 
 def _array(what: str, given: Any) -> np.ndarray:

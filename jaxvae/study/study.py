@@ -21,18 +21,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from rich.console import Console
 
 from jaxvae import evaluation, figures, results, training
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset, binarized, checked
 from jaxvae.errors import ConfigError, InputError, Remedy, quoted
 from jaxvae.evaluation import classifier
+from jaxvae.jax_settings import own_settings
 from jaxvae.page import report
 from jaxvae.runs import Divergence, Outcome, Past, Progress, Run, checkpoint, load, losses_json, run_folder
 from jaxvae.study import resume
 from jaxvae.study.progress import Display
-from jaxvae.system import as_path, lock, machine
+from jaxvae.system import as_path, console, lock, machine
 from jaxvae.training import Epoch, distributed
 from jaxvae.values import Whole, plain
 
@@ -53,9 +53,7 @@ class Study:
         self.about = results.about(self.dataset)
         self.dataset_as_trained = binarized(self.dataset, runs[0].binarize)
         self.probes = results.probes(self.dataset_as_trained)
-        self.console = Console(highlight=False, markup=False, quiet=not distributed.first())
-        if not self.console.is_terminal:
-            self.console.width = 120
+        self.console = console(quiet=not distributed.first())
 
     def _say(self, line: str) -> None:
         """Prints a line as it is, not broken where a terminal ends, so that its paths can be copied."""
@@ -72,11 +70,12 @@ class Study:
             free = (self.folder.with_name(f"{self.folder.name}.before-{i}") for i in itertools.count(1))
             target = next(path for path in free if not path.exists())
             self.folder.rename(target)
-            (target / lock.NAME).unlink()
+            lock.remove(target)
             self._say(f"moved {self.folder} to {target}")
 
     # ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    @own_settings()
     def train(
         self,
         strategy: str = "auto",
@@ -177,9 +176,9 @@ class Study:
         self.how |= {"epochs_trained_before": behind, "epochs_trained": 0}
         if not quiet:
             self._print_head(workers, mesh, behind)
-        console = Console(quiet=True) if quiet else self.console
         left = [run for run in self.runs if run.name not in self.diverged]
-        with Display(console, left, self.epochs, len(self.dataset.train_images)) as display:
+        shown = console(quiet=True) if quiet else self.console
+        with Display(shown, left, self.epochs, len(self.dataset.train_images)) as display:
 
             def on_epoch(report: Epoch) -> None:
                 self._save(report)
@@ -239,6 +238,7 @@ class Study:
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    @own_settings()
     def write(self, wall_seconds: float) -> None:
         """Tables, claims, figures and the page from the runs' folders; prints them.
 

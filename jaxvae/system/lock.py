@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import platform
 import sys
 from pathlib import Path
 
+import filelock
+
 from jaxvae.errors import InputError, LockedError, Remedy
 
 NAME = ".lock"
+HOLDER = ".lock-holder"  # who holds it: the locked file itself cannot be read everywhere
 
 
 @contextlib.contextmanager
@@ -29,61 +31,56 @@ def hold(folder: Path):
         LockedError: another process holds it; says which.
         InputError: the folder cannot be made or written to.
     """
+    lock = filelock.FileLock(folder / NAME, timeout=0, thread_local=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = _locked(folder / NAME)
+        _acquire(lock, folder)
+        (folder / HOLDER).unlink(missing_ok=True)  # never written through a link
+        (folder / HOLDER).write_text(json.dumps(_this_process()), encoding="utf-8")
+        ours = (folder / HOLDER).stat()
     except OSError as error:
+        lock.release()
         raise InputError(f"{folder} cannot be written to ({error.strerror}); {Remedy.ANOTHER_FOLDER}") from None
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
-            if _same(file, folder / NAME):  # the folder may have been moved aside
-                (folder / NAME).unlink()
-        os.close(file)
+            if os.path.samestat(ours, (folder / HOLDER).stat()):  # the folder may have been moved aside
+                remove(folder)
+        lock.release()
 
 
 def content(folder: Path) -> str:
-    """What the lock file says of its holder; nothing if there is none."""
+    """What the folder says of who holds it; nothing if nobody does."""
     try:
-        return (folder / NAME).read_text(encoding="utf-8")
+        return (folder / HOLDER).read_text(encoding="utf-8")
     except (OSError, ValueError):
         return ""
 
 
-def _locked(path: Path) -> int:
-    """The descriptor of the lock file at `path`, locked."""
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)  # a link's target would be written over
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(os.pread(file, 1000, 0))
-            os.close(file)
-            raise LockedError(
-                f"{path.parent} is being written by {holder}; wait for it to end, or {Remedy.ANOTHER_FOLDER}"
-            ) from None
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                os.close(file)
-                raise
-        if _same(file, path):  # else it was removed by its last holder just now
-            break
-        os.close(file)
-    os.ftruncate(file, 0)
-    holder = {"pid": os.getpid(), "host": platform.node(), "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])}
-    os.pwrite(file, json.dumps(holder).encode(), 0)
-    return file
+def remove(folder: Path) -> None:
+    """Takes the files of a lock that one holds out of the folder."""
+    for name in (HOLDER, NAME):
+        (folder / name).unlink(missing_ok=True)
 
 
-def _same(file: int, path: Path) -> bool:
+def _acquire(lock: filelock.BaseFileLock, folder: Path) -> None:
     try:
-        return os.path.samestat(os.fstat(file), path.stat())
-    except FileNotFoundError:
-        return False
+        lock.acquire()
+    except filelock.Timeout:
+        what = f"{folder} is being written by {_named(content(folder))}"
+        raise LockedError(f"{what}; wait for it to end, or {Remedy.ANOTHER_FOLDER}") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+            raise
 
 
-def _holder(content: bytes) -> str:
+def _this_process() -> dict[str, object]:
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {"pid": os.getpid(), "host": platform.node(), "command": command}
+
+
+def _named(content: str) -> str:
     try:
         holder = json.loads(content)
         return f"process {holder['pid']} on {holder['host']} ({holder['command']})"

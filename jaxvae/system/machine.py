@@ -32,7 +32,7 @@ def free_memory() -> int:
 def processor() -> str:
     """Name and instruction set of the processor, in a dozen characters."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = [platform.processor()]
     model = {line for line in lines if line.startswith(("model name", "flags", "Features"))} or set(lines)

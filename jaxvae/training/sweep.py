@@ -18,13 +18,14 @@ from jax.sharding import Mesh
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset, binarized, checked
 from jaxvae.errors import MAX_INT32, ConfigError, is_whole, quoted
+from jaxvae.jax_settings import local_devices, own_settings, platform
 from jaxvae.system import interrupts, machine
 from jaxvae.training import engine
 from jaxvae.training.devices import DeviceWorker, Epoch, TooMany, on_host
 from jaxvae.training.engine import TrainState
 from jaxvae.training.groups import Group, LaneRuns, grouped
 from jaxvae.training.mesh import DATA, RUNS, layout_of, run_mesh
-from jaxvae.training.processes import ProcessWorker, process_workers
+from jaxvae.training.processes import ProcessWorker, check_processes, process_workers
 from jaxvae.values import Whole, plain
 
 STRATEGIES = ("auto", "vmap", "loop")
@@ -33,6 +34,7 @@ POLL_SECONDS = 0.01
 Place = DeviceWorker | ProcessWorker
 
 
+@own_settings()
 def sweep(
     runs: Sequence[RunConfig],
     dataset: Dataset,
@@ -69,6 +71,7 @@ def sweep(
     return {run.name: on_host(final[run.name]) for run in runs if run.name in final}
 
 
+@own_settings()
 def train(
     runs: Sequence[RunConfig],
     dataset: Dataset,
@@ -93,7 +96,8 @@ def train(
             prototype's step of five conv models took 57 ms looped and 82 ms vmapped.
         workers: processes to compute in, on CPU only, each with an equal share of the cores; 1 computes in this
             process. The bits of the results depend on the threads that a share has. A script that asks for more than
-            one must guard what it does by `if __name__ == "__main__":`, as the processes import it.
+            one and itself defines parts of the runs, such as a network, must guard what it does by
+            `if __name__ == "__main__":`, as the processes import it.
         mesh: devices, see `jaxvae.training.make_mesh`; default, all of this process along the runs. If they are of
             several processes, each of these must give the same call.
         epochs: by run to be continued, how many it has behind it.
@@ -116,7 +120,7 @@ def train(
     dataset = binarized(checked(dataset), runs[0].binarize) if runs else dataset
     vmapped, before = vmaps(strategy, mesh), state or {}.__getitem__
     groups = grouped(runs, before, epochs or {}, vmapped, workers, lane_runs or {}, diverged)
-    places = _places(workers, mesh, vmapped, sum(not group.done for group in groups), dataset, probes)
+    places = _places(workers, mesh, vmapped, sum(not group.done for group in groups), dataset, probes, runs)
     try:
         _train(groups, places, on_epoch)
     finally:
@@ -124,6 +128,7 @@ def train(
             place.close()
 
 
+@own_settings()
 def check(
     runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: Whole = 1, mesh: Mesh | None = None
 ) -> None:
@@ -142,8 +147,8 @@ def check(
         raise ConfigError(f"workers must be a whole number of at least 1, not {quoted(workers)}")
     if workers > (most := 2 * len(machine.cores())):
         raise ConfigError(f"workers must be at most {most}, two for each core, not {quoted(workers)}")
-    if workers > 1 and (platform := jax.default_backend()) != "cpu":
-        raise ConfigError(f"workers must be 1 on a {platform}, which one process fills; {workers} are for a CPU")
+    if workers > 1 and (kind := platform()) != "cpu":
+        raise ConfigError(f"workers must be 1 on a {kind}, which one process fills; {workers} are for a CPU")
     if mesh and mesh.axis_names != (RUNS, DATA):
         raise ConfigError(f"a mesh must have the axes {RUNS} and {DATA}, as jaxvae.training.make_mesh makes it")
     shards = mesh.shape[DATA] if mesh else 1
@@ -158,6 +163,8 @@ def check(
         raise ConfigError(f"two runs are named {twice[0]}: each setting of a sweep can be trained once")
     if len(kinds := sorted({run.binarize for run in runs})) > 1:
         raise ConfigError(f"runs of one sweep must see the same images, not binarize {' and '.join(kinds)}")
+    if workers > 1:
+        check_processes(runs)
     images = len(checked(dataset).train_images)
     for vae in dict.fromkeys(dataclasses.replace(run.vae, latent_dim=1) for run in runs):
         vae.bind(dataset.shape).check_networks()
@@ -176,7 +183,7 @@ def check(
 
 def vmaps(strategy: str, mesh: Mesh | None = None) -> bool:
     """Whether runs that can be are trained as one program."""
-    return strategy == "vmap" or (strategy == "auto" and (mesh is not None or jax.default_backend() != "cpu"))
+    return strategy == "vmap" or (strategy == "auto" and (mesh is not None or platform() != "cpu"))
 
 
 def automatic_workers(runs: int, mesh: Mesh | None = None) -> int:
@@ -185,17 +192,23 @@ def automatic_workers(runs: int, mesh: Mesh | None = None) -> int:
     Two single-threaded processes side by side took 0.69 to 0.90 of the time of one process with two threads for conv
     models, and 0.77 to 0.84 for linear ones (bfloat16 and float32, two cores of an AMD EPYC: Zen 5, Zen 4).
     """
-    return max(1, min(len(machine.cores()), runs)) if jax.default_backend() == "cpu" and mesh is None else 1
+    return max(1, min(len(machine.cores()), runs)) if platform() == "cpu" and mesh is None else 1
 
 
 def _places(
-    workers: int, mesh: Mesh | None, vmapped: bool, groups: int, dataset: Dataset, probes: np.ndarray | None
+    workers: int,
+    mesh: Mesh | None,
+    vmapped: bool,
+    groups: int,
+    dataset: Dataset,
+    probes: np.ndarray | None,
+    runs: Sequence[RunConfig],
 ) -> list[Place]:
     if not groups:
         return []
     if workers > 1:
-        return [*process_workers(workers, dataset, probes)]
-    mesh = mesh or run_mesh(jax.local_devices())
+        return [*process_workers(workers, dataset, probes, runs)]
+    mesh = mesh or run_mesh(local_devices())
     meshes = [mesh] if vmapped else [run_mesh([device]) for device in mesh.devices.flat][:groups]
     return [DeviceWorker(one, dataset, probes) for one in meshes]
 

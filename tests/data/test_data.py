@@ -178,6 +178,43 @@ def test_damaged_files_are_an_error_even_for_auto(mnist_dir, tmp_path, injure, s
             data.load(name, tmp_path / "copy")
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        lambda file: file.removesuffix(".gz"),
+        lambda file: file.removesuffix(".gz").replace("-idx", ".idx"),
+        lambda file: file,  # as a browser leaves it that unzips what it fetches
+        lambda file: file if "images" in file else file.removesuffix(".gz"),
+    ],
+)
+def test_mnist_is_read_unzipped_under_the_names_that_programs_give_it(named, mnist_dir, tmp_path):
+    place = unzipped(mnist_dir / "mnist", tmp_path / "own" / "mnist", named)
+    assert data.load("mnist", tmp_path / "own").fingerprint == data.load("mnist", mnist_dir).fingerprint
+    labels = place / named(FILES["train_labels"])
+    _flip(labels)
+    with pytest.raises(DataError, match=f"{labels.name} is damaged: its SHA-256 is not that of the published file"):
+        data.load("mnist", tmp_path / "own")
+
+
+def test_other_data_of_which_no_checksum_is_known_unzipped_are_refused(tmp_path):
+    place = tmp_path / "fashion_mnist"
+    place.mkdir()
+    for file in FILES.values():
+        (place / file.removesuffix(".gz")).write_bytes(bytes((0, 0, 8, 3)))
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte is unzipped, .*put those there"):
+        data.load("fashion_mnist", tmp_path)
+
+
+def unzipped(source, place, named):
+    place.mkdir(parents=True)
+    for file in FILES.values():
+        content = (source / file).read_bytes()
+        name = named(file)
+        keep_zipped = named(FILES["train_labels"]) != FILES["train_labels"] and name == file
+        (place / name).write_bytes(content if keep_zipped else gzip.decompress(content))
+    return place
+
+
 def _flip(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

@@ -1,6 +1,7 @@
 """What disks, folders and other processes do to a sweep: a clear line, nothing damaged, and on it goes afterwards."""
 
 import ast
+import errno
 import os
 import re
 import shutil
@@ -97,7 +98,7 @@ def after_first_epoch(monkeypatch, fault):
 
 def sound_epochs(folder):
     """All checkpoints of the runs, each verified; nothing half-written lies beside them."""
-    assert not [path for path in folder.rglob(".*") if path.name != lock.NAME]
+    assert not [path for path in folder.rglob(".*") if path.name not in (lock.NAME, lock.HOLDER)]
     found = {run.name: checkpoint.epochs(folder / run.name) for run in RUNS}
     for name, epochs in found.items():
         for epoch in epochs:
@@ -245,7 +246,7 @@ def test_a_second_sweep_is_told_who_the_first_is_and_a_dead_ones_lock_is_taken_o
         for fresh in (False, True):
             with pytest.raises(LockedError, match=f"is being written by process {first.pid} on "):
                 Study(folder, RUNS, small).train(fresh=fresh, quiet=True)
-        assert os.listdir(folder) == [lock.NAME]
+        assert sorted(os.listdir(folder)) == [lock.NAME, lock.HOLDER]
     finally:
         first.send_signal(signal.SIGKILL)
         first.communicate()
@@ -267,6 +268,32 @@ def test_a_lock_is_let_go_whatever_ends_its_block_and_none_is_left_in_a_folder_m
     Study(tmp_path / "a", RUNS[:1], small).train(fresh=True, quiet=True)
     assert not list(tmp_path.rglob(lock.NAME))
     assert checkpoint.epochs(tmp_path / "a.before-1" / RUNS[0].name) == [2, 3]
+
+
+@pytest.mark.slow
+def test_a_system_without_locks_of_its_own_has_one_writer_too(tmp_path):
+    """As Windows has it: no `fcntl`."""
+    program = "import sys, warnings\nsys.modules['fcntl'] = None\nwarnings.simplefilter('ignore')\n" + HOLDER
+    command = [sys.executable, "-c", program, tmp_path]
+    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout
+        assert first.stdout.readline() == "held\n"
+        second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert f"{tmp_path} is being written by process {first.pid} on " in second.stderr
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_a_file_system_without_locks_has_none(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with lock.hold(tmp_path):
+        assert str(os.getpid()) in lock.content(tmp_path)
+    assert os.listdir(tmp_path) == []
 
 
 # ── clocks ───────────────────────────────────────────────────────────────────────────────────────────────────────────

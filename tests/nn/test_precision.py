@@ -62,7 +62,7 @@ def test_a_damaged_measurement_is_made_again_and_one_that_cannot_be_kept_is_used
 
 
 def test_another_backend_is_not_asked(monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(precision_module, "platform", lambda: "gpu")
     monkeypatch.setattr(precision_module, "_speed_up", lambda: 10.0)
     assert automatic(1.3) == "float32"
 

@@ -11,10 +11,10 @@ def test_what_is_prepared_for_one_processor_is_not_read_by_another(monkeypatch, 
     here = machine.own_cache_dir()
     assert here == machine.own_cache_dir()
     assert here.parent == machine.cache_dir() == tmp_path / "cache"
-    monkeypatch.setattr(machine.Path, "read_text", lambda self: "model name : Abacus\nflags : beads\ncpu MHz : 1")
+    monkeypatch.setattr(machine.Path, "read_text", lambda self, **_: "model name : Abacus\nflags : beads\ncpu MHz : 1")
     abacus = machine.own_cache_dir()
     assert abacus != here
-    monkeypatch.setattr(machine.Path, "read_text", lambda self: "cpu MHz : 2\nmodel name : Abacus\nflags : beads")
+    monkeypatch.setattr(machine.Path, "read_text", lambda self, **_: "cpu MHz : 2\nmodel name : Abacus\nflags : beads")
     assert machine.own_cache_dir() == abacus  # what changes from moment to moment does not count
 
 

@@ -2,7 +2,10 @@ import dataclasses
 import importlib
 import multiprocessing
 import os
+import re
 import signal
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -15,6 +18,7 @@ from jaxvae.training.groups import grouped
 from jaxvae.training.processes import ProcessWorker
 from jaxvae.training.sweep import automatic_workers, sweep
 from tests.classic import classic
+from tests.command_line import ROOT
 
 SHAPE = (28, 28)
 sweep_module = importlib.import_module("jaxvae.training.sweep")  # the package offers the function of that name
@@ -179,6 +183,57 @@ def test_a_worker_that_is_killed_is_told_from_one_that_goes_wrong(small):
         worker.close()
 
 
+PROGRAM = """
+import numpy as np
+from flax import linen as nn
+from jaxvae.models import MLP, StandardNormal
+from jaxvae.parts import part
+from jaxvae.training import sweep
+from tests.blobs import small
+from tests.classic import classic
+
+@part("prior/own")
+class OwnPrior(StandardNormal):
+    pass
+
+import dataclasses, multiprocessing
+run = classic(hidden=(2,), batch_size=20, epochs=1)
+own = dataclasses.replace(run, vae=dataclasses.replace(run.vae, prior=OwnPrior()))
+
+def work(run):
+    runs = [run, dataclasses.replace(run, seed=1)]
+    print("trained", len(sweep(runs, small(), workers=2)))
+
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("call", "from_file", "says"),
+    [
+        ("work(run)", True, "trained 2"),
+        ("work(run)", False, "trained 2"),
+        ('if __name__ == "__main__":\n    work(own)', True, "trained 2"),
+        ("work(own)", True, r'.*ConfigError: .* put what it does under `if __name__ == "__main__":`'),
+        ("work(own)", False, ".*ConfigError: workers must be 1, as worker processes cannot find .* standard input.*"),
+        ('if __name__ == "__main__":\n    multiprocessing.get_context("spawn").Pool(1).apply(work, (run,))', True,
+         ".*ConfigError: workers must be 1 in a process of a pool.*"),
+    ],
+    ids=["a script", "standard input", "a guarded script with a part", "a script with a part",
+         "standard input with a part", "a pool"],
+)  # fmt: skip
+def test_programs_of_every_kind_have_workers_or_are_told_why_not(call, from_file, says, tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM + call)
+    command = [sys.executable, path if from_file else "-"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with path.open() as program:
+        ended = subprocess.run(command, stdin=program, capture_output=True, text=True, env=environment, timeout=100)
+    said = (ended.stdout or ended.stderr).strip().splitlines()
+    assert re.fullmatch(says, said[-1]), ended.stderr
+    assert ended.returncode == ("Error" in says)
+
+
 @pytest.mark.slow
 def test_workers_end_whatever_happens_to_the_sweep(small):
     def stop(report):
@@ -241,7 +296,7 @@ def test_impossible_numbers_of_workers_are_refused(workers, small):
 
 
 def test_processes_are_for_cpus(small, monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(sweep_module, "platform", lambda: "gpu")
     with pytest.raises(ConfigError, match="workers must be 1 on a gpu"):
         sweep([config()], small, workers=2)
     assert automatic_workers(10) == 1
