@@ -68,7 +68,7 @@ class Dataset(NamedTuple):
 
 
 def checked(dataset: Dataset) -> Dataset:
-    """The dataset with NumPy's arrays, if they belong together.
+    """The dataset with NumPy's arrays, if they belong together; labels of one split alone are left out.
 
     Raises:
         DataError: they are no bytes, or none, their counts or shapes differ, or a label is negative.
@@ -95,7 +95,7 @@ def checked(dataset: Dataset) -> Dataset:
     if dataset.test_images.shape[1:] != dataset.shape:
         shapes = f"{dataset.shape} and {dataset.test_images.shape[1:]}"
         raise DataError(f"{dataset.name} has train and test images of shapes {shapes}; they must be the same")
-    return dataset
+    return dataset if dataset.labels else dataset._replace(train_labels=None, test_labels=None)
 
 
 def _check_array(name: str, what: str, array: object, dtype: type, wanted: str) -> None:

@@ -18,7 +18,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from jaxvae.figures.plotting import DPI
 
 RGB = 3  # channels of a colour picture
-LEGEND_ROWS = 20  # classes in a column of a legend
+MAX_RATIO = 4  # of the sides of a picture
+LEGEND_ROWS = 20  # classes in a column of a legend, which has up to two
 
 
 def drawable(shape: Sequence[int]) -> bool:
@@ -29,10 +30,16 @@ def drawable(shape: Sequence[int]) -> bool:
 def as_pictures(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Images [..., *shape] as pictures: three channels are red, green and blue, of any other number the first is drawn.
 
+    A side that is shorter than a quarter of the other is drawn longer, so that signals can be seen.
+
     Args:
         shape: of one image, see `drawable`.
     """
-    return images if len(shape) == 2 or shape[-1] == RGB else images[..., 0]
+    h, w, *channels = shape
+    height_axis = -3 if channels == [RGB] else -2
+    pictures = images if height_axis == -3 or not channels else images[..., 0]
+    pictures = np.repeat(pictures, -(-w // (MAX_RATIO * h)), axis=height_axis)
+    return np.repeat(pictures, -(-h // (MAX_RATIO * w)), axis=height_axis + 1)
 
 
 def tiled(pictures: np.ndarray) -> np.ndarray:
@@ -61,7 +68,7 @@ def evolution(originals: np.ndarray, reconstructions: np.ndarray, epochs: Sequen
     ax = figure.subplots()
     _draw_strips(ax, rows)
     ax.get_yticklabels()[0].set_fontweight("bold")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, wrap=True)
     return figure
 
 
@@ -72,7 +79,7 @@ def comparison(originals: np.ndarray, cells: Sequence[Sequence[tuple[str, np.nda
     for ax, (name, reconstructions) in zip(axes.flat, chain(*cells), strict=True):
         _draw_strips(ax, [("original", originals), ("model", reconstructions)])
         ax.set_title(name, fontsize=10)
-    figure.suptitle(title, fontsize=12)
+    figure.suptitle(title, fontsize=12, wrap=True)
     return figure
 
 
@@ -91,7 +98,7 @@ def latent_plane(
     for ax in axes:
         ax.set_xlabel("z₁")
         ax.set_ylabel("z₂", rotation=0)
-    figure.suptitle(title)
+    figure.suptitle(title, wrap=True)
     return figure
 
 
@@ -114,8 +121,9 @@ def _draw_codes(ax: Axes, codes: np.ndarray, labels: np.ndarray | None) -> None:
         classes = np.unique(labels)
         for label in classes:
             ax.scatter(*codes[labels == label].T, **style, color=tints(int(label) % tints.N), label=str(label))
-        ax.legend(title="digit", markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False,
-                  ncols=-(-len(classes) // LEGEND_ROWS))  # fmt: skip
+        if (columns := -(-len(classes) // LEGEND_ROWS)) <= 2:
+            ax.legend(title="digit", markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False,
+                      ncols=columns)  # fmt: skip
     ax.set_title(f"posterior means of {len(codes):,} test images", fontsize=11)
     ax.set_aspect("equal", "datalim")
     ax.grid(alpha=0.25)
@@ -128,7 +136,7 @@ def mosaic(images: np.ndarray, columns: int, title: str) -> Figure:
     figure = _tight(0.5 * columns * _ratio(images), 0.5 * rows + 0.6)
     ax = figure.subplots()
     _draw_picture(ax, tiled(framed(table, images.max() * 0.25)))
-    ax.set_title(title, fontsize=10)
+    ax.set_title(title, fontsize=10, wrap=True)
     return figure
 
 

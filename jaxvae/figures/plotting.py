@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 
 PARTS = (("loss", "loss"), ("reconstruction", "reconstruction"), ("kl", "KL"))
 DPI = 110
+NUMBERED_CLASSES = 20  # of more, numbers would lie upon each other
 
 
 class Style(NamedTuple):
@@ -82,7 +83,7 @@ def curves(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, str]] 
     for architecture, style in by_architecture.items():
         handles.append(Line2D([], [], color="0.3", ls=style.line, lw=1.6, label=architecture))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 10), frameon=False)
-    figure.suptitle(f"Losses during training – {data}")
+    figure.suptitle(f"Losses during training – {data}", wrap=True)
     return figure
 
 
@@ -111,7 +112,7 @@ def by_dimension(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, 
         ax.set_title(title, fontsize=11)
         ax.grid(alpha=0.25)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-    figure.suptitle(f"After the last epoch – {data}")
+    figure.suptitle(f"After the last epoch – {data}", wrap=True)
     return figure
 
 
@@ -137,7 +138,7 @@ def rate_distortion(points: dict[str, list[tuple[int, float, float]]], data: str
     ax.margins(0.12)
     elbo_lines(ax)
     ax.legend(frameon=False)
-    figure.suptitle(f"Rate and distortion on test images; numbers are latent sizes\n{data}", fontsize=11)
+    figure.suptitle(f"Rate and distortion on test images; numbers are latent sizes\n{data}", fontsize=11, wrap=True)
     return figure
 
 
@@ -164,11 +165,14 @@ def confusions(rows: Sequence[Sequence[tuple[str, np.ndarray]]], accuracy: float
     for line, row in zip(axes, rows, strict=True):
         for ax, (title, shares) in zip(line, row, strict=False):
             ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-            for (i, j), share in np.ndenumerate(shares):
-                if share >= 0.05 and i != j:
+            few = len(shares) <= NUMBERED_CLASSES
+            for i, j in np.argwhere(shares >= 0.05) if few else ():
+                if i != j:
+                    share = shares[i, j]
                     ax.text(j, i, f"{100 * share:.0f}", ha="center", va="center", fontsize=7,
                             color="white" if share > 0.5 else "black")  # fmt: skip
-            ax.set(xticks=range(len(shares)), yticks=range(len(shares)))
+            if few:
+                ax.set(xticks=range(len(shares)), yticks=range(len(shares)))
             ax.tick_params(length=0, labelsize=8)
             ax.set_title(f"{title}: {100 * np.trace(shares) / max(1, shares.any(1).sum()):.0f} % right", fontsize=10)
         for ax in line[len(row) :]:
@@ -179,7 +183,7 @@ def confusions(rows: Sequence[Sequence[tuple[str, np.ndarray]]], accuracy: float
     scale = ScalarMappable(Normalize(0, 1), "Blues")
     figure.colorbar(scale, ax=axes, shrink=0.6, label="share of the digit's test images")
     title = f"What a classifier reads in reconstructions; of the originals it reads {100 * accuracy:.1f} % rightly"
-    figure.suptitle(f"{title}. Wrong readings in per cent\n{data}", fontsize=11)
+    figure.suptitle(f"{title}. Wrong readings in per cent\n{data}", fontsize=11, wrap=True)
     return figure
 
 

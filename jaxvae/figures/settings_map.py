@@ -67,7 +67,7 @@ def rate_distortion(
     _legend(figure, lines)
     best = f" at its best {' and '.join(other.title for other in others)}" if others else ""
     title = f"a line for each model, a point for each {axis.title}{best}"
-    figure.suptitle(f"Rate and distortion on test images: {title}\n{data}", fontsize=11)
+    figure.suptitle(f"Rate and distortion on test images: {title}\n{data}", fontsize=11, wrap=True)
     return figure
 
 
@@ -160,5 +160,7 @@ def _lines(maps: Sequence[SettingsMap], data: str) -> Figure:
     ax.grid(alpha=0.25)
     _legend(figure, models)
     against = axis.title if axis.title == axis.symbol else f"the {axis.title}"
-    figure.suptitle(f"Test −ELBO against {against}, means over seeds with their 95 % intervals\n{data}", fontsize=11)
+    figure.suptitle(
+        f"Test −ELBO against {against}, means over seeds with their 95 % intervals\n{data}", fontsize=11, wrap=True
+    )
     return figure

@@ -8,6 +8,7 @@ Figures that need pictures are left out where examples are no pictures, and thos
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 
 from jaxvae.data import Dataset
 from jaxvae.figures import animation, curves, pictures, plotting, settings_map
-from jaxvae.results import Results, evenly_spaced, first_seeds, probes
+from jaxvae.results import MAX_FOLLOWED_CLASSES, Results, evenly_spaced, first_seeds, probes
 from jaxvae.runs import Run, manifest
 
 POINTS = 2_000  # test images that the walk and the page show: a fifth of MNIST's
@@ -38,7 +39,9 @@ def write_figures(folder: Path, results: Results, runs: Sequence[Run], dataset: 
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    with style.context("default", after_reset=True):  # whatever a matplotlibrc says
+    plain = ["default", {"text.parse_math": False}]  # whatever a matplotlibrc says, and a dataset's name
+    with style.context(plain, after_reset=True), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a name's letters: a box is drawn instead
         for name, figure in _figures(results, runs, dataset):
             if isinstance(figure, bytes):
                 path, content = folder / f"{name}.webp", figure
@@ -160,10 +163,11 @@ def _animations(
 
 
 def _walk(run: Run, dataset: Dataset) -> np.ndarray:
-    """Decoded on the way from each class's mean code to the next one's and back to the first, uint8 [frame, h, w]."""
+    """Decoded on the way from each class's mean code to the next one's and back to the first, uint8 [frame, h, w]; of
+    many classes, the first."""
     assert dataset.labels is not None
     codes, labels = np.asarray(run.codes(dataset.test_images[:POINTS]).mean), dataset.labels[1][:POINTS]
-    stations = np.stack([codes[labels == label].mean(0) for label in np.unique(labels)])
+    stations = np.stack([codes[labels == label].mean(0) for label in np.unique(labels)[:MAX_FOLLOWED_CLASSES]])
     steps = np.linspace(0, 1, WALK_STEPS, endpoint=False)[:, None]
     way = [start + steps * (end - start) for start, end in zip(stations, np.roll(stations, -1, 0), strict=True)]
     codes = np.nan_to_num(np.concatenate(way), posinf=1e6, neginf=-1e6)  # those of a run that diverges may overflow

@@ -17,6 +17,7 @@ from jaxvae.data import Dataset
 from jaxvae.jax_settings import local_devices
 
 UNLABELLED_PROBES = 10  # images that are followed where no labels say which are the first of each class
+MAX_FOLLOWED_CLASSES = 20  # of more, the first
 
 
 def about(dataset: Dataset) -> dict[str, Any]:
@@ -40,12 +41,12 @@ def about(dataset: Dataset) -> dict[str, Any]:
 
 
 def probes(dataset: Dataset) -> np.ndarray:
-    """The images whose reconstructions are followed, [split (train, test), n, *shape]: the first of each class, or
-    without labels the first `UNLABELLED_PROBES`."""
+    """The images whose reconstructions are followed, [split (train, test), n, *shape]: the first of each class, of at
+    most `MAX_FOLLOWED_CLASSES`, or without labels the first `UNLABELLED_PROBES`."""
     splits = dataset.train_images, dataset.test_images
     if dataset.labels:
         firsts = (np.unique(labels, return_index=True)[1] for labels in dataset.labels)
-        images = [split[first] for split, first in zip(splits, firsts, strict=True)]
+        images = [split[first[:MAX_FOLLOWED_CLASSES]] for split, first in zip(splits, firsts, strict=True)]
     else:
         images = [split[:UNLABELLED_PROBES] for split in splits]
     n = min(map(len, images))

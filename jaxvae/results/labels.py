@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from jaxvae.config import Axis, RunConfig
+from jaxvae.data import PUBLISHED
 from jaxvae.naming import shortest
 
 MAX_LISTED_VALUES = 6  # in a caption; of more the smallest, the largest and their number
@@ -112,7 +113,7 @@ def _phrase(axes: Sequence[Axis], family: bool) -> str:
         return f"{first.title} ({written(first.value)})"
     value = written(first.value)
     if not first.required:
-        return value
+        return value if isinstance(first.value, str) and not value[:1].isdigit() else f"{first.title} {value}"
     if first.value == first.default or not rest:
         return value.upper()
     details = [f"{axis.symbol} = {written(axis.value)}" for axis in rest]
@@ -141,9 +142,13 @@ def caption(
         averaged: also over how many seeds means were taken.
         shared: only what is the same in all runs, where labels tell the rest.
     """
-    name = "embedded digits (not MNIST)" if data["name"] == "digits" else data["name"].replace("_", "-").upper()
-    count = data["train_images"]
-    phrases = [name] if count == WHOLE_TRAIN_SPLIT else [name, f"first {count:,} images"]
+    name, count = data["name"], data["train_images"]
+    if name in PUBLISHED:
+        phrases = [name.replace("_", "-").upper(), "" if count == WHOLE_TRAIN_SPLIT else f"first {count:,} images"]
+    elif name == "digits":
+        phrases = ["embedded digits (not MNIST)", f"first {count:,} images"]
+    else:
+        phrases = [name, f"{count:,} images"]
     table = AxisTable(runs)
     traced = [group for group in table.groups if table.axes[group[0]].traced]
     others = [group for group in table.groups if group not in traced]

@@ -72,12 +72,16 @@ def test_sweep_json_follows_its_runs_and_keeps_when_they_were_trained(tmp_path):
 
 def test_captions_name_the_data_beta_and_the_seeds_behind_a_mean(small):
     runs = [classic("conv", 2, beta=beta, seed=seed) for beta, seed in ((1.0, 0), (4.0, 1))]
-    whole = small._replace(train_images=np.zeros((60_000, 1, 1), np.uint8))
+    whole = small._replace(name="fashion_mnist", train_images=np.zeros((60_000, 1, 1), np.uint8))
     whole, part = about(whole)["dataset"], about(small)["dataset"]
-    assert caption(whole) == caption(whole, runs[:1], averaged=True) == "BLOBS"
-    assert caption(whole, runs[1:]) == "BLOBS, β = 4"
-    assert caption(whole, runs, averaged=True) == "BLOBS, β = 1, 4, mean of 2 seeds"
-    assert caption(part) == f"BLOBS, first {len(small.train_images):,} images"
+    assert caption(whole) == caption(whole, runs[:1], averaged=True) == "FASHION-MNIST"
+    assert caption(whole, runs[1:]) == "FASHION-MNIST, β = 4"
+    assert caption(whole, runs, averaged=True) == "FASHION-MNIST, β = 1, 4, mean of 2 seeds"
+    assert (
+        caption({**whole, "train_images": 600}, [classic(hidden=(8,))])
+        == "FASHION-MNIST, first 600 images, hidden layers 8"
+    )
+    assert caption(part) == f"blobs, {len(small.train_images):,} images"
 
 
 def test_probes_are_the_first_image_of_each_class(small):
