@@ -20,7 +20,7 @@ CHUNK = 500  # rows of a matrix of pairs that are held at once
 def _kl(mean: np.ndarray, log_std: np.ndarray) -> np.ndarray:
     """KL(q(z_j|x) ‖ p(z_j)) of each image and dimension, in nats (Kingma & Welling 2014, appendix B)."""
     mean, log_std = mean.astype(np.float64), log_std.astype(np.float64)
-    return 0.5 * (mean**2 + np.exp(2 * log_std) - 1 - 2 * log_std)
+    return np.maximum(0.5 * (mean**2 + np.exp(2 * log_std) - 1 - 2 * log_std), 0)  # rounded below it near the prior
 
 
 def kl_per_dimension(mean: np.ndarray, log_std: np.ndarray) -> np.ndarray:

@@ -59,4 +59,5 @@ def importance_weighted_bounds(
     rows = jnp.zeros((len(ks), batch))
     empty = Bounds(rows, rows, jnp.zeros(batch))
     (*_, found), _ = lax.scan(body, (0, nothing, nothing, empty), length=-(-most // at_once))
-    return Bounds(found.bound - jnp.log1p(last)[:, None], jnp.exp(found.ess), found.log_likelihood / most)
+    ess = jnp.clip(jnp.exp(found.ess), 1, last[:, None] + 1)  # of nearly equal weights it is rounded beyond them
+    return Bounds(found.bound - jnp.log1p(last)[:, None], ess, found.log_likelihood / most)

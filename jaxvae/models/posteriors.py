@@ -67,4 +67,5 @@ def standard_noise(key: Key[Array, ""], shape: tuple[int, ...], latent: int) -> 
 def kl_to_standard_normal(normal: Normal) -> Float[Array, "b"]:
     """KL(N(mean, std²) ‖ N(0, I)) of each example, in nats (Kingma & Welling 2014, appendix B)."""
     mean, log_std = normal
-    return 0.5 * (jnp.square(mean) + jnp.exp(2 * log_std) - 1 - 2 * log_std).sum(-1)
+    kl = 0.5 * (jnp.square(mean) + jnp.exp(2 * log_std) - 1 - 2 * log_std).sum(-1)
+    return kl + jax.lax.stop_gradient(jnp.maximum(-kl, 0))  # float32 may round it below zero; its gradient is right
