@@ -107,7 +107,11 @@ DATA = [
     _idx("a gigabyte of images", lambda: bomb(idx((2**20, 2**5, 2**5), b""), 1), "more than any dataset known here"),
     Case("IDX: a folder", lambda folder: partial(read_idx, folder, 3), "cannot be read .Is a directory"),
     Case("IDX: a path with a NUL", lambda folder: partial(read_idx, "a\0b", 3), r"'a\\x00b' is no path"),
-    _data("not the published files", lambda place: None, "ubyte.gz is damaged: its SHA-256 is not the published one"),
+    _data(
+        "not the published files",
+        lambda place: None,
+        "ubyte.gz is damaged or not of mnist: its SHA-256 is not the published one",
+    ),
     _data("a file is missing", lambda place: (place / FILES["test_labels"]).unlink(), "lacks t10k-labels-idx1-ubyte"),
     _data("a folder for a file", lambda place: _instead(place, FILES["test_images"]), "lacks t10k-images-idx3-ubyte"),
     _data("an empty folder", _empty, "holds neither train-images-idx3-ubyte.gz"),

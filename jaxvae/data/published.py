@@ -60,6 +60,8 @@ def find(name: str, folder: Path | None) -> Dataset:
 
 def _from_folder(name: str, folder: Path) -> Dataset:
     place = folder / name
+    if not place.exists() and any((folder / own).is_file() for file in FILES.values() for own in _names(file)):
+        place = folder  # the four files themselves, whose checksums say which data they are
     try:
         present = {entry.name for entry in place.iterdir()}
     except FileNotFoundError:
@@ -110,7 +112,7 @@ def _checked(name: str, key: str, path: Path) -> Path:
     if name not in UNZIPPED:
         raise DataError(f"{path} is unzipped, and of {name} only the .gz files have known checksums; put those there")
     if digest != UNZIPPED[name][key]:
-        raise DataError(f"{path} is damaged: its SHA-256 is not that of the published file; get the file again")
+        raise DataError(f"{path} is damaged or not of {name}: its SHA-256 is not the published file's; get {name}'s")
     return path
 
 
@@ -155,7 +157,9 @@ def _fetch(name: str, file: str, manual_dir: Path | None) -> Path:
     try:
         return Path(manager.download(next(url for url in infos if url.endswith("/" + file))))
     except NonMatchingChecksumError:
-        raise DataError(f"{where} is damaged: its SHA-256 is not the published one; get the file again") from None
+        raise DataError(
+            f"{where} is damaged or not of {name}: its SHA-256 is not the published one; get {name}'s"
+        ) from None
     except Exception as error:  # requests and tensorflow-datasets raise many kinds while downloading
         if isinstance(error, OSError) and error.strerror:  # the disk's; the network's have none
             raise DataError(f"{where} cannot be read or written ({error.strerror})") from None

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from matplotlib import style
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from jaxvae.data import Dataset
 from jaxvae.figures import animation, curves, pictures, plotting, settings_map
@@ -39,14 +40,15 @@ def write_figures(folder: Path, results: Results, runs: Sequence[Run], dataset: 
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    plain = ["default", {"text.parse_math": False}]  # whatever a matplotlibrc says, and a dataset's name
-    with style.context(plain, after_reset=True), warnings.catch_warnings():
+    with style.context("default", after_reset=True), warnings.catch_warnings():  # whatever a matplotlibrc says
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a name's letters: a box is drawn instead
         for name, figure in _figures(results, runs, dataset):
             if isinstance(figure, bytes):
                 path, content = folder / f"{name}.webp", figure
             else:
                 path, file = folder / f"{name}.png", io.BytesIO()
+                for text in figure.findobj(Text):
+                    text.set_text(text.get_text().replace("$", r"\$"))  # no formulas: a name may have such letters
                 figure.savefig(file, format="png", metadata={"Software": None})
                 content = file.getvalue()
             paths.append(path)

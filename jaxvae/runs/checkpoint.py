@@ -141,11 +141,12 @@ def settle(folder: Path, progress: Progress | Past) -> None:
     """Makes the folder agree with `progress`, also after a run was killed right after saving it."""
     before = [epoch for epoch in epochs(folder) if epoch < progress.epoch][-1:]
     kept = {str(epoch) for epoch in (progress.epoch, best(progress.history), *before)}
-    for path in (folder / "checkpoints").iterdir():
-        if path.name.startswith("."):
+    for path in (folder / "checkpoints").glob(".*-*"):
+        if path.name.startswith((".part-", ".old-")):
             shutil.rmtree(path, ignore_errors=True)
-        elif path.name not in kept:
-            _remove(path)
+    for epoch in epochs(folder):  # nothing else that lies there is ours to remove
+        if str(epoch) not in kept:
+            _remove(folder / "checkpoints" / str(epoch))
     manifest.write(folder / METRICS, "".join(metrics_lines(progress)))
 
 

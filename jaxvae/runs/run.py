@@ -203,6 +203,9 @@ def _batched(function):
     @jax.jit
     def mapped(vae, params, x):
         n = len(x)
+        if not n:  # which layers need not be able to take
+            one = jax.eval_shape(function, vae, params, jnp.zeros((1, *x.shape[1:]), x.dtype))
+            return jax.tree.map(lambda y: jnp.zeros((0, *y.shape[1:]), y.dtype), one)
         if n <= BATCH:
             return function(vae, params, x)
         batches = jnp.pad(x, [(0, -n % BATCH)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, BATCH, *x.shape[1:])

@@ -72,6 +72,13 @@ def _meant(folder: Path) -> str:
     return f"no run, but holds {len(runs)}; load one of them, such as {folder / runs[0]}" if runs else ""
 
 
+def run_around(folder: Path) -> Path | None:
+    """The run whose folder this is, or in whose checkpoints it lies; none for a sweep's folder and any other."""
+    here = folder.absolute()
+    around = [here, *(above for above in here.parents[:2] if (above / "checkpoints") in (here, here.parent))]
+    return next((path for path in around if _is_run(path)), None)
+
+
 def _is_run(folder: Path) -> bool:
     return (folder / "config.json").is_file() and (folder / "checkpoints").is_dir()
 

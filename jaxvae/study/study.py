@@ -103,6 +103,8 @@ class Study:
                 the folder is no longer there. What was finished is kept.
         """
         workers = plain(workers)
+        if run := run_folder.run_around(self.folder):
+            raise InputError(f"{self.folder} belongs to the run {run}; choose the folder of its sweep, {run.parent}")
         if distributed.several() and mesh is None:
             mesh = training.make_mesh("auto")
         distributed.all_or_none("check", lambda: training.check(self.runs, self.dataset, strategy, workers, mesh))

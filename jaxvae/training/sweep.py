@@ -105,9 +105,10 @@ def train(
         lane_runs: for a vmapped run to be continued, the lanes of its program, as `Epoch.lane_runs` had them: with it,
             it goes on to the same bits.
         diverged: names of runs that were reported to have diverged, and are not trained.
-        on_epoch: called in the calling thread, in the order in which epochs end, while training goes on. Runs of one
-            group are reported back to back; signals are deferred until the last. A run whose loss or state is no longer
-            finite is reported so once and stops there, with its last finite state; the others go on.
+        on_epoch: called in the calling thread, in the order in which epochs end, while training goes on, under the
+            settings of JAX in `jaxvae.jax_settings`. Runs of one group are reported back to back; signals are deferred
+            until the last. A run whose loss or state is no longer finite is reported so once and stops there, with its
+            last finite state; the others go on.
         probes: images whose reconstructions each epoch reports, bytes [n, *shape]; or none.
 
     Raises:

@@ -192,7 +192,7 @@ def test_mnist_is_read_unzipped_under_the_names_that_programs_give_it(named, mni
     assert data.load("mnist", tmp_path / "own").fingerprint == data.load("mnist", mnist_dir).fingerprint
     labels = place / named(FILES["train_labels"])
     _flip(labels)
-    with pytest.raises(DataError, match=f"{labels.name} is damaged: its SHA-256 is not that of the published file"):
+    with pytest.raises(DataError, match=f"{labels.name} is damaged or not of mnist: its SHA-256 is not the published"):
         data.load("mnist", tmp_path / "own")
 
 

@@ -17,7 +17,7 @@ TOLERANCE = 1e-6  # nats, of a logarithm that is summed in float64
 
 @st.composite
 def normals(draw):
-    """Means and log-stds of q(z|x), float32 [n, d], of any scale: near the prior, collapsed, far apart, narrow, wide."""
+    """Means and log-stds of q(z|x), float32 [n, d], of any scale: near the prior, far apart, narrow, wide."""
     n, d = draw(st.integers(2, 40)), draw(st.sampled_from([1, 2, 10]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     spread = 10.0 ** draw(st.integers(-9, 4))
