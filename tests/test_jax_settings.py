@@ -17,6 +17,7 @@ from jaxvae.objectives import IWAE
 from jaxvae.study import Study
 from jaxvae.training import sweep
 from tests.classic import classic
+from tests.command_line import ROOT
 
 RUN = classic(hidden=(2,), batch_size=20, epochs=1)
 NUMBERS = {
@@ -78,12 +79,17 @@ def test_numbers_are_the_same_under_other_settings(settings, small, expected, tm
 
 
 @pytest.mark.slow
-def test_conv_models_and_vmapped_runs_are_the_same_in_64_bit_mode(small, set_jax):
-    runs = [classic("conv", d, epochs=1, batch_size=20) for d in (2, 3)]
-    runs += [replace(RUN, objective=IWAE(2)), replace(RUN, binarize="none", seed=1)]
-    before = sweep(runs, small, strategy="vmap")
+@pytest.mark.parametrize(
+    ("strategy", "runs"),
+    [
+        ("loop", [classic("conv", epochs=1, batch_size=20)]),
+        ("vmap", [RUN, replace(RUN, seed=1), replace(RUN, objective=IWAE(2))]),
+    ],
+)
+def test_conv_models_and_vmapped_runs_are_the_same_in_64_bit_mode(strategy, runs, small, set_jax):
+    before = sweep(runs, small, strategy=strategy)
     set_jax("jax_enable_x64", True)
-    after = sweep(runs, small, strategy="vmap")
+    after = sweep(runs, small, strategy=strategy)
     for name, state in before.items():
         assert_same((state.params, state.opt_state), (after[name].params, after[name].opt_state))
 
@@ -125,13 +131,15 @@ def test_what_the_user_has_set_is_so_again_afterwards(set_jax):
     assert jax.config.jax_enable_x64
 
 
-def test_runs_are_trained_and_used_on_the_default_device(small, expected, tmp_path):
+def test_runs_are_trained_and_used_on_the_default_device(small, expected):
     second = jax.local_devices()[1]
     with jax.default_device(second):
         assert local_devices() == [second]
-        found = numbers(tmp_path, small)
-        assert jaxvae.load(tmp_path / RUN.name).params["encoder"]["mean"]["bias"].device == second
-    assert_same(found, expected)
+        trained = sweep([RUN], small)[RUN.name].params
+        kept = jaxvae.load(ROOT / "tests/checkpoints/format-3/linear-2-hidden2-batch20")
+        assert {leaf.device for leaf in jax.tree.leaves(kept.params)} == {second}
+        assert kept.reconstruct(small.test_images).device == second
+    assert_same(trained, expected[0])
     with jax.default_device("cpu"):
         assert local_devices() == jax.local_devices()
         assert platform() == "cpu"

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from benchmarks.faults.checks import Check
 from benchmarks.faults.kills import ROOT
 
+WHAT = "kinds of programs that train / tried"
 START = """
 import dataclasses, sys, tempfile
 import numpy as np
@@ -26,8 +27,6 @@ from jaxvae.study.study import Study
 from tests.blobs import small
 from tests.classic import classic
 import jaxvae
-
-WHAT = "kinds of programs that train / tried"
 
 @part("prior/own")
 class OwnPrior(StandardNormal):

@@ -1,9 +1,12 @@
 """Figures and page of examples of any shape, with and without labels."""
 
+import importlib
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from jaxvae.data.dataset import Dataset
 from jaxvae.figures import pictures, plotting, write_figures
@@ -13,6 +16,7 @@ from jaxvae.results import probes
 from jaxvae.runs import Run
 from tests.results.test_settings import outcome, results_of, run
 
+write_module = importlib.import_module("jaxvae.figures.write")
 OF_ALL = {"by-dimension.png", "curves.png", "rate-distortion.png"}
 
 
@@ -77,3 +81,28 @@ def test_architectures_beyond_the_built_in_ones_have_styles_of_their_own():
     styles = plotting.styles(["mine", "conv", "yours", "linear"])
     assert (styles["linear"], styles["conv"]) == (plotting.STYLES["linear"], plotting.STYLES["conv"])
     assert len({style.marker for style in styles.values()}) == len({style.tint for style in styles.values()}) == 4
+
+
+def _drawn(folder, small, monkeypatch, title):
+    def figures_of(*_):
+        figure = Figure()
+        figure.subplots().plot([0, 1], [1, 10])
+        figure.suptitle(title, wrap=True)
+        yield "one", figure
+
+    monkeypatch.setattr(write_module, "_figures", figures_of)
+    (path,) = write_figures(folder, results_of([outcome(run(), 100.0)]), [], small)
+    return path.read_bytes()
+
+
+def test_figures_do_not_depend_on_what_a_user_has_set_for_matplotlib(tmp_path, small, monkeypatch):
+    expected = _drawn(tmp_path, small, monkeypatch, "losses")
+    theirs = {"font.size": 30, "savefig.bbox": "tight", "image.cmap": "jet", "text.usetex": True}
+    with matplotlib.rc_context(theirs):
+        assert _drawn(tmp_path, small, monkeypatch, "losses") == expected
+        assert matplotlib.rcParams["font.size"] == 30
+
+
+def test_a_name_is_drawn_as_it_is_and_read_as_no_formula(tmp_path, small, monkeypatch):
+    dollars = _drawn(tmp_path, small, monkeypatch, r"$\frac$ 数")
+    assert dollars != _drawn(tmp_path, small, monkeypatch, r"\frac 数")

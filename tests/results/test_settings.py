@@ -271,16 +271,16 @@ def test_a_column_over_seeds_is_the_mean_of_its_cells():
 
 
 @pytest.mark.slow
-def test_ten_thousand_runs_are_written_within_memory_and_no_run_is_drawn(tmp_path, small):
-    configs = [run(d, beta, seed=s) for s in range(1000) for d in (2, 5) for beta in (0.25, 0.5, 1.0, 2.0, 4.0)]
+def test_a_thousand_runs_are_written_within_memory_and_no_run_is_drawn(tmp_path, small):
+    configs = [run(d, beta, seed=s) for s in range(100) for d in (2, 5) for beta in (0.25, 0.5, 1.0, 2.0, 4.0)]
     outcomes = [outcome(config, 100 + beta_of(config) + config.seed / 1000, epochs=1) for config in configs]
-    assert sum(one.losses.nbytes for one in outcomes) == 10_000 * 2 * 2 * 3 * 8
+    assert sum(one.losses.nbytes for one in outcomes) == 1_000 * 2 * 2 * 3 * 8
     tracemalloc.start()
     tables = losses.metrics_csv(results_of(outcomes)), losses.metrics_parquet(results_of(outcomes))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 20e6  # as much as four models of 400,000 parameters with their Adam
-    assert tables[0].count("\n") == 1 + 10_000 * 3
+    assert peak < 6e6  # as much as a model of 400,000 parameters with its Adam
+    assert tables[0].count("\n") == 1 + 1_000 * 3
     record = {"confusion": np.eye(10, dtype=int).tolist()}
     digits = {"classifier": {"accuracy": 1.0}, "runs": {config.name: record for config in configs}}
     paths = figures.write_figures(tmp_path, results_of(outcomes, digits), [], small)

@@ -196,7 +196,7 @@ from tests.classic import classic
 class OwnPrior(StandardNormal):
     pass
 
-import dataclasses, multiprocessing
+import dataclasses
 run = classic(hidden=(2,), batch_size=20, epochs=1)
 own = dataclasses.replace(run, vae=dataclasses.replace(run.vae, prior=OwnPrior()))
 
@@ -213,14 +213,10 @@ def work(run):
     [
         ("work(run)", True, "trained 2"),
         ("work(run)", False, "trained 2"),
-        ('if __name__ == "__main__":\n    work(own)', True, "trained 2"),
         ("work(own)", True, r'.*ConfigError: .* put what it does under `if __name__ == "__main__":`'),
         ("work(own)", False, ".*ConfigError: workers must be 1, as worker processes cannot find .* standard input.*"),
-        ('if __name__ == "__main__":\n    multiprocessing.get_context("spawn").Pool(1).apply(work, (run,))', True,
-         ".*ConfigError: workers must be 1 in a process of a pool.*"),
     ],
-    ids=["a script", "standard input", "a guarded script with a part", "a script with a part",
-         "standard input with a part", "a pool"],
+    ids=["a script", "standard input", "a script with a part", "standard input with a part"],
 )  # fmt: skip
 def test_programs_of_every_kind_have_workers_or_are_told_why_not(call, from_file, says, tmp_path):
     path = tmp_path / "program.py"
