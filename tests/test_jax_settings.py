@@ -123,8 +123,13 @@ def test_a_seed_that_jax_would_change_is_refused(small, set_jax):
 
 def test_what_the_user_has_set_is_so_again_afterwards(set_jax):
     set_jax("jax_enable_x64", True)
-    with own_settings():
-        assert jax.numpy.ones(1).dtype == np.float32
+    with np.errstate(all="raise"), flax.config.temp_flip_flag("fix_rng_separator", True):
+        with own_settings():
+            assert jax.numpy.ones(1).dtype == np.float32
+            assert not flax.config.flax_fix_rng_separator
+            assert np.exp(np.float64(-1e6)) == 0  # as far codes have it
+        assert flax.config.flax_fix_rng_separator
+        assert np.geterr()["under"] == "raise"
     assert jax.numpy.ones(1).dtype == np.float64
     with pytest.raises(ZeroDivisionError), own_settings():
         _ = 1 / 0

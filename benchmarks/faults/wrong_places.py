@@ -122,8 +122,8 @@ def _own_files_stay(folder: Path) -> str | None:
     """What a user puts beside checkpoints is not removed when training goes on."""
     place = _run(folder) / "checkpoints"
     (place / "notes.txt").write_text("the good one")
-    _made(place / ".git")
+    _made(place / ".my-notes")
     shutil.copytree(place / "1", place / "1 (copy)")
     _train(folder / "sweep", replace(RUN, epochs=4))
-    lost = {"notes.txt", ".git", "1 (copy)"} - {*os.listdir(place)}
+    lost = {"notes.txt", ".my-notes", "1 (copy)"} - {*os.listdir(place)}
     return f"{sorted(lost)} were removed" if lost else None
