@@ -50,11 +50,11 @@ def own_settings() -> Iterator[None]:
     if offset := getattr(jax.config, "jax_random_seed_offset", 0):
         raise InputError(f"JAX_RANDOM_SEED_OFFSET is {offset}, so that each seed would be another one; set it to 0")
     with contextlib.ExitStack() as stack:
-        for name, value in SETTINGS.items():
-            if getattr(jax.config, f"jax_{name}") not in (None, value):
+        for name, value in SETTINGS.items():  # not all versions have all
+            if getattr(jax.config, f"jax_{name}", value) not in (None, value):
                 stack.enter_context(getattr(jax, name)(value))
         for name, value in OF_FLAX.items():
-            if getattr(flax.config, name) != value:
+            if getattr(flax.config, name, value) != value:
                 stack.enter_context(flax.config.temp_flip_flag(name.removeprefix("flax_"), value))
         stack.enter_context(np.errstate(**OF_NUMPY))
         yield
