@@ -41,12 +41,8 @@ class Label(NamedTuple):
 
 
 def traced(default: Any = dataclasses.MISSING, *, name: str | None = None, symbol: str = "", title: str = "") -> Any:
-    """A number that is data to the compiled program: each lane and each epoch may have its own.
-
-    Args:
-        default: of a field that may be left out.
-        name, symbol, title: see `Label`.
-    """
+    """A number that is data to the compiled program: each lane and each epoch may have its own. `Label` tells of name,
+    symbol and title."""
     return _field(default, "traced", Label(name, symbol, title))
 
 
@@ -109,14 +105,12 @@ def part(name: str, label: str | None = None):
 
     def register(cls: type[T]) -> type[T]:
         for other in filter(None, (REGISTERED.get(name), of_kind(name.split("/")[0]).get(own_label))):
-            if (one := _qualified(other)) != (two := _qualified(cls)):  # a notebook's cell may be run again
+            one, two = (f"{each.__module__}.{each.__qualname__}" for each in (other, cls))
+            if one != two:  # a notebook's cell may be run again
                 raise ConfigError(f"two parts have the name {name} or the label {own_label}: {one} and {two}")
         if "__dataclass_fields__" not in vars(cls):  # a Linen module is one already, as a part's subclass is not
             cls = dataclasses.dataclass(frozen=True)(cls)
-            own = dataclasses.fields(cls)  # type: ignore[arg-type]
-            data = [f.name for f in own if kind(f) in ("traced", "nested", "bound data")]
-            meta = [f.name for f in own if f.name not in data]
-            jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
+            _register_pytree(cls)
         cls.part_name = name  # type: ignore[attr-defined]
         cls.part_label = own_label  # type: ignore[attr-defined]
         REGISTERED[name] = cls
@@ -125,8 +119,17 @@ def part(name: str, label: str | None = None):
     return register
 
 
-def _qualified(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
+def _register_pytree(cls: type) -> None:
+    """JAX's own `register_dataclass` makes structures of two classes with equal fields equal, so that what was compiled
+    for the one may run for the other."""
+    own = dataclasses.fields(cls)  # type: ignore[arg-type]
+    data = {f.name: jax.tree_util.GetAttrKey(f.name) for f in own if kind(f) in ("traced", "nested", "bound data")}
+    meta = [f.name for f in own if f.name not in data]
+    jax.tree_util.register_pytree_with_keys(
+        cls,
+        lambda part: ([(key, getattr(part, n)) for n, key in data.items()], tuple(getattr(part, n) for n in meta)),
+        lambda values, leaves: cls(**dict(zip([*meta, *data], [*values, *leaves], strict=True))),
+    )
 
 
 def is_part(value: Any) -> bool:

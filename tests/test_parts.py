@@ -139,6 +139,25 @@ def test_structures_are_equal_for_two_values_of_a_traced_field_and_for_no_other(
     assert structure(VAE(2, MLP())) != structure(VAE(2, MLP()).bind(SHAPE))
 
 
+def test_structures_of_two_parts_with_equal_fields_differ():
+    @part("thing/of-tests-twin")
+    class Twin:
+        weight: Number = traced(default=2.0)
+        width: int = 3
+
+    @part("thing/of-tests-heir")
+    class Heir(Inner):
+        pass
+
+    try:
+        pairs = [(Inner(), Twin()), (Inner(), Heir()), (IWAE(5), DReG(5)), (Outer(2), Outer(2, inner=Twin()))]
+        for one, other in pairs:
+            assert jax.tree.structure(one) == jax.tree.structure(jax.tree.map(lambda leaf: 2 * leaf, one))
+            assert jax.tree.structure(one) != jax.tree.structure(other), (one, other)
+    finally:
+        del parts.REGISTERED["thing/of-tests-twin"], parts.REGISTERED["thing/of-tests-heir"]
+
+
 def test_two_betas_are_one_trace_and_another_model_another():
     traces = []
 
