@@ -15,15 +15,24 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import fcntl
 import shutil
+import tempfile
 from pathlib import Path
 
 import jax
 import pytest
+from hypothesis import configuration, settings
 
 from jaxvae.data.dataset import FILES, Dataset
 from jaxvae.system import machine
 from tests.blobs import blobs, small
 from tests.command_line import LINEAR, QUICK, run
+
+# the same examples each time; `--hypothesis-profile=others` draws others
+settings.register_profile("others", deadline=None)
+settings.register_profile("same", derandomize=True, deadline=None, database=None)
+settings.load_profile("same")
+# what it keeps of Unicode and of the code's constants, from when tests are collected, is no part of the working folder
+configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "jaxvae-hypothesis")
 
 
 def pytest_configure(config):

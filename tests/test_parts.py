@@ -396,7 +396,7 @@ VAE_FIELDS = [f.name for f in parts.fields(VAE)]
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(runs, runs, st.sampled_from([*FIELDS, *VAE_FIELDS]))
 def test_two_runs_that_differ_in_anything_have_two_names(drawn, drawn_other, field):
     """In one field, of their own or of a part, or in any."""
@@ -409,7 +409,7 @@ def test_two_runs_that_differ_in_anything_have_two_names(drawn, drawn_other, fie
         assert (one.name == two.name) == (trained_thing(one) == trained_thing(two))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(runs)
 def test_runs_of_any_parts_are_json_hashable_and_have_the_name_of_a_folder(drawn):
     run = made(drawn)

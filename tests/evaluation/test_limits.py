@@ -29,7 +29,7 @@ def normals(draw):
     return mean.astype(np.float32), (log_std + rng.normal(0, wobble, (n, d))).astype(np.float32)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(normals())
 def test_what_codes_tell_is_within_its_limits(normal):
     mean, log_std = normal
@@ -46,7 +46,6 @@ def test_what_codes_tell_is_within_its_limits(normal):
         assert (apart.radius >= 0).all()
 
 
-@settings(max_examples=100, deadline=None)
 @given(normals())
 def test_the_divergence_of_training_is_never_below_zero_in_float32(normal):
     mean, log_std = (jnp.asarray(part) for part in normal)
@@ -63,7 +62,7 @@ def test_the_divergence_has_its_own_gradient_also_where_it_is_rounded_below_zero
     np.testing.assert_allclose(gradient.log_std, np.expm1(2 * np.asarray(log_std, np.float64)), rtol=1e-4, atol=2e-7)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1e-7, 1e-3, 1.0, 30.0, 1e4]), st.sampled_from([0.0, -1e5, 1e5]))
 def test_sample_sizes_lie_between_one_and_all_and_bounds_between_the_weights(seed, scale, level):
     ks, batch, most = (1, 3, 16), 4, 16

@@ -1,15 +1,8 @@
 """What the tests of faults share."""
 
-import tempfile
-from pathlib import Path
-
 import jax
 import jaxtyping
 import pytest
-from hypothesis import configuration
-
-# what it keeps of Unicode and of the code's constants, from when tests are collected, is no part of the working folder
-configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "jaxvae-hypothesis")
 
 
 @pytest.fixture(scope="module")

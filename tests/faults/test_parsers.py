@@ -30,10 +30,7 @@ from jaxvae.runs import manifest, run_folder
 from tests.classic import classic
 
 pytestmark = pytest.mark.usefixtures("as_users_have_it")
-fuzz = settings(
-    max_examples=100, deadline=None, derandomize=True, database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)  # fmt: skip
+fuzz = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 # deep trees of everything that JSON holds, and what Python's reader takes beyond that
 LEAVES = (
