@@ -1,9 +1,10 @@
 """Layers as matrix products, and the precision that these read."""
 
 from jaxvae.nn import precision
-from jaxvae.nn.conv import Conv, ConvTranspose, Window
+from jaxvae.nn.conv import Conv, ConvTranspose
 from jaxvae.nn.dense import BatchLastDense, Dense
 from jaxvae.nn.precision import automatic
+from jaxvae.nn.window import Window
 
 __all__ = [
     "BatchLastDense", "Conv", "ConvTranspose", "Dense", "Window", "automatic", "precision",

@@ -99,6 +99,16 @@ def matmul_tn(a: Float[Array, "k m"], b: Float[Array, "k n"]) -> Float[Array, "m
     return _dot(a, b, (((0,), (0,)), ((), ())))
 
 
+def batched_matmul(a: Float[Array, "p m k"], b: Float[Array, "p k n"]) -> Float[Array, "p m n"]:
+    """`a[i] @ b[i]` for each i, in float32."""
+    return _dot(a, b, (((2,), (1,)), ((0,), (0,))))
+
+
+def batched_matmul_nt(a: Float[Array, "p m k"], b: Float[Array, "p n k"]) -> Float[Array, "p m n"]:
+    """`a[i] @ b[i].T` for each i, in float32."""
+    return _dot(a, b, (((2,), (2,)), ((0,), (0,))))
+
+
 def product(precision: str, a: Float[Array, "..."], b: Float[Array, "..."], dimension_numbers) -> Float[Array, "..."]:
     """`lax.dot_general` of `a` and `b`, both read as `precision`; differentiable."""
     return _dot(a.astype(precision), b.astype(precision), dimension_numbers)

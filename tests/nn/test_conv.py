@@ -8,18 +8,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxvae.nn.conv import (
-    Conv,
-    ConvTranspose,
-    Window,
-    as_kernel,
-    as_matrix,
-    as_turned_matrix,
-    fold,
-    gather,
-    patches,
-    spread,
-)
+from jaxvae.nn import Conv, ConvTranspose, Window
+from jaxvae.nn.patches import as_kernel, as_matrix, as_turned_matrix, fold, gather, patches, spread
 
 # size, channels in, channels out, window; MNIST's own windows first
 SHAPES = [
