@@ -8,8 +8,9 @@ Figures that need pictures are left out where examples are no pictures, and thos
 from __future__ import annotations
 
 import io
+import itertools
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,36 @@ WALK_STEPS = 8  # frames from a class to the next
 CONFUSION_SIZES = 8  # latent sizes side by side in the figure of confusions
 
 
-def write_figures(folder: Path, results: Results, runs: Sequence[Run], dataset: Dataset) -> list[Path]:
+def write_figures(
+    folder: Path,
+    results: Results,
+    runs: Sequence[Run],
+    dataset: Dataset,
+    on_figure: Callable[[Path], None] = lambda path: None,
+) -> list[Path]:
     """Draws every figure of the sweep into `folder`; returns their paths.
 
     Args:
         runs: the loaded ones of `results.runs_to_plot`.
         dataset: the images as the runs were trained on them.
+        on_figure: called after each.
     """
+    return _write(folder, _figures(results, runs, dataset), on_figure)
+
+
+def write_curves(folder: Path, results: Results) -> list[Path]:
+    """Draws the curves of losses alone."""
+    return _write(folder, itertools.islice(figures_of_all(results), 1) if results.trained else [])
+
+
+def _write(
+    folder: Path, drawn: Iterable[tuple[str, Figure | bytes]], on_figure: Callable[[Path], None] = lambda path: None
+) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     with style.context("default", after_reset=True), warnings.catch_warnings():  # whatever a matplotlibrc says
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a name's letters: a box is drawn instead
-        for name, figure in _figures(results, runs, dataset):
+        for name, figure in drawn:
             if isinstance(figure, bytes):
                 path, content = folder / f"{name}.webp", figure
             else:
@@ -53,6 +72,7 @@ def write_figures(folder: Path, results: Results, runs: Sequence[Run], dataset: 
                 content = file.getvalue()
             paths.append(path)
             manifest.write(path, content)
+            on_figure(path)
     return paths
 
 

@@ -16,7 +16,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -41,22 +41,46 @@ POLICY = (
 )
 
 
-def write(results: Results, folder: Path, runs: Sequence[Run] = (), dataset: Dataset | None = None) -> Path:
+class UnderWay(NamedTuple):
+    """How far a sweep is of which the page shows the runs that have ended."""
+
+    sweep: dict[str, Any]  # what sweep.json will say of it
+    ended: int
+    runs: int
+    epochs: int
+    of_epochs: int
+    time: str
+
+
+def write(
+    results: Results,
+    folder: Path,
+    runs: Sequence[Run] = (),
+    dataset: Dataset | None = None,
+    under_way: UnderWay | None = None,
+) -> Path:
     """Writes report.html into a sweep's folder, whose tables are there already; returns its path.
 
     Args:
         runs: those of `results.runs_to_plot` that have checkpoints; none is enough for the tables and curves.
         dataset: the images as these runs were trained on them, see `jaxvae.data.binarized`; not needed without runs.
+        under_way: of a sweep that goes on and has no tables yet. Its page says so, and loads itself again and again.
 
     Raises:
         CheckpointError: a table of the folder is damaged.
     """
     path = folder / PAGE
-    manifest.write(path, page(results, folder, runs, dataset))
+    manifest.write(path, page(results, folder, runs, dataset, under_way))
     return path
 
 
-def page(results: Results, folder: Path, runs: Sequence[Run] = (), dataset: Dataset | None = None) -> str:
+def page(
+    results: Results,
+    folder: Path,
+    runs: Sequence[Run] = (),
+    dataset: Dataset | None = None,
+    under_way: UnderWay | None = None,
+) -> str:
     """The page itself; see `write`."""
     _check_epochs(results, folder, runs)
     first = first_seeds(runs)
@@ -70,9 +94,10 @@ def page(results: Results, folder: Path, runs: Sequence[Run] = (), dataset: Data
     )  # fmt: skip
     environment.filters |= {"number": number, "measured": measured, "depth": depth, "script_json": script_json}
     try:
-        _, sweep = read_sweep(folder) or ([], {})
+        sweep = under_way.sweep if under_way else (read_sweep(folder) or ([], {}))[1]
         return environment.get_template("report.html").render(
-            page_context(folder, results, sweep), **models, policy=policy, style=Markup(style), script=Markup(script),
+            page_context(None if under_way else folder, results, sweep), **models, under_way=under_way,
+            policy=policy, style=Markup(style), script=Markup(script),
             loadable=[{"name": run.config.name, "path": os.fspath(run.folder)} for run in runs], some=some,
             first_seeds=sorted({run.config.seed for run in first}),
             several_seeds=len({run.seed for run in results.runs}) > 1,

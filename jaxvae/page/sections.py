@@ -22,14 +22,17 @@ MAX_LISTED_VALUES = 20  # of what runs differ in; of more the smallest, the larg
 CURVE_DIGITS = 6  # of losses behind the point, as in metrics.csv
 
 
-def page_context(folder: Path, results: Results, sweep: dict[str, Any]) -> dict[str, Any]:
+def page_context(folder: Path | None, results: Results, sweep: dict[str, Any]) -> dict[str, Any]:
     """Values for the template, by name.
 
     Args:
+        folder: with claims and evaluations; None if there are none yet.
         sweep: the content of sweep.json.
     """
-    claims = read_json(folder / "claims.json")
-    evaluations = read_evaluations(folder, results.runs, results.data["fingerprint"])
+    claims = read_json(folder / "claims.json") if folder else None
+    evaluations = {run.name: [] for run in results.runs}
+    if folder:
+        evaluations = read_evaluations(folder, results.runs, results.data["fingerprint"])
     table, parts = columns(results, evaluations), curves.parts(results)
     lines, how_many = curves.readable(curves.mean_curves(results), results)
     labels = [results.labels[run.name] for run in results.runs]

@@ -11,26 +11,22 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxvae import evaluation, figures, results, training
+from jaxvae import results, training
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset, binarized, checked
 from jaxvae.errors import ConfigError, InputError, Remedy, quoted
-from jaxvae.evaluation import classifier
 from jaxvae.jax_settings import own_settings
-from jaxvae.page import report
-from jaxvae.runs import Divergence, Outcome, Past, Progress, Run, checkpoint, load, losses_json, run_folder
+from jaxvae.runs import Divergence, Past, Progress, checkpoint, losses_json, run_folder
 from jaxvae.study import resume
+from jaxvae.study.outputs import Outputs
 from jaxvae.study.progress import Display
 from jaxvae.system import as_path, console, lock, machine
 from jaxvae.training import Epoch, distributed
@@ -51,9 +47,9 @@ class Study:
             raise ConfigError(f"a run's folder has its name, of {allowed}, not {quoted(wrong[0])}")
         self.folder, self.runs, self.dataset = as_path(folder), runs, checked(dataset)
         self.about = results.about(self.dataset)
-        self.dataset_as_trained = binarized(self.dataset, runs[0].binarize)
-        self.probes = results.probes(self.dataset_as_trained)
+        self.probes = results.probes(binarized(self.dataset, runs[0].binarize))
         self.console = console(quiet=not distributed.first())
+        self.outputs = Outputs(self.folder, self.runs, self.dataset, self.about, self.console)
 
     def _say(self, line: str) -> None:
         """Prints a line as it is, not broken where a terminal ends, so that its paths can be copied."""
@@ -180,12 +176,15 @@ class Study:
             self._print_head(workers, mesh, behind)
         left = [run for run in self.runs if run.name not in self.diverged]
         shown = console(quiet=True) if quiet else self.console
+        self.outputs.begin(self.epochs, self.diverged)
         with Display(shown, left, self.epochs, len(self.dataset.train_images)) as display:
 
             def on_epoch(report: Epoch) -> None:
                 self._save(report)
                 self.how["epochs_trained"] += report.epoch > 0
                 display.epoch(report)
+                if not distributed.several():  # where others save the runs that they train
+                    self.outputs.epoch(report, self.how)
 
             training.train(
                 self.runs,
@@ -249,52 +248,14 @@ class Study:
             StorageError: the disk is full or refuses.
         """
         with lock.hold(self.folder), machine.storage(self.folder):
-            outcomes, loaded = self._outcomes()
-            all_results = results.Results(tuple(outcomes), self.about["dataset"])
-            all_results = replace(all_results, digits=self._classify(all_results, loaded))
-            runs = [loaded(run) for run in all_results.runs_to_plot]
-            results.write_tables(self.folder, all_results)
             how = self.how | {"wall_seconds": round(wall_seconds, 1)}
-            results.write_sweep(self.folder, all_results, self.about, how)
-            paths = figures.write_figures(self.folder / "figures", all_results, runs, self.dataset_as_trained)
-            page = report.write(all_results, self.folder, runs, self.dataset_as_trained)
+            all_results, figures, page = self.outputs.write(how)
         for table in results.summary(all_results):
             self.console.print(table)
         example = json.dumps(str(self.folder / self.runs[-1].name), ensure_ascii=False)
-        self._say(f"\n{len(paths)} figures in {self.folder / 'figures'}/, losses in metrics.csv beside it")
+        self._say(f"\n{len(figures)} figures in {self.folder / 'figures'}/, losses in metrics.csv beside it")
         if all_results.too_many:
-            self._say(f"pictures and models of {len(runs)} of {len(self.runs):,} runs: {results.PLOTTED}")
+            shown = len(all_results.runs_to_plot)
+            self._say(f"pictures and models of {shown} of {len(self.runs):,} runs: {results.PLOTTED}")
         self._say(f"an interactive page, with the models in it: {page}")
         self._say(f"load a model:  import jaxvae; run = jaxvae.load({example})")
-
-    def _outcomes(self) -> tuple[list[Outcome], Callable[[RunConfig], Run]]:
-        """What came of each run; and how to load one, from memory if they are few enough to stay there."""
-        outcomes, in_memory = [], {}
-        for config in self.runs:
-            run = load(self.folder / config.name)
-            outcomes.append(run.outcome)
-            if len(self.runs) <= results.MAX_LISTED_RUNS:
-                in_memory[config.name] = run
-        return outcomes, lambda config: in_memory.get(config.name) or load(self.folder / config.name)
-
-    def _classify(self, all_results: results.Results, loaded: Callable[[RunConfig], Run]) -> dict[str, Any] | None:
-        """What a classifier trained on the originals reads in the test split, and in the reconstructions of some runs;
-        None if the data have no labels. Of the models no more are loaded at a time than there are cores."""
-        if self.dataset.labels is None:
-            return None
-        images, labels = self.dataset_as_trained.test_images, self.dataset.labels[1]
-        runs, classes = all_results.runs_to_classify, self.dataset.classes
-        where = "all reconstructions" if len(runs) == len(self.runs) else f"reconstructions of {len(runs)} runs"
-        self.console.print(f"classifying {where}, with a classifier trained on the originals")
-        reader = evaluation.reader(evaluation.dataset_as_trained(self.dataset, self.runs[0]))
-        own = np.asarray(classifier.read(reader, jnp.asarray(images)))
-        how = {"epochs": classifier.EPOCHS, "accuracy": float((own == labels).mean()), "test_images": len(labels)}
-        diverged = {one.config.name: results.divergence(one) for one in all_results.outcomes}
-
-        def record(run: RunConfig) -> dict[str, Any]:
-            readings = evaluation.by_class(evaluation.in_float32(loaded(run)), reader, images, labels, classes)
-            return {**readings, **diverged[run.name]}
-
-        with ThreadPoolExecutor(len(machine.cores())) as pool:
-            records = dict(zip((run.name for run in runs), pool.map(record, runs), strict=True))
-        return {"classifier": how, "runs": records}

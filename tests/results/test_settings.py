@@ -302,16 +302,15 @@ def test_of_many_models_no_more_are_held_than_cores_read_in(tmp_path, small, mon
         return loaded
 
     configs = [run(seed=seed) for seed in range(200)]
-    monkeypatch.setattr("jaxvae.study.study.load", load)
+    monkeypatch.setattr("jaxvae.study.outputs.load", load)
     monkeypatch.setattr(evaluation, "reader", lambda dataset: None)
     monkeypatch.setattr(evaluation, "by_class", lambda run, *_: {"name": run.config.name})
     monkeypatch.setattr(classifier, "read", lambda reader, images: small.test_labels)
-    large = study.Study(tmp_path, configs, small)
-    outcomes, loaded = large._outcomes()
-    assert [one.config for one in outcomes] == configs
-    results = results_of(outcomes)
+    large = study.Study(tmp_path, configs, small).outputs
+    results = large._results(configs)
+    assert results.runs == configs
     results.__dict__["runs_to_classify"] = configs[::2]  # where it is cached
-    digits = large._classify(results, loaded)
+    digits = large._classify(results)
     assert digits["runs"] == {config.name: {"name": config.name} for config in configs[::2]}
     assert most <= 2 * len(machine.cores()) + 2
 

@@ -2,6 +2,7 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
+if (data.underWay) setTimeout(() => location.reload(), 30_000); // the sweep goes on
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** An element with attributes and children; a text child stays text. */
