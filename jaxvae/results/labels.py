@@ -135,7 +135,7 @@ def labels(runs: Sequence[RunConfig]) -> dict[str, str]:
 def caption(
     data: Mapping[str, Any], runs: Sequence[RunConfig] = (), *, averaged: bool = False, shared: bool = False
 ) -> str:
-    """The dataset, then everything in which the training differs from the default.
+    """The dataset, then everything in which the training differs from the default, its length first.
 
     Args:
         data: name and number of training images, see `about`.
@@ -149,6 +149,8 @@ def caption(
         phrases = ["embedded digits (not MNIST)", f"first {count:,} images"]
     else:
         phrases = [name, f"{count:,} images"]
+    if (epochs := in_order({run.epochs for run in runs})) not in ([], [RunConfig.epochs]):
+        phrases.append("1 epoch" if epochs == [1] else f"{_listed(epochs)} epochs")
     table = AxisTable(runs)
     traced = [group for group in table.groups if table.axes[group[0]].traced]
     others = [group for group in table.groups if group not in traced]

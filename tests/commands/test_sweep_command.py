@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 import jaxvae
-from jaxvae.commands.sweep import main
+from jaxvae.commands.sweep import in_miniature, main, parser, requested_runs
+from jaxvae.errors import ConfigError
 from jaxvae.runs import checkpoint, run_folder
 from tests.classic import classic
 from tests.command_line import LINEAR, LINEAR_2, LINEAR_3, QUICK, ROOT, command, run
@@ -45,8 +46,20 @@ def test_help_teaches_and_needs_no_jax():
     assert "examples:" in done.stdout
     for option in ("dataset", "data-dir", "limit", "architectures", "latent-dims", "seeds", "epochs", "batch-size",
                    "learning-rate", "objective", "importance-samples", "binarize", "beta", "strategy", "workers",
-                   "precision", "out", "fresh", "quiet"):  # fmt: skip
+                   "precision", "out", "fresh", "quiet", "quick"):  # fmt: skip
         assert f"--{option}" in done.stdout
+
+
+def test_a_quick_sweep_is_the_experiment_on_less_data_for_less_long_but_for_what_is_given():
+    def settings(*given):
+        options = in_miniature(parser().parse_args(["--quick", *given]))
+        return len(runs := requested_runs(options)), {run.epochs for run in runs}, options.limit
+
+    assert settings() == (10, {3}, 20_000)
+    assert settings("--epochs", "5", "--latent-dims", "2") == (2, {5}, 20_000)
+    assert settings("--limit", "600") == (10, {3}, 600)
+    with pytest.raises(ConfigError, match="--quick and --study exclude each other"):
+        settings("--study", "runs.json")
 
 
 @pytest.mark.parametrize("platform", ["cuda", "abacus"])

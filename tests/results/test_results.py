@@ -81,6 +81,9 @@ def test_captions_name_the_data_beta_and_the_seeds_behind_a_mean(small):
         caption({**whole, "train_images": 600}, [classic(hidden=(8,))])
         == "FASHION-MNIST, first 600 images, hidden layers 8"
     )
+    shorter, longer = (dataclasses.replace(runs[0], epochs=epochs) for epochs in (1, 30))
+    assert caption({**whole, "train_images": 600}, [shorter]) == "FASHION-MNIST, first 600 images, 1 epoch"
+    assert caption(whole, [longer, runs[1], shorter], shared=True) == "FASHION-MNIST, 1, 15, 30 epochs"
     assert caption(part) == f"blobs, {len(small.train_images):,} images"
 
 
