@@ -40,9 +40,11 @@ from jaxtyping import Array, Float
 from jaxvae.jax_settings import platform
 from jaxvae.nn.precision import batched_matmul, batched_matmul_nt, matmul
 from jaxvae.nn.window import Images, Kernel, Output, Window
+from jaxvae.system import machine
 
 POINTS = (0.0, math.inf, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 FEWEST_CHANNELS, FEWEST_IMAGES = 8, 20  # below, a product is too small to make up for the transforms
+MOST_THREADS = 2  # a few large products are shared among threads better than many small ones; with two, both ways are even
 USES = 16  # XLA:CPU computes anew what a loop reads in fewer places than that, instead of writing it out once
 
 PointsOfImage = Float[Array, "qq ssi ttn"]
@@ -105,7 +107,7 @@ def pays(window: Window, size: int, kernel: tuple[int, ...], batch: int, precisi
     k, s, _, _ = window
     if precision != "float32" or platform() != "cpu" or min(kernel[2:]) < FEWEST_CHANNELS or batch < FEWEST_IMAGES:
         return False
-    if s > 2 or not 1 < -(-k // s) <= 3:
+    if s > 2 or not 1 < -(-k // s) <= 3 or machine.threads() > MOST_THREADS:
         return False
     t = transform(window, size)
     return 2 * (s * t.points * t.tiles) ** 2 <= (k * window.positions(size)) ** 2

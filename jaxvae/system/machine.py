@@ -22,6 +22,12 @@ def cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
+def threads() -> int:
+    """On which JAX computes in this process, if on a CPU."""
+    said = os.environ.get("PJRT_NPROC", "")
+    return int(said) if said.isdecimal() and int(said) else len(cores())
+
+
 def free_memory() -> int:
     """Bytes that could be taken without swapping."""
     import psutil  # here, as a command's --help imports this module

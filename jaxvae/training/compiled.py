@@ -110,7 +110,7 @@ def bytes_needed(compiled: Any) -> int:
 def bytes_expected(program: Program) -> int:
     """Of memory for one of several lanes, before anything is compiled; rather too many.
 
-    Its state, three more of it on the host, and a twelfth of all that a step computes: measured were 4 to 7 %, linear
+    Its state, three more of it on the host, and a twelfth of all that a step computes: measured were 3 to 7 %, linear
     and conv, both precisions, d = 2 to 50, with and without importance samples (CPU, jax 0.10.2).
 
     Args:

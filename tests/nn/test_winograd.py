@@ -49,6 +49,11 @@ def test_values_of_a_polynomial_at_infinity_are_its_last_coefficient():
     np.testing.assert_array_equal(winograd.values(points, 3) @ [5, 7, 11], [5, 5 + 14 + 44, 11])
 
 
+@pytest.fixture
+def one_thread(monkeypatch):
+    monkeypatch.setenv("PJRT_NPROC", "1")
+
+
 def errors(window: Window, size: int, channels: int, features: int, batch: int) -> dict[str, float]:
     """Of values and gradients, against XLA's convolution in double precision, relative to their norm."""
     n, (k, s, p, _) = window.positions(size), window
@@ -93,7 +98,7 @@ def test_errors_are_those_of_float32(window, size, channels, features, batch):
 
 
 @pytest.mark.parametrize(("window", "size"), [(Window(4, 2, 1), 14), (Window(3, 2, 1), 7)])
-def test_layers_that_take_it_are_flax_layers(window, size):
+def test_layers_that_take_it_are_flax_layers(window, size, one_thread):
     k, s, p, _ = window
     pad, n = k - 1 - p, window.positions(size)
     x = jax.random.normal(jax.random.key(0), (20, size, size, 8))
@@ -104,7 +109,7 @@ def test_layers_that_take_it_are_flax_layers(window, size):
     compare(ConvTranspose(9, window), stock, x[:, :n, :n], tolerance=2e-5)
 
 
-def test_it_is_taken_where_it_pays(monkeypatch):
+def test_it_is_taken_where_it_pays(monkeypatch, one_thread):
     layers = [(Window(4, 2, 1), 14, (4, 4, 32, 64)), (Window(3, 2, 1), 7, (3, 3, 64, 128))]  # of the conv VAE on MNIST
     for window, size, kernel in layers:
         assert winograd.pays(window, size, kernel, 100, "float32")
@@ -113,6 +118,9 @@ def test_it_is_taken_where_it_pays(monkeypatch):
     assert not winograd.pays(Window(4, 2, 1), 28, (4, 4, 1, 32), 100, "float32")  # a channel alone
     assert not winograd.pays(Window(6, 3, 1), 28, (6, 6, 32, 64), 100, "float32")  # a stride of three
     assert not winograd.pays(Window(2, 2, 0), 28, (2, 2, 32, 64), 100, "float32")  # nothing to save
+    monkeypatch.setenv("PJRT_NPROC", "3")
+    assert not winograd.pays(*layers[0], 100, "float32")
+    monkeypatch.setenv("PJRT_NPROC", "1")
     monkeypatch.setattr(winograd, "platform", lambda: "gpu")
     assert not winograd.pays(*layers[0], 100, "float32")
 
