@@ -17,6 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from jaxvae.figures.plotting import DPI
 
+MIN_WIDTH = 4.0  # inches, for a title above a few pictures
 RGB = 3  # channels of a colour picture
 MAX_RATIO = 4  # of the sides of a picture
 LEGEND_ROWS = 20  # classes in a column of a legend, which has up to two
@@ -64,7 +65,8 @@ def as_bytes(pictures: np.ndarray) -> np.ndarray:
 def evolution(originals: np.ndarray, reconstructions: np.ndarray, epochs: Sequence[int], title: str) -> Figure:
     """Reconstructions as they improve: originals [n, h, w] on top, then a row for each of `epochs`."""
     rows = [("original", originals)] + [(f"epoch {e}", reconstructions[e]) for e in epochs]
-    figure = _tight(1.1 + 0.62 * len(originals) * _ratio(originals), 0.75 + 0.62 * len(rows))
+    width = max(MIN_WIDTH, 1.1 + 0.62 * len(originals) * _ratio(originals))
+    figure = _tight(width, 0.75 + 0.62 * len(rows))
     ax = figure.subplots()
     _draw_strips(ax, rows)
     ax.get_yticklabels()[0].set_fontweight("bold")
@@ -74,7 +76,8 @@ def evolution(originals: np.ndarray, reconstructions: np.ndarray, epochs: Sequen
 
 def comparison(originals: np.ndarray, cells: Sequence[Sequence[tuple[str, np.ndarray]]], title: str) -> Figure:
     """A table of models: each cell is (title, reconstructions), with the originals above them."""
-    figure = _tight((0.6 + 0.56 * len(originals) * _ratio(originals)) * len(cells[0]), 0.5 + 1.5 * len(cells))
+    width = max(MIN_WIDTH, (0.6 + 0.56 * len(originals) * _ratio(originals)) * len(cells[0]))
+    figure = _tight(width, 0.5 + 1.5 * len(cells))
     axes = figure.subplots(len(cells), len(cells[0]), squeeze=False)
     for ax, (name, reconstructions) in zip(axes.flat, chain(*cells), strict=True):
         _draw_strips(ax, [("original", originals), ("model", reconstructions)])
