@@ -44,9 +44,7 @@ from jaxvae.system import machine
 
 POINTS = (0.0, math.inf, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 FEWEST_CHANNELS, FEWEST_IMAGES = 8, 20  # below, a product is too small to make up for the transforms
-MOST_THREADS = (
-    2  # a few large products are shared among threads better than many small ones; with two, both ways are even
-)
+MOST_THREADS = 2  # with two, both ways are even; more share a few large products better than many small ones
 USES = 16  # XLA:CPU computes anew what a loop reads in fewer places than that, instead of writing it out once
 
 PointsOfImage = Float[Array, "qq ssi ttn"]
