@@ -43,8 +43,7 @@ from jaxvae.nn.window import Images, Kernel, Output, Window
 from jaxvae.system import machine
 
 POINTS = (0.0, math.inf, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
-FEWEST_CHANNELS, FEWEST_IMAGES = 8, 20  # below, a product is too small to make up for the transforms
-MOST_THREADS = 2  # with two, both ways are even; more share a few large products better than many small ones
+FEWEST_CHANNELS, FEWEST_IMAGES = 8, 25  # below, products are too small to make up for transforms and compilation
 USES = 16  # XLA:CPU computes anew what a loop reads in fewer places than that, instead of writing it out once
 
 PointsOfImage = Float[Array, "qq ssi ttn"]
@@ -103,11 +102,15 @@ def transform(window: Window, size: int) -> Transform:
 
 
 def pays(window: Window, size: int, kernel: tuple[int, ...], batch: int, precision: str) -> bool:
-    """Whether this takes less time than patches, as measured for kernels of two or three taps a phase."""
+    """Whether this takes less time than patches, as measured for kernels of two or three taps a phase.
+
+    Only on one thread, as a sweep's processes have it: XLA:CPU shares a large product among threads, but of many small
+    ones it does each on one.
+    """
     k, s, _, _ = window
     if precision != "float32" or platform() != "cpu" or min(kernel[2:]) < FEWEST_CHANNELS or batch < FEWEST_IMAGES:
         return False
-    if s > 2 or not 1 < -(-k // s) <= 3 or machine.threads() > MOST_THREADS:
+    if s > 2 or not 1 < -(-k // s) <= 3 or machine.threads() > 1:
         return False
     t = transform(window, size)
     return 2 * (s * t.points * t.tiles) ** 2 <= (k * window.positions(size)) ** 2

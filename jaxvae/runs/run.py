@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ from jaxvae.values import Text, Whole, plain
 
 SPLITS = ("train", "test")
 PARTS = ("reconstruction", "kl", "loss")  # of losses; an objective's own terms follow
-BATCH = 500
+BATCH = 100
 MAX_SAMPLES = 10**7  # images drawn at a time: 29 GiB of MNIST's
 
 
@@ -198,19 +198,16 @@ def _images(images: Any, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _batched(function):
-    """Compiles `function(vae, params, x)` and maps it over batches of x, so that memory does not grow with x."""
+    """Maps `function(vae, params, x)` over batches of x, the last filled up with zeros. One program serves any number
+    of examples, memory does not grow with them, and what comes of one does not depend on how many there are."""
+    compiled = jax.jit(function)
 
-    @jax.jit
     def mapped(vae, params, x):
-        n = len(x)
-        if not n:  # which layers need not be able to take
-            one = jax.eval_shape(function, vae, params, jnp.zeros((1, *x.shape[1:]), x.dtype))
-            return jax.tree.map(lambda y: jnp.zeros((0, *y.shape[1:]), y.dtype), one)
-        if n <= BATCH:
-            return function(vae, params, x)
-        batches = jnp.pad(x, [(0, -n % BATCH)] + [(0, 0)] * (x.ndim - 1)).reshape(-1, BATCH, *x.shape[1:])
-        out = jax.lax.map(partial(function, vae, params), batches)
-        return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:])[:n], out)
+        n, examples, params = len(x), np.asarray(x), jax.device_put(params)
+        batches = [examples[i : i + BATCH] for i in range(0, max(n, 1), BATCH)]
+        batches[-1] = np.concatenate([batches[-1], np.zeros((BATCH - len(batches[-1]), *x.shape[1:]), x.dtype)])
+        found = [compiled(vae, params, batch) for batch in batches]
+        return jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)[:n]), *found)
 
     return mapped
 
