@@ -13,7 +13,8 @@ meanwhile.
 "side by side" is one single-threaded process pinned to each core, all training at once, and its time is wall time over
 the number of models; "vmap" trains latent sizes 2 3 5 10 50 as one program, again for one model. A contender that
 trains several models is held against PyTorch's best of all, others against its best with one. The limit is the time
-that a step's matrix products would take at the best rate that any product of the same precision reached.
+that a step's matrix products, with all their multiplications, would take at the best rate that any product of the same
+precision reached: jaxvae's float32 convolutions, which need fewer, can come below it.
 
 On a GPU nothing runs side by side, and PyTorch may use CUDA graphs too. Its convolutions are then TF32 in "float32", as
 PyTorch has it by default, while jaxvae's float32 is float32.
