@@ -91,12 +91,13 @@ class DeviceWorker:
         self._lanes = work.lanes and -(-work.lanes // self._rows) * self._rows
         self._latent_dim = max(run.latent_dim for run in work.runs)
         program = compiled.abstract(self._program(work.runs[0]))
-        several = self._lanes is not None and self._lanes > self._rows  # one on each device is tried in any case
-        if several and self._too_many(program, compiled.bytes_expected(program)):
+        lanes = self._lanes or 1
+        several = lanes > self._rows  # one on each device is tried in any case
+        if several and self._too_many(lanes, program, compiled.bytes_expected(program)):
             return
         train_epoch = compiled.train_epoch(program, self._lanes, self._train_images.shape, self.mesh)
-        each = compiled.bytes_needed(train_epoch) * self._rows / (self._lanes or 1)
-        if several and self._too_many((program, self._lanes), each):
+        each = compiled.bytes_needed(train_epoch) * self._rows / lanes
+        if several and self._too_many(lanes, (program, lanes), each):
             return
         with distributed.raise_on_lost_peer():
             program, state = self._on_devices(program)
@@ -151,13 +152,13 @@ class DeviceWorker:
         """Devices along the runs."""
         return self.mesh.shape[RUNS]
 
-    def _too_many(self, program: Any, bytes_each: int | float) -> bool:
-        """Whether a device has no room for its lanes."""
+    def _too_many(self, lanes: int, program: Any, bytes_each: int | float) -> bool:
+        """Whether the devices have no room for so many lanes."""
         if program not in self._fits:
             fit = max(1, int(self._memory / bytes_each)) * self._rows
             self._fits[program] = min(distributed.all_gather("fit", fit)) if self._shared else fit
         self._fit = self._fits[program]
-        return self._fit < (self._lanes or 0)
+        return self._fit < lanes
 
     def _in_lanes(self) -> list[RunConfig]:
         """The run in each lane."""
