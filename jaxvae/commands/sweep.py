@@ -36,7 +36,7 @@ examples:
   %(prog)s --dataset mnist --data-dir ~/data
       MNIST from ~/data/mnist/train-images-idx3-ubyte.gz and its three companions
   %(prog)s --quick
-      the experiment in miniature, in two or three minutes: all ten models, 3 epochs on a third of the images
+      the experiment in miniature, in two to five minutes: all ten models, 3 epochs on a third of the images
   %(prog)s --quick --latent-dims 2 --epochs 5
       the same of two models, for longer
   %(prog)s --architectures conv --latent-dims 2 --seeds 0 1 2 3 4 --out results/seeds
@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick", action="store_true",
         help="the experiment in miniature: the first {limit:,} training images and {epochs} epochs, unless others are "
-        "given; two or three minutes on two cores".format(**QUICK),
+        "given; two to five minutes on two cores".format(**QUICK),
     )  # fmt: skip
     data = parser.add_argument_group("data")
     data.add_argument(
