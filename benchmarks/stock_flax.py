@@ -12,7 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key, UInt8
 
 from jaxvae.models import Bernoulli, DiagonalNormal, Normal, StandardNormal, standard_noise
-from jaxvae.training import pixels
+from jaxvae.training import to_float
 
 ADAM = optax.adam(1e-3)
 
@@ -53,7 +53,7 @@ def train_step(latent_dim: int, state: State, images: UInt8[Array, "b 28 28"]) -
     key, key_z = jax.random.split(state.key)
 
     def mean_loss(params):
-        x = pixels(images)[..., None]
+        x = to_float(images)[..., None]
         outputs: Any = StockConvVAE(latent_dim).apply({"params": params}, x, key_z)
         posterior, logits = outputs
         kl: Any = DiagonalNormal().kl(posterior, StandardNormal())

@@ -2,6 +2,7 @@
 
 import jaxvae
 
+run = jaxvae.fit(images, latent_dim=16)
 run = jaxvae.load("results/mnist/conv-2")
 q = run.encode(images)
 """
@@ -11,15 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jaxvae.runs import Run as Run
     from jaxvae.runs import load as load
+    from jaxvae.study import fit as fit
 
 __version__ = "0.1.0"
-__all__ = ["Run", "load"]
+__all__ = ["Run", "fit", "load"]
 
 
 def __getattr__(name: str):
     # JAX is imported when it is first needed: a command line's --help does not
     if name in __all__:
-        from jaxvae import runs
+        from jaxvae import runs, study
 
-        return getattr(runs, name)
+        return getattr(study if name == "fit" else runs, name)
     raise AttributeError(f"module 'jaxvae' has no attribute {name!r}")

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from jaxvae import naming, parts
+from jaxvae.data import Dataset, binarized, dequantized
 from jaxvae.errors import MAX_INT32, ConfigError, quoted
 from jaxvae.formats import is_old, upgraded
 from jaxvae.models import AUTOMATIC, VAE, Shape
@@ -148,6 +149,24 @@ class RunConfig:
         always = ("objective", "optimiser", "batch_size", "binarize")
         kept = {n: axis for n, axis in found.items() if axis.traced or n in always or axis.value != axis.default}
         return dict(sorted(kept.items(), key=lambda item: not (item[1].traced or item[1].required)))
+
+    # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def sees(self) -> str:
+        """What bytes become before the run sees them."""
+        return "dequantised" if self.vae.likelihood.measure == "density" else f"binarize {self.binarize}"
+
+    def dataset_as_trained(self, dataset: Dataset, *, drawn_once: bool = False) -> Dataset:
+        """The dataset as the run sees it: see `jaxvae.data.binarized` and, where the likelihood is a density,
+        `jaxvae.data.dequantized`.
+
+        Args:
+            drawn_once: both splits with pixels of the kind that it was trained on, also where training draws its own.
+        """
+        if self.vae.likelihood.measure == "density":
+            dataset = dequantized(dataset)
+        return binarized(dataset, "static" if drawn_once and self.binarize == "dynamic" else self.binarize)
 
     # ── programs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -253,7 +253,7 @@ def test_pytorchs_loss_is_the_negative_elbo(architecture, small):
     leaves, tree = jax.tree.flatten(params)
     moved = [a + 0.05 * jax.random.normal(jax.random.fold_in(key, i), a.shape) for i, a in enumerate(leaves)]
     params = jax.tree.unflatten(tree, moved)  # biases too
-    images = engine.pixels(jnp.asarray(small.train_images))
+    images = engine.to_float(jnp.asarray(small.train_images))
     noise = engine.codes_noise(program, key, len(images))
     ours = jax.jit(program.objective)(program.vae, params, images, noise, Context(len(images)))
 

@@ -121,7 +121,7 @@ def _study(what: str, runs: Any, says: str, *how: Any) -> Case:
 
 BYTES = np.zeros((60, 28, 28), np.uint8)
 DATASETS = [
-    _dataset("images of floats", "train images of float64; they must be", train_images=BYTES / 1.0),
+    _dataset("floats and bytes", "train and test images of float32 and uint8; only", train_images=BYTES / 1.0),
     _dataset("a list for images", "train images of list; they must be", train_images=BYTES.tolist()),
     _dataset("images with channels", r"of shapes \(28, 28, 1\) and \(28, 28\)", train_images=BYTES[..., None]),
     _dataset("images of another size", r"of shapes \(8, 8\) and \(28, 28\)", train_images=BYTES[:, :8, :8]),
@@ -133,13 +133,13 @@ DATASETS = [
     _dataset("labels below zero", "train labels -1 to -1; they must be 0 to", train_labels=np.full(60, -1, np.int8)),
     _dataset("a label that is no class", "train labels 1000 to 1000; they must", train_labels=np.full(60, 1000)),
     _dataset("labels one-hot", r"train labels of shape \(60, 10\)", train_labels=np.zeros((60, 10), np.uint8)),
-    _call("sweep: images of floats", lambda: sweep([RUN], known()._replace(train_images=BYTES / 1.0)), "of float64"),
+    _call("sweep: images of text", lambda: sweep([RUN], known()._replace(train_images=BYTES.astype(str))), "of <U"),
     _call("sweep: arrays for a dataset", lambda: sweep([RUN], (BYTES,)), "a dataset must be a jaxvae.data.Dataset"),  # type: ignore[arg-type]
     _study("no runs", [], "a study needs a list of at least one RunConfig"),
     _study("a name for a run", ["linear-2"], "a study needs a list of at least one RunConfig"),
     _study("two runs of one name", [RUN, replace(RUN, epochs=2)], f"two runs are named {RUN.name}"),
     _study("runs that see different images", [RUN, replace(RUN, seed=1, binarize="static")],
-           "must see the same images, not binarize none and static"),
+           "must see the same images, not binarize none and binarize static"),
     _study("half a worker", [RUN], "workers must be a whole number of at least 1, not 1.5", "loop", 1.5),
     _study("workers in words", [RUN], "workers must be a whole number of at least 1, not '2'", "loop", "2"),
     _study("no strategy", [RUN], "strategy must be one of auto, vmap, loop, not None", None),

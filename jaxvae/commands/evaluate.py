@@ -176,9 +176,9 @@ def _computed(folders: list[Path], options: argparse.Namespace, output: Any) -> 
     parts = [data_of(run, datasets[run.dataset]) for run in runs]
     kinds: dict[tuple[str, str], str] = {}  # by what images are, the first run that sees them
     for run, part in zip(runs, parts, strict=True):
-        kinds.setdefault((run.config.binarize, part.fingerprint), run.config.name)
+        kinds.setdefault((run.config.sees, part.fingerprint), run.config.name)
     if len(kinds) > 1:  # said before hours are spent
-        one, other, *_ = (f"{name} (binarize {how}, data {data[:12]})" for (how, data), name in kinds.items())
+        one, other, *_ = (f"{name} ({how}, data {data[:12]})" for (how, data), name in kinds.items())
         raise InputError(f"{one} and {other} see different images: their numbers cannot be compared; evaluate apart")
     contents = []
     with Stages(console(quiet=True) if options.quiet else output) as stages:

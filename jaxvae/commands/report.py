@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     dataset = None
     if runs:
         dataset = evaluation.data_of(runs[0], data.load(runs[0].dataset, options.data_dir))
-        dataset = data.binarized(dataset, runs[0].config.binarize)
+        dataset = runs[0].config.dataset_as_trained(dataset)
     report.write(results, folder, runs, dataset)
     print(f"{page}, {page.stat().st_size / 1e6:.1f} MB: open it in a browser")
     if missing:

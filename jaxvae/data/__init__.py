@@ -1,8 +1,12 @@
 """Names and folders become datasets: arrays with a fingerprint."""
 
 from jaxvae.data import digits, published
+from jaxvae.data.arrays import from_arrays
 from jaxvae.data.cache import keep
-from jaxvae.data.dataset import FILES, Dataset, binarized, checked
+from jaxvae.data.dataset import FILES, Dataset, binarized, checked, dequantized
 from jaxvae.data.loading import PUBLISHED, load
 
-__all__ = ["FILES", "PUBLISHED", "Dataset", "binarized", "checked", "digits", "keep", "load", "published"]
+__all__ = [
+    "FILES", "PUBLISHED", "Dataset", "binarized", "checked", "dequantized", "digits", "from_arrays", "keep", "load",
+    "published",
+]  # fmt: skip

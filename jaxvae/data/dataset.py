@@ -1,6 +1,8 @@
-"""A dataset: images as bytes, perhaps with labels, in host memory, with a fingerprint.
+"""A dataset: examples of any shape, perhaps with labels, in host memory, with a fingerprint.
 
 In: arrays. Out: a `Dataset`, checked; and the same with black and white pixels.
+
+Examples are bytes (uint8), which models see as numbers in [0, 1], or float32, which they see as they are.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxvae.errors import DataError, quoted
+from jaxvae.errors import MAX_FLOAT32, DataError, quoted
 
 FILES = {
     "train_images": "train-images-idx3-ubyte.gz",
@@ -19,14 +21,15 @@ FILES = {
     "test_labels": "t10k-labels-idx1-ubyte.gz",
 }
 MAX_CLASSES = 1000  # of labels: what has more is no class
-BINARIZATION = 2008  # key of the one binarisation that is drawn once
+BINARIZATION = 2008  # key of what is drawn once
+EXACT = 2**24  # whole numbers beyond are rounded by float32
 
 
 class Dataset(NamedTuple):
     """A train and a test split, as read."""
 
     name: str  # which data these are: every file and figure made from them says so
-    train_images: np.ndarray  # uint8 [n, *shape]
+    train_images: np.ndarray  # uint8 or float32, [n, *shape]
     train_labels: np.ndarray | None  # integers [n], counted from 0; none where nobody has labelled the images
     test_images: np.ndarray
     test_labels: np.ndarray | None
@@ -51,11 +54,12 @@ class Dataset(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over shape and bytes of the arrays, hexadecimal."""
+        """SHA-256 over shape and bytes of the arrays, and the type of examples that are no bytes, hexadecimal."""
         digest = hashlib.sha256()
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             if array is not None:
                 digest.update(str(array.shape).encode())
+                digest.update(b"float32" if array.dtype == np.float32 else b"")
                 digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
@@ -70,8 +74,11 @@ class Dataset(NamedTuple):
 def checked(dataset: Dataset) -> Dataset:
     """The dataset with NumPy's arrays, if they belong together; labels of one split alone are left out.
 
+    Numbers other than bytes become float32.
+
     Raises:
-        DataError: they are no bytes, or none, their counts or shapes differ, or a label is negative.
+        DataError: examples are no numbers, not finite, too large, or none; their counts or shapes differ, or those of
+            one split are bytes and of the other not; a label is negative.
     """
     if not isinstance(dataset, Dataset):
         raise DataError(f"a dataset must be a jaxvae.data.Dataset, not {quoted(dataset)}")
@@ -79,12 +86,15 @@ def checked(dataset: Dataset) -> Dataset:
     dataset = dataset._replace(**{name: np.asarray(a) for name, a in given.items() if hasattr(a, "__array__")})
     for split in ("train", "test"):
         images, labels = getattr(dataset, f"{split}_images"), getattr(dataset, f"{split}_labels")
-        _check_array(dataset.name, f"{split} images", images, np.uint8, "uint8")
+        images = _as_numbers(dataset.name, f"{split} images", images)
+        dataset = dataset._replace(**{f"{split}_images": images})
         if images.ndim < 2 or not images[:1].size:
             raise DataError(f"{dataset.name} has {split} images of shape {images.shape}; at least one image is needed")
         if labels is None:
             continue
-        _check_array(dataset.name, f"{split} labels", labels, np.integer, "integers")
+        if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
+            kind = getattr(labels, "dtype", type(labels).__name__)
+            raise DataError(f"{dataset.name} has {split} labels of {kind}; they must be an array of integers")
         if labels.ndim != 1:
             raise DataError(f"{dataset.name} has {split} labels of shape {labels.shape}; one for each image is needed")
         if len(images) != len(labels):
@@ -95,13 +105,27 @@ def checked(dataset: Dataset) -> Dataset:
     if dataset.test_images.shape[1:] != dataset.shape:
         shapes = f"{dataset.shape} and {dataset.test_images.shape[1:]}"
         raise DataError(f"{dataset.name} has train and test images of shapes {shapes}; they must be the same")
+    if dataset.test_images.dtype != dataset.train_images.dtype:
+        kinds = f"{dataset.train_images.dtype} and {dataset.test_images.dtype}"
+        raise DataError(f"{dataset.name} has train and test images of {kinds}; only bytes stand for numbers in [0, 1]")
     return dataset if dataset.labels else dataset._replace(train_labels=None, test_labels=None)
 
 
-def _check_array(name: str, what: str, array: object, dtype: type, wanted: str) -> None:
-    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, dtype):
+def _as_numbers(name: str, what: str, array: object) -> np.ndarray:
+    """Bytes as they are, any other real numbers as float32."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
         kind = getattr(array, "dtype", type(array).__name__)
-        raise DataError(f"{name} has {what} of {kind}; they must be an array of {wanted}")
+        raise DataError(f"{name} has {what} of {kind}; they must be an array of real numbers")
+    if array.dtype in (np.uint8, np.bool_) or not array.size:
+        return array if array.dtype == np.uint8 else array.astype(np.float32)
+    if wrong := int((~np.isfinite(array)).sum()):
+        raise DataError(f"{name} has {what} of which {wrong:,} numbers are not finite; fill them or leave rows out")
+    largest = max(abs(array.max().item()), abs(array.min().item()))
+    if array.dtype.kind in "ui" and largest > EXACT:
+        raise DataError(f"{name} has {what} up to {largest:,}; whole numbers beyond {EXACT:,} are not exact in float32")
+    if largest >= MAX_FLOAT32:
+        raise DataError(f"{name} has {what} up to {largest:g}; they must be below {MAX_FLOAT32:g}")
+    return array.astype(np.float32, copy=False)
 
 
 def binarized(dataset: Dataset, how: str) -> Dataset:
@@ -112,11 +136,38 @@ def binarized(dataset: Dataset, how: str) -> Dataset:
 
     Args:
         how: `static`, both splits; `dynamic`, the test split, as training draws its own at each step; `none`, neither.
+
+    Raises:
+        DataError: the images are no bytes.
     """
     if how == "none":
         return dataset
+    if (kind := dataset.train_images.dtype) != np.uint8:
+        raise DataError(f"{dataset.name} has images of {kind}; only grey levels, uint8, can be binarised")
     dataset = dataset._replace(test_images=_draw(dataset.test_images, stream=1))
     return dataset if how == "dynamic" else dataset._replace(train_images=_draw(dataset.train_images, stream=0))
+
+
+def dequantized(dataset: Dataset) -> Dataset:
+    """The images that runs with a density see: bytes as (byte + u) / 256 with u uniform in [0, 1), drawn once.
+
+    A density of numbers that repeat can grow without limit; of these its mean logarithm is a lower bound of the bytes'
+    log-probability less log 256 for each number (Theis et al. 2016, section 3.1). Other numbers stay as they are. The
+    draws depend on an image's place alone.
+    """
+    if dataset.train_images.dtype != np.uint8:
+        return dataset
+    train, test = (_spread(images, stream) for stream, images in ((2, dataset.train_images), (3, dataset.test_images)))
+    return dataset._replace(train_images=train, test_images=test)
+
+
+def _spread(images: np.ndarray, stream: int) -> np.ndarray:
+    """Each byte somewhere between its level and the next one, float32 in [0, 1)."""
+    source, out = np.random.PCG64([BINARIZATION, stream]), np.empty(images.shape, np.float32)
+    for image, spread in zip(images, out, strict=True):
+        raw = source.random_raw(image.size).reshape(image.shape) >> np.uint64(48)  # below 2¹⁶: float32 holds the sum
+        np.multiply(image * np.uint64(2**16) + raw, np.float32(2**-24), out=spread, casting="same_kind")
+    return out
 
 
 def _draw(images: np.ndarray, stream: int) -> np.ndarray:

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int, Integer, UInt8
+from jaxtyping import Array, Float, Int, Integer, Num
 
 from jaxvae.models import MLP, VAE, Conv, Params
-from jaxvae.training import pixels
+from jaxvae.training import to_float
 
 EPOCHS = 2
 BATCH = 100
@@ -30,7 +30,7 @@ def network(shape: tuple[int, ...], classes: int, precision: str = "float32") ->
 
 @partial(jax.jit, static_argnames=("classes", "precision", "epochs"))
 def train(
-    images: UInt8[Array, "n ..."],
+    images: Num[Array, "n ..."],
     labels: Integer[Array, "n"],
     classes: int,
     precision: str = "float32",
@@ -47,7 +47,7 @@ def train(
     optimiser = optax.adam(optax.cosine_decay_schedule(2e-3, epochs * steps))
 
     def loss(params, indices):
-        logits = _logits(vae, params, pixels(images[indices]))
+        logits = _logits(vae, params, to_float(images[indices]))
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels[indices]).mean()
 
     def step(carry, indices):
@@ -62,13 +62,13 @@ def train(
 
 
 @jax.jit
-def read(params: Params, images: UInt8[Array, "n ..."]) -> Int[Array, "n"]:
+def read(params: Params, images: Num[Array, "n ..."]) -> Int[Array, "n"]:
     """The class of each image."""
     vae = network(images.shape[1:], params["mean"]["bias"].shape[0])
     batch = min(READ_AT_ONCE, len(images))
     padded = jnp.pad(images, [(0, -len(images) % batch)] + [(0, 0)] * (images.ndim - 1))
     batches = padded.reshape(-1, batch, *images.shape[1:])
-    return lax.map(lambda part: _logits(vae, params, pixels(part)).argmax(-1), batches).reshape(-1)[: len(images)]
+    return lax.map(lambda part: _logits(vae, params, to_float(part)).argmax(-1), batches).reshape(-1)[: len(images)]
 
 
 def _logits(vae: VAE, params: Params, images: Float[Array, "b ..."]) -> Float[Array, "b c"]:

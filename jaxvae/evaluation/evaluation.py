@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxvae.config import RunConfig
-from jaxvae.data import Dataset, binarized
+from jaxvae.data import Dataset
 from jaxvae.errors import InputError, Remedy, is_whole
 from jaxvae.evaluation.metrics import METRICS
 from jaxvae.evaluation.records import Record
@@ -53,11 +52,6 @@ def data_of(run: Run, dataset: Dataset) -> Dataset:
     return part
 
 
-def dataset_as_trained(dataset: Dataset, config: RunConfig) -> Dataset:
-    """Both splits with pixels of the kind that the run was trained on, drawn once if they are drawn at all."""
-    return binarized(dataset, "none" if config.binarize == "none" else "static")
-
-
 def in_float32(run: Run) -> Run:
     """The run with its products in float32, as all runs are evaluated, whatever precision they were trained in."""
     return replace(run, config=replace(run.config, vae=run.config.vae.in_float32()))
@@ -80,7 +74,7 @@ class Evaluation:
             InputError: it is another dataset, or the run's codes are not finite.
         """
         run, given = in_float32(run), data_of(run, dataset)
-        seen = dataset_as_trained(given, run.config)
+        seen = run.config.dataset_as_trained(given, drawn_once=True)
         subject = Subject(run, seen, self.plan, self.advance, self._readers)
         subject.codes  # noqa: B018 – refuses codes that are not finite before hours are spent
         records = []

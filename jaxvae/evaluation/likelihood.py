@@ -1,6 +1,6 @@
 """How likely images are under a trained model: bounds for many K over a whole split, and annealed estimates.
 
-In: a model, its parameters, and images as bytes. Out: a value for each image, in nats, as float64 host arrays.
+In: a model, its parameters, images as a dataset has them. Out: a value for each image, in nats, as float64 host arrays.
 
 Images are dealt in small batches over the devices. An image's noise depends on the seed and its place alone, so values
 do not depend, but for rounding, on the batch, on the padding of the last one, or on how many devices there are.
@@ -21,7 +21,7 @@ from jaxvae.evaluation import annealing
 from jaxvae.evaluation.importance import Bounds, importance_weighted_bounds
 from jaxvae.jax_settings import local_devices, own_settings
 from jaxvae.models import VAE, Params, codes_at_once
-from jaxvae.training import pixels
+from jaxvae.training import to_float, to_stored
 
 POLL_SECONDS = 0.01
 CALLS_AT_ONCE = 200  # times the codes decoded together: two or three seconds of a core, how long an interrupt may wait
@@ -55,7 +55,7 @@ def bounds(
 
     Args:
         vae: bound to the images' shape.
-        images: bytes [n, *shape].
+        images: [n, *shape], as a dataset has them.
         batch: images at once; default, what suits the model and the largest K. Memory does not grow with K.
         devices: of type `jax.Device`; default all local ones.
     """
@@ -114,13 +114,13 @@ def annealed(
 
 
 @own_settings()
-def simulated(vae: VAE, params: Params, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """`n` images of the model's own as bytes, and the codes that they were drawn from, [n, d]."""
+def simulated(vae: VAE, params: Params, n: int, seed: int = 0, dtype: Any = np.uint8) -> tuple[np.ndarray, np.ndarray]:
+    """`n` images of the model's own, stored as `dtype`, and the codes that they were drawn from, [n, d]."""
     vae = vae.in_float32()
     key_z, key_x = jax.random.split(jax.random.key(seed))
     z = vae.sample_prior(params, key_z, n)
     x = vae.likelihood.sample(vae.own_params(params, "likelihood"), key_x, vae.decode(params, z))
-    return np.rint(255 * np.clip(np.asarray(x), 0, 1)).astype(np.uint8), np.asarray(z)
+    return np.asarray(to_stored(x, dtype)), np.asarray(z)
 
 
 def _dealt(
@@ -153,7 +153,7 @@ def _dealt(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _bounds(ks: tuple[int, ...], at_once: int, vae: VAE, params, key, indices, images) -> Bounds:
-    x = pixels(images)
+    x = to_float(images)
     q = vae.encode(params, x)
     keys = jax.vmap(partial(jax.random.fold_in, key))(indices)
 
@@ -166,7 +166,7 @@ def _bounds(ks: tuple[int, ...], at_once: int, vae: VAE, params, key, indices, i
 
 @partial(jax.jit, static_argnums=0)
 def _rate(vae: VAE, params, key, indices, images):
-    q = vae.encode(params, pixels(images))
+    q = vae.encode(params, to_float(images))
     keys = jax.vmap(partial(jax.random.fold_in, key))(indices)
     noise = jax.vmap(lambda key: jax.random.normal(key, (RATE_SAMPLES, vae.latent_dim)), out_axes=1)(keys)
     return vae.kl(params, q, noise)
@@ -179,7 +179,7 @@ def _annealed(steps: int, chains: int, known: bool, vae: VAE, params, key, indic
 
     def one(index, image, code):
         key_tune, key_first, key_chains, key_start = jax.random.split(jax.random.fold_in(key, index), 4)
-        x = pixels(image[None])
+        x = to_float(image[None])
 
         def log_joint(z):  # its normaliser is p(x)
             originals = jnp.broadcast_to(x, (len(z), *vae.shape))

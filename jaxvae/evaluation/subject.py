@@ -19,7 +19,7 @@ from jaxvae.evaluation import classifier, codes, likelihood
 from jaxvae.jax_settings import own_settings
 from jaxvae.models import Conv, DiagonalNormal, StandardNormal, automatic_precision
 from jaxvae.runs import Run
-from jaxvae.training import as_bytes
+from jaxvae.training import to_stored
 
 Advance = Callable[[str, int, int], None]  # what is computed, images done since the last call, images in all
 
@@ -183,7 +183,7 @@ class Subject:
     def simulated(self) -> likelihood.Annealed:
         """The same, both ways, on as many images of the model's own."""
         count = min(self.plan.ais_images, len(self.images))
-        own, given = likelihood.simulated(self.vae, self.params, count, self.plan.seed)
+        own, given = likelihood.simulated(self.vae, self.params, count, self.plan.seed, self.images.dtype)
         return self._annealed("annealing on simulated images, both ways", own, given)
 
     def _annealed(self, what: str, images: np.ndarray, given: np.ndarray | None = None) -> likelihood.Annealed:
@@ -249,7 +249,7 @@ def by_class(run: Run, reader: Any, images: np.ndarray, labels: Any, classes: in
         `confusion`, how often a reconstruction of class i was read as j.
     """
     mean = np.asarray(run.codes(images).mean)
-    pictures = as_bytes(run.reconstruct(images))
+    pictures = to_stored(run.reconstruct(images), images.dtype)
     confusion = codes.confusion(labels, np.asarray(classifier.read(reader, pictures)), classes)
     enough = 1 < len(np.unique(labels)) < len(labels) and np.isfinite(mean).all()  # a diverged run has none
     apart = codes.separation(mean, labels) if enough else codes.Separation(*[np.array([])] * 4)

@@ -1,15 +1,16 @@
 """Networks and distributions, and the VAE that puts them together."""
 
-from jaxvae.models.base import Likelihood, Network, Normal, Params, Posterior, Prior, Shape
+from jaxvae.models.base import Likelihood, Network, Normal, Params, Posterior, Prior, Shape, Support
 from jaxvae.models.conv import Conv, ConvDecoder
-from jaxvae.models.likelihoods import Bernoulli
+from jaxvae.models.gaussian import Gaussian, Laplace
+from jaxvae.models.likelihoods import Bernoulli, ContinuousBernoulli, Poisson
 from jaxvae.models.mlp import MLP, MLPDecoder
 from jaxvae.models.posteriors import DiagonalNormal, standard_noise
 from jaxvae.models.priors import StandardNormal
 from jaxvae.models.vae import AUTOMATIC, VAE, automatic_precision, codes_at_once, parameter_count, resize
 
 __all__ = [
-    "AUTOMATIC", "MLP", "VAE", "Bernoulli", "Conv", "ConvDecoder", "DiagonalNormal", "Likelihood", "MLPDecoder",
-    "Network", "Normal", "Params", "Posterior", "Prior", "Shape", "StandardNormal", "automatic_precision",
-    "codes_at_once", "parameter_count", "resize", "standard_noise",
+    "AUTOMATIC", "MLP", "VAE", "Bernoulli", "ContinuousBernoulli", "Conv", "ConvDecoder", "DiagonalNormal", "Gaussian",
+    "Laplace", "Likelihood", "MLPDecoder", "Network", "Normal", "Params", "Poisson", "Posterior", "Prior", "Shape",
+    "StandardNormal", "Support", "automatic_precision", "codes_at_once", "parameter_count", "resize", "standard_noise",
 ]  # fmt: skip

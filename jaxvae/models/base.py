@@ -5,6 +5,7 @@ be inherited. Log-probabilities are in nats, one for each example. `params` are 
 `init` returned, an empty dictionary if it has none.
 """
 
+import math
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from jaxtyping import Array, Float, Key
@@ -20,10 +21,28 @@ class Normal(NamedTuple):
     log_std: Float[Array, "b z"]
 
 
+class Support(NamedTuple):
+    """The numbers that a likelihood gives a probability or a density to."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    whole: bool = False  # whole numbers alone
+
+    def __str__(self) -> str:
+        numbers = "whole numbers" if self.whole else "numbers"
+        if math.isinf(self.low):
+            return f"real {numbers}"
+        return f"{numbers} of at least {self.low:g}" + ("" if math.isinf(self.high) else f" and at most {self.high:g}")
+
+
 class Likelihood(Protocol):
-    """p(x|z), given what the decoder puts out for z."""
+    """p(x|z), given what the decoder puts out for z.
+
+    It may have parameters of its own, from `init(key, latent_dim)`, as a prior has.
+    """
 
     measure: ClassVar[str]  # "probability", "density" or "cross-entropy" of x: numbers of two kinds share no table
+    support: ClassVar[Support]  # of each number in an example; where it is absent, any
 
     def outputs(self, shape: Shape) -> Shape:
         """What the decoder must put out for an example of this shape."""

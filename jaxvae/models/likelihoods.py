@@ -1,12 +1,13 @@
-"""Likelihoods p(x|z) of examples, given what a decoder puts out, in nats."""
+"""Likelihoods p(x|z) of numbers in [0, 1] and of counts, given what a decoder puts out, in nats."""
 
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, Key
 
-from jaxvae.models.base import Params, Shape
+from jaxvae.models.base import Params, Shape, Support
 from jaxvae.parts import part
 
 
@@ -19,6 +20,7 @@ class Bernoulli:
     """
 
     measure: ClassVar[str] = "cross-entropy"
+    support: ClassVar[Support] = Support(0, 1)
 
     def outputs(self, shape: Shape) -> Shape:
         return shape
@@ -31,6 +33,65 @@ class Bernoulli:
 
     def sample(self, params: Params, key: Key[Array, ""], out: Float[Array, "b *x"]) -> Float[Array, "b *x"]:
         return jax.random.bernoulli(key, jax.nn.sigmoid(out)).astype(jnp.float32)
+
+
+@part("likelihood/continuous-bernoulli")
+class ContinuousBernoulli:
+    """Independent numbers in [0, 1] with density C(λ)·λ^x·(1 − λ)^(1 − x); the decoder puts out the logits of λ.
+
+    With l = logit λ, C = l / tanh(l/2), and the mean is 1 / (1 − e^−l) − 1/l (Loaiza-Ganem & Cunningham 2019, section
+    3). Both are replaced by their series around l = 0.
+    """
+
+    measure: ClassVar[str] = "density"
+    support: ClassVar[Support] = Support(0, 1)
+
+    def outputs(self, shape: Shape) -> Shape:
+        return shape
+
+    def log_prob(self, params: Params, out: Float[Array, "b *x"], x: Float[Array, "b *x"]) -> Float[Array, "b"]:
+        small, logits = _apart_from_zero(out)
+        series = jnp.log(2) + jnp.square(out) / 12 - 7 * out**4 / 1440
+        constant = jnp.where(small, series, jnp.log(logits / jnp.tanh(logits / 2)))
+        return bernoulli_log_prob(out, x) + constant.reshape(len(constant), -1).sum(-1)
+
+    def mean(self, params: Params, out: Float[Array, "b *x"]) -> Float[Array, "b *x"]:
+        small, logits = _apart_from_zero(out)
+        return jnp.where(small, 0.5 + out / 12 - out**3 / 720, -1 / jnp.expm1(-logits) - 1 / logits)
+
+    def sample(self, params: Params, key: Key[Array, ""], out: Float[Array, "b *x"]) -> Float[Array, "b *x"]:
+        """By inverting the distribution function, u = (e^(l·x) − 1) / (e^l − 1), on the side where l is negative."""
+        small, logits = _apart_from_zero(-jnp.abs(out))
+        u = jax.random.uniform(key, out.shape)
+        x = jnp.where(small, u, jnp.log1p(u * jnp.expm1(logits)) / logits)
+        return jnp.clip(jnp.where(out > 0, 1 - x, x), 0, 1)
+
+
+def _apart_from_zero(logits: Array) -> tuple[Array, Array]:
+    """Where logits are close to zero, and the logits with a number there at which nothing is divided by zero."""
+    small = jnp.abs(logits) < 0.1  # the series are exact to 1e-8 there
+    return small, jnp.where(small, 1.0, logits)
+
+
+@part("likelihood/poisson")
+class Poisson:
+    """Independent counts; the decoder puts out the logarithms of their means."""
+
+    measure: ClassVar[str] = "probability"
+    support: ClassVar[Support] = Support(0, whole=True)
+
+    def outputs(self, shape: Shape) -> Shape:
+        return shape
+
+    def log_prob(self, params: Params, out: Float[Array, "b *x"], x: Float[Array, "b *x"]) -> Float[Array, "b"]:
+        per_count = x * out - jnp.exp(out) - gammaln(x + 1)
+        return per_count.reshape(len(per_count), -1).sum(-1)
+
+    def mean(self, params: Params, out: Float[Array, "b *x"]) -> Float[Array, "b *x"]:
+        return jnp.exp(out)
+
+    def sample(self, params: Params, key: Key[Array, ""], out: Float[Array, "b *x"]) -> Float[Array, "b *x"]:
+        return jax.random.poisson(key, jnp.exp(out)).astype(jnp.float32)
 
 
 def bernoulli_log_prob(logits: Float[Array, "b *pixels"], x: Float[Array, "b *pixels"]) -> Float[Array, "b"]:

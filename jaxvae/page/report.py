@@ -63,7 +63,7 @@ def write(
 
     Args:
         runs: those of `results.runs_to_plot` that have checkpoints; none is enough for the tables and curves.
-        dataset: the images as these runs were trained on them, see `jaxvae.data.binarized`; not needed without runs.
+        dataset: the images as these runs see them, see `RunConfig.dataset_as_trained`; not needed without runs.
         under_way: of a sweep that goes on and has no tables yet. Its page says so, and loads itself again and again.
 
     Raises:

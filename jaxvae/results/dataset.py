@@ -32,6 +32,8 @@ def about(dataset: Dataset) -> dict[str, Any]:
         "test_images": len(dataset.test_images),
         "shape": list(dataset.shape),
     }
+    if dataset.train_images.dtype != np.uint8:
+        data |= {"dtype": str(dataset.train_images.dtype)}
     return {
         "dataset": data if dataset.labels else data | {"labels": False},
         "versions": {"jaxvae": __version__, "python": platform.python_version()}

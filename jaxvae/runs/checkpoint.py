@@ -208,7 +208,8 @@ def _check_history(history: Any, diverged: Divergence | None, pictures: np.ndarr
         raise ValueError("its history has an epoch without a time")
     if diverged and not all(is_whole(count, at_least=0) for count in diverged):
         raise ValueError(f"it diverged in {quoted(tuple(diverged))}")
-    if pictures.dtype != np.uint8 or pictures.shape[:2] != (len(history), 2) or pictures.shape[3:] != shape:
+    of_each_epoch = pictures.shape[:2] == (len(history), 2) and pictures.shape[3:] == shape
+    if pictures.dtype not in (np.uint8, np.float32) or not of_each_epoch:
         raise ValueError(f"its reconstructions are {pictures.dtype} {list(pictures.shape)}")
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxvae.objectives import Losses
-from jaxvae.training import engine
+from jaxvae.training import Epoch, engine
 
 
 class Divergence(NamedTuple):
@@ -43,7 +43,7 @@ class Progress(NamedTuple):
 
     state: engine.TrainState
     history: list[dict[str, Any]]  # {"epoch", "train", "test", "seconds"}, epoch 0 first; losses in nats per image
-    reconstructions: np.ndarray  # uint8 [epoch, split (train, test), image, *shape]
+    reconstructions: np.ndarray  # [epoch, split (train, test), image, *shape], stored as images are
     diverged: Divergence | None = None  # right after the last epoch of the history, if it did
     lane_runs: tuple[str, ...] = ()  # if it was vmapped in the last epoch, the run in each lane, itself among them
 
@@ -70,6 +70,12 @@ def best(history: Sequence[dict[str, Any]]) -> int:
         return value if math.isfinite(value) else math.inf
 
     return min(history, key=loss)["epoch"]
+
+
+def history_entry(report: Epoch) -> dict[str, Any]:
+    """What a history holds of an epoch."""
+    losses = {"train": losses_json(report.train), "test": losses_json(report.test)}
+    return {"epoch": report.epoch, **losses, "seconds": round(report.seconds, 3)}
 
 
 def losses_json(losses: Losses | None) -> dict[str, float] | None:

@@ -25,7 +25,7 @@ from jaxvae.runs.checkpoint import epochs, read
 from jaxvae.runs.history import Divergence, best
 from jaxvae.runs.run_folder import read_config, shape_of
 from jaxvae.system import as_path
-from jaxvae.training import pixels
+from jaxvae.training import to_float
 from jaxvae.values import Text, Whole, plain
 
 SPLITS = ("train", "test")
@@ -58,12 +58,12 @@ class Outcome(NamedTuple):
 class Run:
     """A trained model with its configuration and its history."""
 
-    folder: Path
+    folder: Path  # of a run that was trained without one, its name
     config: RunConfig
     about: dict[str, Any]  # dataset and its fingerprint, versions, device
     params: Params
     metrics: list[dict[str, Any]]  # {"epoch", "train", "test", "seconds"}; losses in nats per image
-    reconstructions: np.ndarray  # uint8 [epoch, split (train, test), image, *shape]
+    reconstructions: np.ndarray  # [epoch, split (train, test), image, *shape], stored as images are
     diverged: Divergence | None = None  # what the epoch after the last one came to, if it was not finite
 
     @cached_property
@@ -91,14 +91,19 @@ class Run:
         """The name of the data that it was trained on, `auto` where its folder does not say."""
         return self.about.get("dataset", {}).get("name", "auto")
 
+    @property
+    def _in_bytes(self) -> bool:
+        """Whether it was trained on bytes, which stand for numbers in [0, 1]."""
+        return self.about.get("dataset", {}).get("dtype", "uint8") == "uint8"
+
     @own_settings()
     def encode(self, images: Any) -> Any:
         """q(z|x); of a diagonal normal posterior, mean and log-std, [n, d].
 
         Args:
-            images: [n, *shape], bytes or floats in [0, 1].
+            images: [n, *shape]; bytes or floats in [0, 1] if it was trained on bytes, else numbers like those.
         """
-        return _encode(self.vae, self.params, _images(images, self.vae.shape))
+        return _encode(self.vae, self.params, _images(images, self.vae.shape, self._in_bytes))
 
     @own_settings()
     def codes(self, images: Any) -> Normal:
@@ -186,14 +191,20 @@ def _array(what: str, given: Any) -> np.ndarray:
         raise InputError(f"{what} must be one array of numbers ({error})") from None
 
 
-def _images(images: Any, shape: tuple[int, ...]) -> jax.Array:
+def _images(images: Any, shape: tuple[int, ...], in_bytes: bool) -> jax.Array:
     images = _array("images", images)
     if images.shape[1:] != shape or not images.ndim:
         raise InputError(f"images must have shape [n, {', '.join(map(str, shape))}], not {list(images.shape)}")
-    if images.dtype == np.uint8:
-        return pixels(jnp.asarray(images))
-    if not jnp.issubdtype(images.dtype, jnp.floating) or not ((images >= 0) & (images <= 1)).all():
-        raise InputError("images must be bytes (uint8) or floats in [0, 1]")
+    real = any(jnp.issubdtype(images.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_))
+    if in_bytes:
+        if images.dtype == np.uint8:
+            return to_float(jnp.asarray(images))
+        if not jnp.issubdtype(images.dtype, jnp.floating) or not ((images >= 0) & (images <= 1)).all():
+            raise InputError("images must be bytes (uint8) or floats in [0, 1]")
+    elif images.dtype == np.uint8:
+        raise InputError("the model was trained on numbers as they are, not on bytes (uint8); give floats or int32")
+    elif not real or not (np.abs(images.astype(np.float64)) < MAX_FLOAT32).all():
+        raise InputError(f"examples must be finite numbers below {MAX_FLOAT32:g}")
     return jnp.asarray(images, jnp.float32)
 
 

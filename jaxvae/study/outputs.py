@@ -19,7 +19,7 @@ from rich.console import Console
 
 from jaxvae import evaluation, figures, results
 from jaxvae.config import RunConfig
-from jaxvae.data import Dataset, binarized
+from jaxvae.data import Dataset
 from jaxvae.evaluation import classifier
 from jaxvae.page import report
 from jaxvae.runs import Run, load
@@ -37,7 +37,7 @@ class Outputs:
         self, folder: Path, runs: list[RunConfig], dataset: Dataset, about: Mapping[str, Any], console: Console
     ):
         self.folder, self.runs, self.dataset, self.about, self.console = folder, runs, dataset, about, console
-        self.dataset_as_trained = binarized(dataset, runs[0].binarize)
+        self.dataset_as_trained = runs[0].dataset_as_trained(dataset)
         self.loaded: dict[str, Run] = {}
 
     # ── at the end ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -83,7 +83,7 @@ class Outputs:
         where = "all reconstructions" if len(runs) == len(self.runs) else f"reconstructions of {len(runs)} runs"
         diverged = {one.config.name: results.divergence(one) for one in found.outcomes}
         with self._working(f"classifying {where}, with a classifier trained on the originals") as at:
-            reader = evaluation.reader(evaluation.dataset_as_trained(self.dataset, self.runs[0]))
+            reader = evaluation.reader(self.runs[0].dataset_as_trained(self.dataset, drawn_once=True))
             own = np.asarray(classifier.read(reader, jnp.asarray(images)))
             how = {"epochs": classifier.EPOCHS, "accuracy": float((own == labels).mean()), "test_images": len(labels)}
 

@@ -17,6 +17,7 @@ from jaxvae.config import RunConfig
 from jaxvae.training import Epoch
 
 MAX_SHOWN_RUNS = 40  # of more, only one now and then has its line
+MAX_SHOWN_EPOCHS = 100  # of a run; of more, a line now and then
 ROUNDING = 0.005  # nats, that are not shown
 SECONDS = 5  # between two such lines
 
@@ -42,7 +43,7 @@ class _Live:
 class Display(_Live):
     """Shows epochs, losses, images per second and the time left; use it as a context.
 
-    Of many runs not each: a bar an architecture on a terminal, elsewhere the latest epoch now and then.
+    Of many runs not each: a bar an architecture on a terminal; elsewhere, also of many epochs, the latest now and then.
 
     Args:
         runs: all runs of the sweep.
@@ -53,6 +54,7 @@ class Display(_Live):
     def __init__(self, console: Console, runs: Sequence[RunConfig], done: Mapping[str, int], images: int):
         super().__init__(console, TextColumn("{task.fields[text]}"))
         self.images, self.many = images, len(runs) > MAX_SHOWN_RUNS
+        self.sparse = self.many or max((run.epochs for run in runs), default=0) > MAX_SHOWN_EPOCHS
         self.epochs = {run.name: done.get(run.name, 0) for run in runs}
         self.total = sum(run.epochs for run in runs)
         self.behind = sum(self.epochs.values())
@@ -91,7 +93,7 @@ class Display(_Live):
         text = self._text(report)
         if self.live is None:
             now, last = time.perf_counter(), self.behind == self.total
-            if not self.many or last or report.diverged is not None or now - self.said >= SECONDS:
+            if not self.sparse or last or report.diverged is not None or now - self.said >= SECONDS:
                 self.said = now
                 head = f"[{self.behind:3d}/{self.total}] {run.name:{self.width}}  epoch {report.epoch:2d}/{run.epochs}"
                 line = f"{head}  {text}  {self._left()}".rstrip()

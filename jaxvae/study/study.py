@@ -21,10 +21,10 @@ from jax.sharding import Mesh
 
 from jaxvae import results, training
 from jaxvae.config import RunConfig
-from jaxvae.data import Dataset, binarized, checked
+from jaxvae.data import Dataset, checked
 from jaxvae.errors import ConfigError, InputError, Remedy, quoted
 from jaxvae.jax_settings import own_settings
-from jaxvae.runs import Divergence, Past, Progress, checkpoint, losses_json, run_folder
+from jaxvae.runs import Divergence, Past, Progress, checkpoint, history_entry, run_folder
 from jaxvae.study import resume
 from jaxvae.study.outputs import Outputs
 from jaxvae.study.progress import Display
@@ -47,7 +47,7 @@ class Study:
             raise ConfigError(f"a run's folder has its name, of {allowed}, not {quoted(wrong[0])}")
         self.folder, self.runs, self.dataset = as_path(folder), runs, checked(dataset)
         self.about = results.about(self.dataset)
-        self.probes = results.probes(binarized(self.dataset, runs[0].binarize))
+        self.probes = results.probes(runs[0].dataset_as_trained(self.dataset))
         self.console = console(quiet=not distributed.first())
         self.outputs = Outputs(self.folder, self.runs, self.dataset, self.about, self.console)
 
@@ -228,8 +228,7 @@ class Study:
             progress = checkpoint.read(folder, past.epoch)._replace(diverged=mark)
         else:
             pictures = np.reshape(report.reconstructions, self.probes.shape)[None]  # type: ignore[arg-type]
-            losses = {"train": losses_json(report.train), "test": losses_json(report.test)}
-            entry = {"epoch": report.epoch, **losses, "seconds": round(report.seconds, 3)}
+            entry = history_entry(report)
             history = [*past.history, entry] if past else [entry]
             images = pictures if earlier is None else np.concatenate([earlier, pictures])
             progress = Progress(report.state, history, images, mark, report.lane_runs)

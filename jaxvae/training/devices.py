@@ -46,7 +46,7 @@ class Epoch(NamedTuple):
     state: TrainState | None  # none, like the reconstructions, where another process holds it
     train: Losses | None  # running means of the epoch; none before training
     test: Losses
-    reconstructions: np.ndarray | None  # uint8 [n, *shape], of the sweep's probes if it has any
+    reconstructions: np.ndarray | None  # stored as the images are, [n, *shape], of the sweep's probes if it has any
     seconds: float  # for training and evaluation, shared by the runs of a vmapped group
     diverged: int | None = None  # the optimiser step, from 1, whose loss or result is not finite, if there is one
     lane_runs: tuple[str, ...] = ()  # the run in each lane of the program, itself among them; an idle lane repeats one
@@ -73,7 +73,7 @@ class DeviceWorker:
 
     Args:
         mesh: work that is not vmapped takes a mesh of one device.
-        probes: images whose reconstructions each epoch reports, bytes [n, *shape]; or none.
+        probes: images whose reconstructions each epoch reports, [n, *shape]; or none.
         memory: bytes of a device that a vmapped group may take; default, what is free now.
     """
 
@@ -95,7 +95,8 @@ class DeviceWorker:
         several = lanes > self._rows  # one on each device is tried in any case
         if several and self._too_many(lanes, program, compiled.bytes_expected(program)):
             return
-        train_epoch = compiled.train_epoch(program, self._lanes, self._train_images.shape, self.mesh)
+        shape, dtype = self._train_images.shape, self._train_images.dtype
+        train_epoch = compiled.train_epoch(program, self._lanes, shape, dtype, self.mesh)
         each = compiled.bytes_needed(train_epoch) * self._rows / lanes
         if several and self._too_many(lanes, (program, lanes), each):
             return
@@ -213,7 +214,7 @@ class DeviceWorker:
         if not program.vae.starts_from_data:
             return state
         images = self._train_images.addressable_data(0)
-        return state._replace(params=program.vae.with_mean(state.params, engine.pixels(images).mean(0)))
+        return state._replace(params=program.vae.with_mean(state.params, engine.to_float(images).mean(0)))
 
 
 def on_host(tree: Any) -> Any:

@@ -1,6 +1,6 @@
 """Training as pure functions: a state, one step, one epoch, one exact evaluation.
 
-In: a program (model, objective, optimiser and their numbers), a state, the dataset as bytes on the device. Out: the
+In: a program (model, objective, optimiser and their numbers), a state, the dataset on the device, as stored. Out: the
 next state and mean losses. Where a run's batch is shared among `shards` devices, each of them computes its part and all
 have the same state; everything drawn for a batch is drawn whole on each device, which keeps its own rows.
 """
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Integer, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Integer, Key, Num
 
 from jaxvae.config import Program
 from jaxvae.models import VAE, Params, standard_noise
@@ -20,7 +20,7 @@ from jaxvae.training.mesh import DATA, own_rows
 
 EVALUATION_BATCH = 100
 
-Bytes = UInt8[Array, "n ..."]
+Stored = Num[Array, "n ..."]  # uint8, or float32
 Examples = Float[Array, "b ..."]
 
 
@@ -54,9 +54,9 @@ def key_for(state: TrainState, purpose: Purpose, count: int | Int[Array, ""]) ->
     return jax.random.fold_in(jax.random.fold_in(state.key, purpose), count)
 
 
-def pixels(images: Bytes) -> Examples:
-    """Bytes → [0, 1]."""
-    return images.astype(jnp.float32) / 255
+def to_float(images: Stored) -> Examples:
+    """What models see: bytes as numbers in [0, 1], other numbers as they are."""
+    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
 
 
 def binarized(key: Key[Array, ""], images: Examples, shards: int = 1) -> Examples:
@@ -106,7 +106,7 @@ def steps_per_epoch(batch_size: int, images: int) -> int:
 
 
 def train_epoch(
-    program: Program, state: TrainState, images: Bytes, shards: int = 1
+    program: Program, state: TrainState, images: Stored, shards: int = 1
 ) -> tuple[TrainState, Losses, Int[Array, ""]]:
     """One pass over a fresh permutation of the images.
 
@@ -117,7 +117,7 @@ def train_epoch(
     order = jax.random.permutation(key_order, len(images))[: steps * program.batch_size]
 
     def body(state, indices):
-        batch = pixels(images[own_rows(indices, shards)])
+        batch = to_float(images[own_rows(indices, shards)])
         return train_step(program, state, batch, len(images), shards)
 
     state, losses = lax.scan(body, state, order.reshape(steps, program.batch_size))
@@ -126,7 +126,7 @@ def train_epoch(
     return state, jax.tree.map(jnp.mean, losses), sound
 
 
-def evaluate(program: Program, state: TrainState, images: Bytes, epoch: Int[Array, ""], shards: int = 1) -> Losses:
+def evaluate(program: Program, state: TrainState, images: Stored, epoch: Int[Array, ""], shards: int = 1) -> Losses:
     """Mean losses over `images`, each counted exactly once.
 
     The last batch is filled up with images of weight zero; where an example's loss depends on its batch, it is smaller.
@@ -141,7 +141,7 @@ def evaluate(program: Program, state: TrainState, images: Bytes, epoch: Int[Arra
 
     def of(indices):
         noise = codes_noise(program, jax.random.fold_in(key, indices[0]), len(indices))
-        batch = pixels(images[jnp.minimum(indices, n - 1)])
+        batch = to_float(images[jnp.minimum(indices, n - 1)])
         losses = program.objective(program.vae, state.params, batch, noise, Context(n))
         counts = indices < n
         return jax.tree.map(lambda values: jnp.where(counts, values, 0).sum(), losses)
@@ -163,12 +163,12 @@ def is_finite(state: TrainState) -> Bool[Array, ""]:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, state.opt_state))]).all()
 
 
-def reconstruct(vae: VAE, params: Params, images: Bytes) -> UInt8[Array, "n ..."]:
-    """Means of the likelihood, decoded from the posterior means, as bytes for looking at."""
-    z = vae.posterior.marginals(vae.encode(params, pixels(images))).mean
-    return as_bytes(vae.mean(params, z))
+def reconstruct(vae: VAE, params: Params, images: Stored) -> Stored:
+    """Means of the likelihood, decoded from the posterior means, stored as the images are."""
+    z = vae.posterior.marginals(vae.encode(params, to_float(images))).mean
+    return to_stored(vae.mean(params, z), images.dtype)
 
 
-def as_bytes(images: Float[Array, "n ..."]) -> UInt8[Array, "n ..."]:
-    """[0, 1] → bytes."""
-    return jnp.rint(255 * jnp.clip(images, 0, 1)).astype(jnp.uint8)
+def to_stored(images: Examples, dtype: Any) -> Stored:
+    """The inverse of `to_float`, to the nearest byte."""
+    return jnp.rint(255 * jnp.clip(images, 0, 1)).astype(jnp.uint8) if dtype == jnp.uint8 else images

@@ -5,30 +5,26 @@ In: run configurations, a dataset, states to continue from. Out: the final state
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxvae.config import RunConfig
-from jaxvae.data import Dataset, binarized, checked
-from jaxvae.errors import MAX_INT32, ConfigError, is_whole, quoted
+from jaxvae.data import Dataset, checked
 from jaxvae.jax_settings import local_devices, own_settings, platform
 from jaxvae.system import interrupts, machine
 from jaxvae.training import engine
+from jaxvae.training.checks import check, vmaps
 from jaxvae.training.devices import DeviceWorker, Epoch, TooMany, on_host
 from jaxvae.training.engine import TrainState
 from jaxvae.training.groups import Group, LaneRuns, grouped
-from jaxvae.training.mesh import DATA, RUNS, layout_of, run_mesh
-from jaxvae.training.processes import ProcessWorker, check_processes, process_workers
+from jaxvae.training.mesh import run_mesh
+from jaxvae.training.processes import ProcessWorker, process_workers
 from jaxvae.values import Whole, plain
 
-STRATEGIES = ("auto", "vmap", "loop")
 POLL_SECONDS = 0.01
 
 Place = DeviceWorker | ProcessWorker
@@ -109,7 +105,7 @@ def train(
             settings of JAX in `jaxvae.jax_settings`. Runs of one group are reported back to back; signals are deferred
             until the last. A run whose loss or state is no longer finite is reported so once and stops there, with its
             last finite state; the others go on.
-        probes: images whose reconstructions each epoch reports, bytes [n, *shape]; or none.
+        probes: images whose reconstructions each epoch reports, [n, *shape]; or none.
 
     Raises:
         ConfigError: see `check`.
@@ -118,7 +114,7 @@ def train(
     """
     workers = plain(workers)
     check(runs, dataset, strategy, workers, mesh)
-    dataset = binarized(checked(dataset), runs[0].binarize) if runs else dataset
+    dataset = runs[0].dataset_as_trained(checked(dataset)) if runs else dataset
     vmapped, before = vmaps(strategy, mesh), state or {}.__getitem__
     groups = grouped(runs, before, epochs or {}, vmapped, workers, lane_runs or {}, diverged)
     places = _places(workers, mesh, vmapped, sum(not group.done for group in groups), dataset, probes, runs)
@@ -127,64 +123,6 @@ def train(
     finally:
         for place in places:
             place.close()
-
-
-@own_settings()
-def check(
-    runs: Sequence[RunConfig], dataset: Dataset, strategy: str, workers: Whole = 1, mesh: Mesh | None = None
-) -> None:
-    """Says what is wrong with a sweep before it starts.
-
-    Raises:
-        ConfigError: two runs of one name, a batch larger than the training set or not to be shared equally along the
-            mesh, more steps than are counted, binarisations that differ, an unknown strategy, worker processes that
-            are fewer than one, more than the cores could serve, or have no CPU to work on; a mesh of another kind than
-            the strategy or the workers ask for.
-        DataError: see `jaxvae.data.checked`.
-    """
-    if not isinstance(strategy, str) or strategy not in STRATEGIES:
-        raise ConfigError(f"strategy must be one of {', '.join(STRATEGIES)}, not {quoted(strategy)}")
-    if not is_whole(workers, at_least=1):
-        raise ConfigError(f"workers must be a whole number of at least 1, not {quoted(workers)}")
-    if workers > (most := 2 * len(machine.cores())):
-        raise ConfigError(f"workers must be at most {most}, two for each core, not {quoted(workers)}")
-    if workers > 1 and (kind := platform()) != "cpu":
-        raise ConfigError(f"workers must be 1 on a {kind}, which one process fills; {workers} are for a CPU")
-    if mesh and mesh.axis_names != (RUNS, DATA):
-        raise ConfigError(f"a mesh must have the axes {RUNS} and {DATA}, as jaxvae.training.make_mesh makes it")
-    shards = mesh.shape[DATA] if mesh else 1
-    if mesh and workers > 1:
-        raise ConfigError(f"workers must be 1 on a mesh of devices ({layout_of(mesh)}), not {workers}")
-    if mesh and (shards > 1 or jax.process_count() > 1) and not vmaps(strategy, mesh):
-        raise ConfigError(f"the strategy loop gives each run a device of this process, not {layout_of(mesh)}; use vmap")
-    if wrong := [run for run in runs if not isinstance(run, RunConfig)]:
-        raise ConfigError(f"runs must be of type RunConfig, not {quoted(wrong[0])}")
-    names = Counter(run.name for run in runs)
-    if twice := sorted(name for name, count in names.items() if count > 1):
-        raise ConfigError(f"two runs are named {twice[0]}: each setting of a sweep can be trained once")
-    if len(kinds := sorted({run.binarize for run in runs})) > 1:
-        raise ConfigError(f"runs of one sweep must see the same images, not binarize {' and '.join(kinds)}")
-    if workers > 1:
-        check_processes(runs)
-    images = len(checked(dataset).train_images)
-    for vae in dict.fromkeys(dataclasses.replace(run.vae, latent_dim=1) for run in runs):
-        vae.bind(dataset.shape).check_networks()
-    for run in runs:
-        if run.batch_size > images:
-            raise ConfigError(f"batch_size {run.batch_size} is larger than the training set of {images} images")
-        if shards > 1 and run.objective.coupled:
-            raise ConfigError(
-                f"{run.name} has an objective that couples a batch, which cannot be shared along data={shards}"
-            )
-        if run.batch_size % shards:
-            raise ConfigError(f"batch_size {run.batch_size} cannot be shared equally along data={shards}")
-        if run.epochs * engine.steps_per_epoch(run.batch_size, images) >= MAX_INT32:
-            raise ConfigError(f"{run.epochs} epochs are more than {MAX_INT32} steps, which cannot be counted")
-
-
-def vmaps(strategy: str, mesh: Mesh | None = None) -> bool:
-    """Whether runs that can be are trained as one program."""
-    return strategy == "vmap" or (strategy == "auto" and (mesh is not None or platform() != "cpu"))
 
 
 def automatic_workers(runs: int, mesh: Mesh | None = None) -> int:

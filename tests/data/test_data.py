@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from jaxvae import data
 from jaxvae.data import dataset as dataset_module
@@ -66,7 +67,15 @@ def dataset(**changes):
         ({"test_labels": np.zeros((3, 1), int)}, r"test labels of shape \(3, 1\); one for each image is needed"),
         ({"test_labels": np.zeros(3)}, "test labels of float64; they must be an array of integers"),
         ({"test_labels": [0, 1, 2]}, "test labels of list"),
-        ({"train_images": np.zeros((3, 28, 28))}, "train images of float64; they must be an array of uint8"),
+        ({"train_images": np.zeros((3, 28, 28))}, "images of float32 and uint8; only bytes stand for numbers in"),
+        ({"train_images": np.zeros((3, 28, 28), str)}, "train images of <U1; they must be an array of real numbers"),
+        ({"train_images": np.zeros((3, 28, 28), complex)}, "train images of complex128; they must be an array of real"),
+        ({"train_images": [[1.0]]}, "train images of list; they must be an array of real numbers"),
+        ({"train_images": np.array([[1.0], [np.nan]])}, "train images of which 1 numbers are not finite"),
+        ({"train_images": np.array([[1.0], [-np.inf]])}, "train images of which 1 numbers are not finite"),
+        ({"train_images": np.array([[1], [2**24 + 1]])}, "up to 16,777,217; whole numbers beyond 16,777,216 are not"),
+        ({"train_images": np.array([[1], [-(2**63)]])}, "up to 9,223,372,036,854,775,808; whole numbers beyond"),
+        ({"train_images": np.array([[1.0], [-1e39]])}, r"train images up to 1e\+39; they must be below"),
         ({"train_images": np.zeros((0, 28, 28), np.uint8)}, "at least one image is needed"),
         ({"train_images": np.zeros((3, 0), np.uint8)}, r"shape \(3, 0\); at least one image is needed"),
         ({"train_images": np.zeros(3, np.uint8)}, r"train images of shape \(3,\)"),
@@ -76,6 +85,67 @@ def test_arrays_that_do_not_belong_together_are_refused(changes, says):
     assert data.checked(dataset()) is not None
     with pytest.raises(DataError, match=says):
         data.checked(dataset(**changes))
+
+
+def test_numbers_other_than_bytes_become_float32_and_are_told_from_bytes():
+    halves = np.arange(6).reshape(3, 2) / 2
+    floats = data.checked(Dataset("own", halves, None, halves.astype(np.float16), None))
+    for images in (floats.train_images, floats.test_images):
+        assert images.dtype == np.float32
+        np.testing.assert_array_equal(images, halves)
+    for kind in (np.int64, np.uint16, bool):
+        whole = np.array([[0, 1], [1, 0]], kind)
+        np.testing.assert_array_equal(data.checked(Dataset("own", whole, None, whole, None)).train_images, whole)
+    halves = floats.train_images
+    as_bytes = halves.view(np.uint8).reshape(3, 2, 4)
+    assert floats.fingerprint != floats._replace(train_images=as_bytes, test_images=as_bytes).fingerprint
+
+
+def test_a_byte_is_spread_evenly_over_its_level():
+    """Theis et al. 2016: (byte + u) / 256 with u uniform in [0, 1); an image's place alone decides on its draws."""
+    levels = np.tile(np.arange(256, dtype=np.uint8), (400, 1))
+    spread = data.dequantized(Dataset("own", levels, None, levels[:5], None))
+    np.testing.assert_array_equal(np.floor(256 * spread.train_images), levels)
+    u = (256 * spread.train_images.astype(float) - levels).ravel()
+    assert stats.kstest(u, "uniform").pvalue > 0.01
+    assert abs(np.corrcoef(u[:-1], u[1:])[0, 1]) < 0.02
+    fewer = data.dequantized(Dataset("own", levels[:7], None, levels, None))
+    np.testing.assert_array_equal(fewer.train_images, spread.train_images[:7])
+    assert not np.array_equal(spread.test_images, spread.train_images[:5])
+    floats = Dataset("own", spread.train_images, None, spread.test_images, None)
+    assert data.dequantized(floats) is floats
+
+
+def test_a_tenth_of_an_array_is_held_out_by_its_seed_and_no_example_is_lost():
+    examples, labels = np.arange(60.0).reshape(30, 2), np.arange(30)
+    own = data.from_arrays(examples, labels, name="own")
+    assert (len(own.train_images), len(own.test_images), own.name) == (27, 3, "own")
+    both = np.concatenate([own.train_images, own.test_images])
+    np.testing.assert_array_equal(np.sort(both, 0), examples)
+    np.testing.assert_array_equal(both[:, 0] / 2, np.concatenate(own.labels))
+    assert (np.diff(own.train_images[:, 0]) > 0).all()  # in their order
+    again, other = data.from_arrays(examples, labels), data.from_arrays(examples, labels, seed=1)
+    assert again.fingerprint == own.fingerprint != other.fingerprint
+    lists = data.from_arrays(examples.tolist(), test=examples[:4].tolist())
+    assert (len(lists.train_images), len(lists.test_images), lists.labels) == (30, 4, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (([[1.0, 2.0]],), "data has 1 example; at least 2 are needed"),
+        (([[1.0], [1.0, 2.0]],), "data has train images of list; they must be an array of real numbers"),
+        (("words",), r"data has train images of <U5; they must be"),
+        ((np.zeros((4, 2)), ["a", "b", "a", "b"]), "data has train labels of <U1; they must be an array of integers"),
+        ((np.zeros((4, 2)), [0, 1]), "data has 4 train images but 2 labels"),
+    ],
+)
+def test_arrays_that_cannot_be_a_dataset_are_one_line(given, says):
+    with pytest.raises(DataError, match=says):
+        data.from_arrays(*given)
+    for words in ({"name": "a/b"}, {"seed": -1}, {"test_labels": [1]}):
+        with pytest.raises(DataError, match=next(iter(words))):
+            data.from_arrays(np.zeros((4, 2)), **words)
 
 
 def test_examples_may_have_any_shape_and_any_number_of_classes_or_no_labels():

@@ -66,7 +66,7 @@ def test_the_step_is_that_of_the_first_loss_that_is_not_finite(small):
     steps = engine.steps_per_epoch(config.batch_size, len(images))
     for taken in range(config.epochs * steps):
         order = jax.random.permutation(engine.key_for(state, engine.Purpose.ORDER, taken // steps), len(images))
-        batch = engine.pixels(images[order.reshape(steps, -1)[taken % steps]])
+        batch = engine.to_float(images[order.reshape(steps, -1)[taken % steps]])
         state, losses = step(program, state, batch, examples=len(images))
         if not np.isfinite(losses.loss):
             break

@@ -145,7 +145,7 @@ def test_runs_that_differ_in_what_names_did_not_say_lie_beside_each_other(strate
         jax.tree.map(np.testing.assert_array_equal, own.params, alone.params)
     binary = replace(one, binarize="static")
     assert old_name(binary) == old_name(one) != binary.name
-    with pytest.raises(ConfigError, match="must see the same images, not binarize none and static"):
+    with pytest.raises(ConfigError, match="must see the same images, not binarize none and binarize static"):
         train(tmp_path / "mixed", small, strategy, [one, binary])
 
 

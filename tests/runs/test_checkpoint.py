@@ -80,7 +80,7 @@ def test_an_unfinished_checkpoint_is_not_seen(folder):
 def test_a_loaded_run_computes_what_its_parameters_say(saved):
     folder, progress = saved
     run = jaxvae.load(folder)
-    vae, params, x = CONFIG.vae.bind((28, 28)), progress.state.params, engine.pixels(jnp.asarray(IMAGES))
+    vae, params, x = CONFIG.vae.bind((28, 28)), progress.state.params, engine.to_float(jnp.asarray(IMAGES))
     q = vae.encode(params, x)
     np.testing.assert_allclose(run.encode(IMAGES).mean, q.mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(run.encode(np.asarray(x)).log_std, q.log_std, rtol=1e-5, atol=1e-6)

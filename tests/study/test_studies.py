@@ -67,7 +67,7 @@ def test_runs_that_differ_in_one_thing_have_two_names(tmp_path):
     alike = [run for run in runs if run.binarize == "none"]
     check(alike, small(), "loop")
     check(alike, small(), "vmap")
-    with pytest.raises(ConfigError, match="must see the same images, not binarize none and static"):
+    with pytest.raises(ConfigError, match="must see the same images, not binarize none and binarize static"):
         check([one, of(binarize="static")], small(), "loop")
 
 

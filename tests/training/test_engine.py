@@ -115,7 +115,7 @@ def test_dynamic_binarisation_draws_anew_at_each_step_and_training_sees_the_draw
 
 
 def test_the_output_bias_starts_at_the_logit_of_the_mean_image(small):
-    mean = engine.pixels(jnp.asarray(small.train_images)).mean(0)
+    mean = engine.to_float(jnp.asarray(small.train_images)).mean(0)
     vae = classic("linear", 2, output_bias="data").vae.bind(SHAPE)
     untouched = init(PROGRAM, 0).params
     assert (vae.starts_from_data, PROGRAM.vae.starts_from_data) == (True, False)
@@ -163,7 +163,7 @@ def test_evaluation_counts_every_image_exactly_once(n):
     state.params["encoder"]["log_std"] = {"kernel": jnp.zeros((256, 2)), "bias": jnp.full(2, -20.0)}
     images = jax.random.randint(jax.random.key(n), (n, 28, 28), 0, 256).astype(jnp.uint8)
     losses = jax.jit(engine.evaluate)(PROGRAM, state, images, jnp.int32(3))
-    alone = elbo(state.params, engine.pixels(images), jax.random.key(0))
+    alone = elbo(state.params, engine.to_float(images), jax.random.key(0))
     for part, each in zip(losses[:3], alone[:3], strict=True):
         assert float(part) == pytest.approx(float(np.mean(np.asarray(each, np.float64))), rel=1e-5)
 
@@ -190,7 +190,7 @@ def test_training_lowers_the_loss(small):
 
 def test_pixels_are_in_the_unit_interval_and_not_normalised():
     levels = jnp.arange(256, dtype=jnp.uint8).repeat(784).reshape(256, 28, 28)
-    np.testing.assert_allclose(engine.pixels(levels)[:, 0, 0], np.arange(256) / 255, rtol=1e-6)
+    np.testing.assert_allclose(engine.to_float(levels)[:, 0, 0], np.arange(256) / 255, rtol=1e-6)
 
 
 def test_the_noise_of_a_padded_model_is_that_of_the_small_one_and_zeros():

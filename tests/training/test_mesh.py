@@ -170,7 +170,7 @@ def test_devices_send_each_other_nothing_but_the_gradients_of_a_shared_batch(sma
     collectives = ("all-reduce(", "all-gather(", "all-to-all(", "collective-permute(", "reduce-scatter(")
     sent = {}
     for mesh, lanes in ((TWO, 4), (SHARED, 2)):
-        text = compiled.train_epoch(program, lanes, small.train_images.shape, mesh).as_text()
+        text = compiled.train_epoch(program, lanes, small.train_images.shape, np.uint8, mesh).as_text()
         sent[mesh] = {name for name in collectives if name in text}
     assert sent == {TWO: set(), SHARED: {"all-reduce("}}
 

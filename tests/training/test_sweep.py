@@ -133,7 +133,11 @@ def test_a_finished_run_is_returned_as_it_is(small):
         ([classic(), classic(epochs=3)], "auto", "two runs are named linear-2"),
         ([classic(), classic(precision="auto:bfloat16")], "auto", "two runs are named linear-2"),
         ([config(batch_size=61)], "auto", "batch_size 61"),
-        ([config(), config(binarize="static")], "auto", "must see the same images, not binarize none and static"),
+        (
+            [config(), config(binarize="static")],
+            "auto",
+            "must see the same images, not binarize none and",
+        ),
     ],
 )
 def test_impossible_sweeps_are_refused(runs, strategy, says, small):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxvae.errors import ConfigError, WorkerError
-from jaxvae.training import compiled, devices, processes, run_mesh
+from jaxvae.training import checks, compiled, devices, processes, run_mesh
 from jaxvae.training.devices import DeviceWorker, Work
 from jaxvae.training.groups import grouped
 from jaxvae.training.processes import ProcessWorker
@@ -30,7 +30,7 @@ def config(architecture="linear", latent_dim=2, **changes):
 
 def compiled_epoch(run, latent_dim, lanes, small):
     program = compiled.abstract(run.program(SHAPE, latent_dim=latent_dim))
-    return compiled.train_epoch(program, lanes, small.train_images.shape, ONE)
+    return compiled.train_epoch(program, lanes, small.train_images.shape, np.uint8, ONE)
 
 
 def arrays(state):
@@ -292,7 +292,8 @@ def test_impossible_numbers_of_workers_are_refused(workers, small):
 
 
 def test_processes_are_for_cpus(small, monkeypatch):
-    monkeypatch.setattr(sweep_module, "platform", lambda: "gpu")
+    for module in (checks, sweep_module):
+        monkeypatch.setattr(module, "platform", lambda: "gpu")
     with pytest.raises(ConfigError, match="workers must be 1 on a gpu"):
         sweep([config()], small, workers=2)
     assert automatic_workers(10) == 1

@@ -1,0 +1,76 @@
+"""A user's own arrays become a dataset.
+
+In: examples, perhaps with labels, perhaps with a test split. Out: a `Dataset`, checked.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from jaxvae.data.dataset import Dataset, checked
+from jaxvae.errors import DataError, is_whole, quoted
+from jaxvae.values import Whole, plain
+
+HELD_OUT = 10  # one of so many examples is tested on, where nothing else is said
+NAME = re.compile(r"[\w.+-]{1,60}", re.ASCII)  # it becomes a part of folders' names
+
+
+def from_arrays(
+    examples: Any,
+    labels: Any = None,
+    *,
+    test: Any = None,
+    test_labels: Any = None,
+    name: str = "data",
+    seed: Whole = 0,
+) -> Dataset:
+    """A dataset of arrays.
+
+    Args:
+        examples: [n, *shape], real numbers. Bytes (uint8) stand for [0, 1]; all others are taken as they are, in
+            float32.
+        labels: integers [n], counted from 0, or None.
+        test: [m, *shape], of the same kind; default, every example that is held out: a tenth of them, at least one,
+            drawn with `seed`. The others are trained on, in their order.
+        test_labels: of `test`.
+        name: what figures and folders call the data.
+
+    Raises:
+        DataError: see `jaxvae.data.checked`; or there are fewer than two examples to split.
+
+    Example:
+        >>> from_arrays(np.arange(40.0).reshape(20, 2)).train_images.shape
+        (18, 2)
+    """
+    seed = plain(seed)
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise DataError(f"a dataset's name must be at most 60 letters, digits and . _ + -, not {quoted(name)}")
+    if not is_whole(seed, at_least=0):
+        raise DataError(f"seed must be a whole number of at least 0, not {quoted(seed)}")
+    examples, labels = _array(examples), _array(labels)
+    if test is not None:
+        return checked(Dataset(name, examples, labels, _array(test), _array(test_labels)))
+    if test_labels is not None:
+        raise DataError("test_labels were given without test")
+    checked(Dataset(name, examples, labels, examples, labels))  # before rows are taken from what may be no array
+    if (n := len(examples)) < 2:
+        raise DataError(f"{name} has {n} example; at least 2 are needed, one of them to test on")
+    order = np.random.default_rng(seed).permutation(n)
+    held_out = np.zeros(n, bool)
+    held_out[order[: max(1, n // HELD_OUT)]] = True
+    parts = (None if labels is None else labels[rows] for rows in (~held_out, held_out))
+    train_labels, own_test_labels = parts
+    return checked(Dataset(name, examples[~held_out], train_labels, examples[held_out], own_test_labels))
+
+
+def _array(given: Any) -> Any:
+    """NumPy's array of what may be a list or a table; what cannot be one stays, for an error to name."""
+    if given is None:
+        return None
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError):  # rows of different lengths
+        return given

@@ -1,0 +1,100 @@
+"""Likelihoods of real numbers that are a mean plus noise of some scale: Gaussian and Laplace, in nats.
+
+In: what a decoder puts out. Out: log-densities, means and samples.
+"""
+
+import math
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from jaxvae.errors import MAX_FLOAT32, ConfigError, quoted
+from jaxvae.models.base import Params, Shape, Support
+from jaxvae.parts import part, static
+
+SCALES = ("learned", "decoded")
+
+
+class _MeanPlusNoise:
+    """x = mean + scale · noise, each number by itself.
+
+    Attributes:
+        scale: `learned`, one for all numbers of all examples, a parameter of the model, which starts at 1; `decoded`,
+            one for each number, whose logarithm the decoder puts out behind the mean; or a fixed number above 0.
+
+    A scale that is learned can go to zero where a number is the same in all examples, and the density with it to
+    infinity: leave such columns out.
+    """
+
+    scale: Any
+
+    measure: ClassVar[str] = "density"
+    support: ClassVar[Support] = Support()
+
+    def check(self) -> None:
+        scale = self.scale
+        if isinstance(scale, str) and scale in SCALES:
+            return
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < MAX_FLOAT32:
+            name = type(self).part_name  # type: ignore[attr-defined]
+            raise ConfigError(f"{name}: scale must be {', '.join(SCALES)} or a number above 0, not {quoted(scale)}")
+
+    def init(self, key: Key[Array, ""], latent_dim: int) -> Params:
+        return {"log_scale": jnp.zeros(())} if self.scale == "learned" else {}
+
+    def outputs(self, shape: Shape) -> Shape:
+        return (*shape, 2) if self.scale == "decoded" else shape
+
+    def log_density(self, noise: Float[Array, "b *x"]) -> Float[Array, "b *x"]:
+        """Of the noise at scale 1."""
+        raise NotImplementedError
+
+    def noise(self, key: Key[Array, ""], shape: Shape) -> Float[Array, "*x"]:
+        """Draws at scale 1."""
+        raise NotImplementedError
+
+    def log_prob(self, params: Params, out: Float[Array, "b ..."], x: Float[Array, "b *x"]) -> Float[Array, "b"]:
+        log_scale = jnp.broadcast_to(self.log_scale(params, out), x.shape)
+        density = self.log_density((x - self.mean(params, out)) * jnp.exp(-log_scale)) - log_scale
+        return density.reshape(len(x), -1).sum(-1)
+
+    def mean(self, params: Params, out: Float[Array, "b ..."]) -> Float[Array, "b *x"]:
+        return out[..., 0] if self.scale == "decoded" else out
+
+    def log_scale(self, params: Params, out: Float[Array, "b ..."]) -> Float[Array, "..."]:
+        """Of each number, or of all."""
+        if self.scale == "decoded":
+            return out[..., 1]
+        return params["log_scale"] if self.scale == "learned" else jnp.log(jnp.float32(self.scale))
+
+    def sample(self, params: Params, key: Key[Array, ""], out: Float[Array, "b ..."]) -> Float[Array, "b *x"]:
+        mean = self.mean(params, out)
+        return mean + jnp.exp(self.log_scale(params, out)) * self.noise(key, mean.shape)
+
+
+@part("likelihood/gaussian")
+class Gaussian(_MeanPlusNoise):
+    """Independent normal distributions around what the decoder puts out; `scale` is their standard deviation."""
+
+    scale: Any = static(default="learned", title="scale")
+
+    def log_density(self, noise: Float[Array, "b *x"]) -> Float[Array, "b *x"]:
+        return -0.5 * (jnp.square(noise) + math.log(2 * math.pi))
+
+    def noise(self, key: Key[Array, ""], shape: Shape) -> Float[Array, "*x"]:
+        return jax.random.normal(key, shape)
+
+
+@part("likelihood/laplace")
+class Laplace(_MeanPlusNoise):
+    """Independent Laplace distributions, with heavier tails; `scale` is the mean absolute deviation."""
+
+    scale: Any = static(default="learned", title="scale")
+
+    def log_density(self, noise: Float[Array, "b *x"]) -> Float[Array, "b *x"]:
+        return -jnp.abs(noise) - math.log(2)
+
+    def noise(self, key: Key[Array, ""], shape: Shape) -> Float[Array, "*x"]:
+        return jax.random.laplace(key, shape)

@@ -1,0 +1,156 @@
+"""One model for a user's own data, in one call.
+
+In: an array or a dataset, and whatever the user wants to choose. Out: a trained `Run`; what was chosen is printed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxvae import results, training
+from jaxvae.config import RunConfig
+from jaxvae.data import Dataset, checked, from_arrays
+from jaxvae.errors import ConfigError, InputError
+from jaxvae.jax_settings import own_settings
+from jaxvae.models import MLP, VAE, Bernoulli, Conv, Gaussian, Poisson
+from jaxvae.objectives import ELBO
+from jaxvae.optimisers import Adam
+from jaxvae.runs import Divergence, Run, history_entry, load
+from jaxvae.study.progress import Display
+from jaxvae.study.resume import settle_precision
+from jaxvae.study.study import Study
+from jaxvae.system import as_path, console
+from jaxvae.training import Epoch
+from jaxvae.values import Whole
+
+LATENT_DIM = 10
+BATCH = 100
+FEWEST_BATCHES = 10  # in an epoch
+STEPS = 6_000  # that a training should have at least: ten epochs of MNIST
+EPOCHS = range(15, 501)
+CONV_SIDE = 16  # from which on pictures are given to convolutions
+
+
+@own_settings()
+def fit(
+    examples: Any,
+    vae: VAE | None = None,
+    *,
+    latent_dim: Whole | None = None,
+    labels: Any = None,
+    test: Any = None,
+    test_labels: Any = None,
+    objective: Any = None,
+    optimiser: Any = None,
+    epochs: Whole | None = None,
+    batch_size: Whole | None = None,
+    seed: Whole = 0,
+    name: str = "data",
+    out: str | os.PathLike | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Trains a VAE on an array, with what suits the data wherever nothing is said, and prints what was chosen and why.
+
+    Args:
+        examples: [n, *shape], real numbers; bytes (uint8) stand for [0, 1]. Or a `jaxvae.data.Dataset`.
+        vae: the model; default, one of `latent_dim` dimensions (10, or as many as an example has numbers) with
+            convolutions for square pictures of at least 16 pixels a side, else fully connected layers; Bernoulli for
+            bytes and for zeros and ones, Poisson for other counts, else a Gaussian with one learned scale.
+        labels, test, test_labels: see `jaxvae.data.from_arrays`, which holds out a tenth if no test split is given.
+        objective: default, `ELBO()`; `optimiser`: default, `Adam()`.
+        epochs: default, enough for 6,000 steps, from 15 to 500.
+        batch_size: default, 100, or less so that an epoch has ten batches.
+        seed: of parameters, noise, order, and of what is held out.
+        name: what folders and figures call the data.
+        out: a folder for checkpoints, where the same call goes on after an interruption; default, none.
+        quiet: nothing is printed.
+
+    Returns:
+        The run as it is after its last epoch.
+
+    Raises:
+        DataError: see `jaxvae.data.from_arrays`, and values that the likelihood takes no probability of.
+        ConfigError: see `RunConfig` and `jaxvae.training.check`.
+
+    Example:
+        >>> run = fit(np.random.default_rng(0).normal(size=(200, 5)), latent_dim=2, epochs=3, quiet=True)
+        >>> run.codes(np.zeros((4, 5))).mean.shape
+        (4, 2)
+    """
+    if isinstance(examples, Dataset):
+        if any(given is not None for given in (labels, test, test_labels)):
+            raise InputError("a Dataset has its own labels and test split; give none beside it")
+        dataset = checked(examples)
+    else:
+        dataset = from_arrays(examples, labels, test=test, test_labels=test_labels, name=name, seed=seed)
+    if vae is not None and latent_dim is not None:
+        raise ConfigError("give a model or latent_dim, not both: the model has its own")
+    say = (lambda line: None) if quiet else console().print
+    if vae is None:
+        vae = _suitable_model(dataset, latent_dim, say)
+    n = len(dataset.train_images)
+    batch_size = max(1, min(BATCH, n // FEWEST_BATCHES)) if batch_size is None else batch_size
+    config = RunConfig(vae, objective or ELBO(), optimiser or Adam(), batch_size, seed=seed)
+    if epochs is None:
+        steps = n // config.batch_size or 1
+        epochs = min(max(-(-STEPS // steps), EPOCHS.start), EPOCHS[-1])
+        say(f"{epochs} epochs of {steps} steps, each on {config.batch_size} examples")
+    config = RunConfig(vae, config.objective, config.optimiser, config.batch_size, epochs=epochs, seed=config.seed)
+    if out is not None:
+        return _in_folder(config, dataset, out, quiet)
+    return _in_memory(settle_precision([config], None)[0], dataset, quiet)
+
+
+def _suitable_model(dataset: Dataset, latent_dim: Whole | None, say: Callable[[str], None]) -> VAE:
+    shape, images = dataset.shape, dataset.train_images
+    size = int(np.prod(shape))
+    square = len(shape) in (2, 3) and shape[0] == shape[1] >= CONV_SIDE
+    network, why = (Conv(), "square pictures") if square else (MLP(), f"examples of shape {list(shape)}")
+    say(f"network: {network.part_label}, for {why}")
+    both = [images, dataset.test_images]
+    if images.dtype == np.uint8:
+        likelihood, why = Bernoulli(), "bytes, as grey levels from 0 to 1"
+    elif all(np.isin(part, (0, 1)).all() for part in both):
+        likelihood, why = Bernoulli(), "zeros and ones"
+    elif all((part >= 0).all() and (part == np.rint(part)).all() for part in both):
+        likelihood, why = Poisson(), "whole numbers of at least 0, as counts"
+    else:
+        likelihood, why = Gaussian(), "real numbers"
+    say(f"likelihood: {likelihood.part_label}, for {why}")  # type: ignore[attr-defined]
+    return VAE(min(LATENT_DIM, size) if latent_dim is None else latent_dim, network, likelihood=likelihood)
+
+
+def _in_folder(config: RunConfig, dataset: Dataset, out: str | os.PathLike, quiet: bool) -> Run:
+    folder = as_path(out)
+    (config,) = settle_precision([config], folder)
+    Study(folder, [config], dataset).train(quiet=quiet)
+    return load(folder / config.name)
+
+
+def _in_memory(config: RunConfig, dataset: Dataset, quiet: bool) -> Run:
+    training.check([config], dataset, "loop")
+    probes = results.probes(config.dataset_as_trained(dataset))
+    history: list[dict[str, Any]] = []
+    pictures: list[np.ndarray] = []
+    state, diverged = None, None
+    with Display(console(quiet=quiet), [config], {}, len(dataset.train_images)) as display:
+
+        def on_epoch(report: Epoch) -> None:
+            nonlocal state, diverged
+            display.epoch(report)
+            if report.diverged is not None:
+                diverged = Divergence(report.epoch, report.diverged)
+            if report.diverged is None or not history:
+                state = report.state
+                history.append(history_entry(report))
+                pictures.append(np.reshape(report.reconstructions, probes.shape))  # type: ignore[arg-type]
+
+        flat = probes.reshape(-1, *dataset.shape)
+        training.train([config], dataset, strategy="loop", on_epoch=on_epoch, probes=flat)
+    assert state is not None
+    return Run(Path(config.name), config, results.about(dataset), state.params, history, np.stack(pictures), diverged)

@@ -1,0 +1,175 @@
+"""One model for an array: what is chosen, what comes back, and that it is right where the answer is known."""
+
+import importlib
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+from scipy import stats
+from sklearn.datasets import load_breast_cancer
+
+import jaxvae
+from jaxvae import data
+from jaxvae.errors import ConfigError, DataError, InputError
+from jaxvae.models import MLP, VAE, Bernoulli, Conv, Gaussian, Poisson
+from jaxvae.optimisers import Adam
+from jaxvae.parts import bound, part
+from jaxvae.training.sweep import sweep
+
+fit_module = importlib.import_module("jaxvae.study.fit")  # the package offers the function of that name
+EPOCHS = 60  # of twenty copies of the measurements: 6,840 steps
+RNG = np.random.default_rng(0)
+BLOBS = np.concatenate([RNG.normal(-2, 0.3, (60, 5)), RNG.normal(2, 0.3, (60, 5))]).astype(np.float32)
+
+
+@part("network/as-it-is")
+class AsItIs(nn.Module):
+    """An example's numbers are its features, so that posterior means are linear in them."""
+
+    @nn.compact
+    def __call__(self, x):
+        return x.reshape(len(x), -1)
+
+    @nn.nowrap
+    def mirrored(self):
+        return FeaturesAsMeans()
+
+
+@part("decoder/as-it-is")
+class FeaturesAsMeans(nn.Module):
+    """The VAE's own layer from codes to features is the whole decoder."""
+
+    outputs: tuple = bound(default=())
+
+    @property
+    def features(self):
+        return int(np.prod(self.outputs))
+
+    @nn.compact
+    def __call__(self, h):
+        return h.reshape(-1, *self.outputs)
+
+
+@part("schedule/to-zero")
+class ToZero:
+    """From `initial` in equal steps."""
+
+    initial: float
+    epochs: int
+
+    def at(self, epoch):
+        return self.initial * (1 - (epoch - 1) / self.epochs)
+
+
+def test_a_linear_gaussian_vae_is_probabilistic_pca():
+    """Tipping & Bishop 1999: the most likely subspace is that of the largest eigenvalues, σ² the mean of the others; a
+    linear VAE has no worse optimum (Lucas et al. 2019)."""
+    x = load_breast_cancer().data
+    x = (x - x.mean(0)) / x.std(0)
+    p, d = x.shape[1], 2
+    model, rate = VAE(d, AsItIs(), likelihood=Gaussian()), Adam(ToZero(0.02, EPOCHS))
+    run = jaxvae.fit(np.tile(x, (20, 1)), model, test=x, optimiser=rate, epochs=EPOCHS, quiet=True)
+    eigenvalues, vectors = np.linalg.eigh(np.cov(x.T, bias=True))
+    largest, variance = eigenvalues[::-1][:d], eigenvalues[::-1][d:].mean()
+    most = -0.5 * (p * np.log(2 * np.pi) + np.log(largest).sum() + (p - d) * np.log(variance) + p)
+
+    layer = run.params["decoder"]["latent"]
+    weights, sigma = np.asarray(layer["kernel"], float), np.exp(float(run.params["likelihood"]["log_scale"]))
+    exact = stats.multivariate_normal(np.asarray(layer["bias"]), weights.T @ weights + sigma**2 * np.eye(p))
+    assert most - 0.05 < exact.logpdf(x).mean() <= most + 1e-3
+    assert most - 0.05 < -run.metrics[-1]["test"]["loss"] < most + 0.02  # by sampled codes
+    assert sigma**2 == pytest.approx(variance, rel=0.01)
+    own = np.linalg.qr(weights.T)[0]
+    cosines = np.linalg.svd(own.T @ vectors[:, ::-1][:, :d])[1]
+    assert np.rad2deg(np.arccos(cosines.min().clip(max=1))) < 1
+
+
+@pytest.mark.parametrize(
+    ("examples", "network", "likelihood", "latent_dim"),
+    [
+        (RNG.integers(0, 256, (40, 16, 16)).astype(np.uint8), Conv(), Bernoulli(), 10),
+        (RNG.integers(0, 256, (40, 16, 12, 3)).astype(np.uint8), MLP(), Bernoulli(), 10),
+        (RNG.normal(size=(40, 20, 20, 2)), Conv(), Gaussian(), 10),
+        (RNG.normal(size=(40, 4)), MLP(), Gaussian(), 4),
+        (RNG.integers(0, 2, (40, 12)), MLP(), Bernoulli(), 10),
+        (RNG.integers(0, 2, (40, 12)).astype(bool), MLP(), Bernoulli(), 10),
+        (RNG.poisson(4, (40, 12)), MLP(), Poisson(), 10),
+    ],
+    ids=["pictures", "oblong", "floats", "few numbers", "zeros and ones", "booleans", "counts"],
+)
+def test_what_suits_the_data_is_chosen_and_said(examples, network, likelihood, latent_dim, capsys):
+    run = jaxvae.fit(examples, epochs=0)
+    vae, printed = run.config.vae, capsys.readouterr().out
+    assert (vae.encoder, vae.likelihood, vae.latent_dim) == (network, likelihood, latent_dim)
+    assert f"network: {network.part_label}, for " in printed
+    assert f"likelihood: {likelihood.part_label}, for " in printed
+    assert run.config.batch_size == 3  # ten batches of the 36 that are trained on
+    assert run.metrics[0]["test"]["loss"] > 0
+    kind = np.uint8 if examples.dtype == np.uint8 else np.float32
+    assert (run.reconstructions.shape, run.reconstructions.dtype) == ((1, 2, 4, *examples.shape[1:]), kind)
+    assert run.sample(jax.random.key(0), 3).shape == (3, *examples.shape[1:])
+
+
+def test_a_run_without_a_folder_is_the_one_with_a_folder_and_that_of_a_sweep(tmp_path):
+    how = {"latent_dim": 2, "epochs": 3, "seed": 4, "quiet": True}
+    alone, kept = jaxvae.fit(BLOBS, **how), jaxvae.fit(BLOBS, **how, out=tmp_path)
+    state = sweep([alone.config], data.from_arrays(BLOBS, seed=4))[alone.config.name]
+    for other in (kept.params, jaxvae.load(tmp_path / kept.config.name).params, state.params):
+        jax.tree.map(np.testing.assert_array_equal, alone.params, other)
+    assert [entry["test"] for entry in alone.metrics] == [entry["test"] for entry in kept.metrics]
+    np.testing.assert_array_equal(alone.reconstructions, kept.reconstructions)
+    assert alone.about == {key: kept.about[key] for key in alone.about}
+    again = jaxvae.fit(BLOBS, **how | {"epochs": 5}, out=tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, again.params, jaxvae.fit(BLOBS, **how | {"epochs": 5}).params)
+
+
+def test_codes_tell_two_groups_apart_and_decode_to_them():
+    run = jaxvae.fit(BLOBS, latent_dim=1, epochs=150, optimiser=Adam(3e-3), quiet=True)
+    codes = np.asarray(run.codes(BLOBS).mean)[:, 0]
+    assert (codes[:60] > 0).all() != (codes[60:] > 0).all()
+    np.testing.assert_allclose(run.reconstruct(BLOBS), BLOBS, atol=1.2)  # 4 standard deviations
+    assert run.metrics[-1]["test"]["loss"] < run.metrics[0]["test"]["loss"] / 2
+
+
+def test_how_many_epochs_follow_from_the_number_of_examples(monkeypatch):
+    run, configs = jaxvae.fit(BLOBS, latent_dim=1, epochs=0, quiet=True), []
+    monkeypatch.setattr(fit_module, "_in_memory", lambda config, dataset, quiet: configs.append(config) or run)
+    for n, batch, epochs in ((2, 1, 500), (120, 10, 500), (5_000, 100, 134), (70_000, 100, 15)):
+        assert jaxvae.fit(np.zeros((n, 2), np.uint8), quiet=True) is run
+        assert (configs[-1].batch_size, configs[-1].epochs) == (batch, epochs), n
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "says"),
+    [
+        ({"examples": np.zeros((9, 2)), "vae": VAE(2, MLP()), "latent_dim": 2}, ConfigError, "a model or latent_dim"),
+        ({"examples": np.full((9, 2), 0.5), "vae": VAE(2, MLP(), likelihood=Poisson())}, DataError,
+         r"data has 0.5 at \[0, 0\] of its train images; poisson takes whole numbers of at least 0"),
+        ({"examples": np.full((9, 2), -1.0), "vae": VAE(2, MLP())}, DataError,
+         r"bernoulli takes numbers of at least 0 and at most 1"),
+        ({"examples": np.zeros((9, 2), np.uint8), "vae": VAE(2, MLP(), likelihood=Poisson())}, DataError, "as int32"),
+        ({"examples": data.from_arrays(np.zeros((9, 2))), "labels": [0]}, InputError, "a Dataset has its own labels"),
+        ({"examples": np.zeros((9, 2)), "latent_dim": 0}, ConfigError, "latent_dim must be a whole"),
+        ({"examples": np.zeros((9, 2)), "batch_size": 10}, ConfigError, "batch_size 10 is larger than"),
+        ({"examples": np.zeros((9, 2)), "epochs": -1}, ConfigError, "epochs must be"),
+        ({"examples": np.zeros((9, 2)), "seed": "a"}, DataError, "seed must be"),
+        ({"examples": None}, DataError, "data has train images of NoneType; they must be an array of real numbers"),
+    ],
+)  # fmt: skip
+def test_careless_calls_are_one_line(given, error, says, tmp_path):
+    with pytest.raises(error, match=says):
+        jaxvae.fit(**given, quiet=True, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(error, match=says):
+        jaxvae.fit(**given, quiet=True)
+
+
+def test_a_model_of_floats_takes_no_bytes():
+    run = jaxvae.fit(BLOBS, latent_dim=1, epochs=0, quiet=True)
+    with pytest.raises(InputError, match="not on bytes"):
+        run.encode(BLOBS.astype(np.uint8))
+    with pytest.raises(InputError, match="must be finite numbers"):
+        run.encode(np.full((1, 5), np.nan))
+    with pytest.raises(InputError, match="must be finite numbers"):
+        run.encode(np.full((1, 5), "a"))
