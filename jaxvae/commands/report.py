@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
 
     results = read_results(folder)
     folders = [run_folder.folder_of(folder, run) for run in results.runs_to_plot]
-    runs = [load(own) for own in folders if checkpoint.epochs(own)]
+    runs = [load(own).in_trained_numbers() for own in folders if checkpoint.epochs(own)]
     page = folder / report.PAGE
     missing = len(results.runs_to_plot) - len(runs)
     if missing and page.exists() and 'id="explorer"' in page.read_text(encoding="utf-8", errors="replace"):

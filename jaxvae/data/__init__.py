@@ -3,10 +3,10 @@
 from jaxvae.data import digits, published
 from jaxvae.data.arrays import from_arrays
 from jaxvae.data.cache import keep
-from jaxvae.data.dataset import FILES, Dataset, binarized, checked, dequantized
+from jaxvae.data.dataset import FILES, Dataset, Scaling, binarized, checked, dequantized, standardized
 from jaxvae.data.loading import PUBLISHED, load
 
 __all__ = [
-    "FILES", "PUBLISHED", "Dataset", "binarized", "checked", "dequantized", "digits", "from_arrays", "keep", "load",
-    "published",
+    "FILES", "PUBLISHED", "Dataset", "Scaling", "binarized", "checked", "dequantized", "digits", "from_arrays", "keep",
+    "load", "published", "standardized",
 ]  # fmt: skip

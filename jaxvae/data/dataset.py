@@ -25,6 +25,13 @@ BINARIZATION = 2008  # key of what is drawn once
 EXACT = 2**24  # whole numbers beyond are rounded by float32
 
 
+class Scaling(NamedTuple):
+    """What was taken from the numbers of examples, and what they were then divided by."""
+
+    mean: np.ndarray  # float32 [*shape], or of pictures one number
+    scale: np.ndarray
+
+
 class Dataset(NamedTuple):
     """A train and a test split, as read."""
 
@@ -34,6 +41,7 @@ class Dataset(NamedTuple):
     test_images: np.ndarray
     test_labels: np.ndarray | None
     note: str = ""  # why these data stand in for MNIST, when they do
+    scaling: Scaling | None = None  # of the user's numbers, where these are standardised
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -146,6 +154,24 @@ def binarized(dataset: Dataset, how: str) -> Dataset:
         raise DataError(f"{dataset.name} has images of {kind}; only grey levels, uint8, can be binarised")
     dataset = dataset._replace(test_images=_draw(dataset.test_images, stream=1))
     return dataset if how == "dynamic" else dataset._replace(train_images=_draw(dataset.train_images, stream=0))
+
+
+def standardized(dataset: Dataset) -> Dataset:
+    """Numbers with mean 0 and standard deviation 1 over the training split: of vectors each column by itself, of
+    pictures all numbers together. Columns that do not vary become 0.
+
+    Raises:
+        DataError: examples are bytes, which stand for [0, 1] already; or were standardised before.
+    """
+    dataset = checked(dataset)
+    if dataset.train_images.dtype == np.uint8 or dataset.scaling:
+        raise DataError(f"{dataset.name} has bytes or standardised numbers, which are not standardised")
+    axis = 0 if len(dataset.shape) == 1 else None
+    mean, scale = (of(dataset.train_images, axis=axis, dtype=np.float64) for of in (np.mean, np.std))
+    scale = np.where(scale > 1e-6 * np.abs(mean), scale, 1)  # below, rounding is all that varies
+    scaling = Scaling(np.asarray(mean, np.float32), np.asarray(scale, np.float32))
+    train, test = ((images - scaling.mean) / scaling.scale for images in (dataset.train_images, dataset.test_images))
+    return dataset._replace(train_images=train, test_images=test, scaling=scaling)
 
 
 def dequantized(dataset: Dataset) -> Dataset:

@@ -73,7 +73,7 @@ class Evaluation:
         Raises:
             InputError: it is another dataset, or the run's codes are not finite.
         """
-        run, given = in_float32(run), data_of(run, dataset)
+        run, given = in_float32(run).in_trained_numbers(), data_of(run, dataset)
         seen = run.config.dataset_as_trained(given, drawn_once=True)
         subject = Subject(run, seen, self.plan, self.advance, self._readers)
         subject.codes  # noqa: B018 – refuses codes that are not finite before hours are spent

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -28,15 +28,32 @@ def drawable(shape: Sequence[int]) -> bool:
     return len(shape) in (2, 3)
 
 
-def as_pictures(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+class Look(NamedTuple):
+    """How examples are drawn: their shape, and the numbers that are black and white."""
+
+    shape: tuple[int, ...]
+    black: float = 0.0
+    white: float = 1.0
+
+
+def look(images: np.ndarray) -> Look:
+    """Bytes and numbers in [0, 1] as they are; of other numbers the least is black and the largest white."""
+    low, high = (0.0, 1.0) if images.dtype == np.uint8 else (float(images.min()), float(images.max()))
+    inside = 0 <= low < high <= 1 or low == high
+    return Look(images.shape[1:]) if inside else Look(images.shape[1:], low, high)
+
+
+def as_pictures(images: np.ndarray, look: Look) -> np.ndarray:
     """Images [..., *shape] as pictures: three channels are red, green and blue, of any other number the first is drawn.
 
     A side that is shorter than a quarter of the other is drawn longer, so that signals can be seen.
 
     Args:
-        shape: of one image, see `drawable`.
+        look: of the dataset's images; their shape must be `drawable`.
     """
-    h, w, *channels = shape
+    h, w, *channels = look.shape
+    if (look.black, look.white) != (0, 1):
+        images = (images - look.black) / (look.white - look.black)
     height_axis = -3 if channels == [RGB] else -2
     pictures = images if height_axis == -3 or not channels else images[..., 0]
     pictures = np.repeat(pictures, -(-w // (MAX_RATIO * h)), axis=height_axis)

@@ -84,14 +84,15 @@ def _figures(results: Results, runs: Sequence[Run], dataset: Dataset) -> Iterato
             yield f"latent-{run.config.name}", _latent_plane(results, run, dataset)
     if not pictures.drawable(dataset.shape):
         return
-    originals = pictures.as_pictures(probes(dataset), dataset.shape)
+    look = pictures.look(dataset.train_images)
+    originals = pictures.as_pictures(probes(dataset), look)
     best = {final.name for setting in results.best for final in setting.finals}
     if compared := [run for run in runs if run.config.name in best]:
-        yield "comparison", _comparison(results, compared, originals[1], dataset.shape)
+        yield "comparison", _comparison(results, compared, originals[1], look)
     for run in runs:
-        yield from _of_run(results, run, dataset, originals)
+        yield from _of_run(results, run, originals, look)
     if moving := first_seeds(runs):
-        yield from _animations(results, moving, dataset, originals[1])
+        yield from _animations(results, moving, dataset, originals[1], look)
 
 
 def figures_of_all(results: Results) -> Iterator[tuple[str, Figure]]:
@@ -128,14 +129,14 @@ def _confusions(results: Results, records: Mapping[str, Any]) -> list[list[tuple
     return [evenly_spaced([row[d] for d in sorted(row)], CONFUSION_SIZES) for row in rows.values()]
 
 
-def _of_run(results: Results, run: Run, dataset: Dataset, originals: np.ndarray) -> Iterator[tuple[str, Figure]]:
-    name, data, shape = run.config.name, results.caption(shared=True), dataset.shape
-    reconstructions = pictures.as_pictures(run.reconstructions, shape)
+def _of_run(results: Results, run: Run, originals: np.ndarray, look: pictures.Look) -> Iterator[tuple[str, Figure]]:
+    name, data = run.config.name, results.caption(shared=True)
+    reconstructions = pictures.as_pictures(run.reconstructions, look)
     for i, split in enumerate(("train", "test")):
         title = f"{split} images reconstructed during training\n{results.labels[name]} – {data}"
         epochs = epochs_to_draw(run.metrics[-1]["epoch"])
         yield f"evolution-{name}-{split}", pictures.evolution(originals[i], reconstructions[:, i], epochs, title)
-    samples = pictures.as_pictures(np.asarray(run.sample(jax.random.key(run.config.seed), SAMPLES)), shape)
+    samples = pictures.as_pictures(np.asarray(run.sample(jax.random.key(run.config.seed), SAMPLES)), look)
     yield f"samples-{name}", pictures.mosaic(samples, 8, f"drawn from the prior: {results.labels[name]}\n{data}")
 
 
@@ -146,17 +147,18 @@ def epochs_to_draw(last: int) -> list[int]:
 
 def _latent_plane(results: Results, run: Run, dataset: Dataset) -> Figure:
     """The test images' codes, beside what codes on a grid decode to if that is a picture."""
-    shape, k, decoded = dataset.shape, len(GRID_TICKS), None
-    if pictures.drawable(shape):
+    k, decoded = len(GRID_TICKS), None
+    if pictures.drawable(dataset.shape):
         z1, z2 = np.meshgrid(GRID_TICKS, GRID_TICKS)
-        images = pictures.as_pictures(np.asarray(run.decode(np.stack([z1.ravel(), z2.ravel()], 1))), shape)
+        images = np.asarray(run.decode(np.stack([z1.ravel(), z2.ravel()], 1)))
+        images = pictures.as_pictures(images, pictures.look(dataset.train_images))
         decoded = images.reshape(k, k, *images.shape[1:])
     codes, labels = np.asarray(run.codes(dataset.test_images).mean), dataset.labels and dataset.labels[1]
     title = f"The latent plane: {results.labels[run.config.name]} – {results.caption(shared=True)}"
     return pictures.latent_plane(decoded, GRID_TICKS, codes, labels, title)
 
 
-def _comparison(results: Results, runs: Sequence[Run], originals: np.ndarray, shape: Sequence[int]) -> Figure:
+def _comparison(results: Results, runs: Sequence[Run], originals: np.ndarray, look: pictures.Look) -> Figure:
     """Smallest against largest latent size, a row an architecture: test images and what the models make of them."""
     by_model = {(run.config.architecture, run.config.latent_dim): run for run in reversed(runs)}
     sizes = sorted({d for _, d in by_model})
@@ -164,7 +166,7 @@ def _comparison(results: Results, runs: Sequence[Run], originals: np.ndarray, sh
     cells = []
     for architecture in dict.fromkeys(a for a, _ in sorted(by_model, reverse=True)):
         row = [by_model[architecture, d] for d in dict.fromkeys(ends) if (architecture, d) in by_model]
-        last = [pictures.as_pictures(run.reconstructions[-1, 1], shape) for run in row]
+        last = [pictures.as_pictures(run.reconstructions[-1, 1], look) for run in row]
         cells.append([(results.labels[run.config.name], images) for run, images in zip(row, last, strict=True)])
     width = min(len(row) for row in cells)
     title = f"Test images and their reconstructions – {results.caption(shared=True)}"
@@ -172,19 +174,19 @@ def _comparison(results: Results, runs: Sequence[Run], originals: np.ndarray, sh
 
 
 def _animations(
-    results: Results, runs: Sequence[Run], dataset: Dataset, originals: np.ndarray
+    results: Results, runs: Sequence[Run], dataset: Dataset, originals: np.ndarray, look: pictures.Look
 ) -> Iterator[tuple[str, bytes]]:
     """A run of each setting: test images reconstructed epoch by epoch, and a walk from class to class."""
     data, names = results.caption(shared=True), [results.labels[run.config.name] for run in runs]
-    epochs = [pictures.as_pictures(run.reconstructions[:, 1], dataset.shape) for run in runs]
+    epochs = [pictures.as_pictures(run.reconstructions[:, 1], look) for run in runs]
     evolutions = list(zip(names, epochs, strict=True))
     yield "evolution", animation.evolution(pictures.as_bytes(originals), evolutions, f"Test images, {data}")
     if dataset.labels:
-        walks = [(name, _walk(run, dataset)) for name, run in zip(names, runs, strict=True)]
+        walks = [(name, _walk(run, dataset, look)) for name, run in zip(names, runs, strict=True)]
         yield "walk", animation.walk(walks, f"From digit to digit through latent space, {data}")
 
 
-def _walk(run: Run, dataset: Dataset) -> np.ndarray:
+def _walk(run: Run, dataset: Dataset, look: pictures.Look) -> np.ndarray:
     """Decoded on the way from each class's mean code to the next one's and back to the first, uint8 [frame, h, w]; of
     many classes, the first."""
     assert dataset.labels is not None
@@ -194,4 +196,4 @@ def _walk(run: Run, dataset: Dataset) -> np.ndarray:
     way = [start + steps * (end - start) for start, end in zip(stations, np.roll(stations, -1, 0), strict=True)]
     codes = np.nan_to_num(np.concatenate(way), posinf=1e6, neginf=-1e6)  # those of a run that diverges may overflow
     decoded = np.asarray(run.decode(codes))
-    return pictures.as_bytes(pictures.as_pictures(decoded, dataset.shape))
+    return pictures.as_bytes(pictures.as_pictures(decoded, look))

@@ -183,9 +183,9 @@ def _models(results: Results, runs: Sequence[Run], dataset: Dataset | None) -> d
 
 def _reconstructions(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[str, Any]:
     """Originals and, for each run and split, a picture with a row of reconstructions for each epoch."""
-    shape = dataset.shape
-    originals = pictures.as_pictures(probes(dataset), shape)
-    strips = [[pictures.as_pictures(run.reconstructions[:, split], shape) for split in range(2)] for run in runs]
+    shape, look = dataset.shape, pictures.look(dataset.train_images)
+    originals = pictures.as_pictures(probes(dataset), look)
+    strips = [[pictures.as_pictures(run.reconstructions[:, split], look) for split in range(2)] for run in runs]
     return {
         "digits": originals.shape[1],
         "height": shape[0],
@@ -208,7 +208,7 @@ def _explorer(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[s
     spaces = {run.config.name: explorer.explored(run, images) for run in runs}
     if not any(spaces.values()):
         return None
-    tiles = pictures.as_pictures(images, shape)
+    tiles = pictures.as_pictures(images, pictures.look(dataset.train_images))
     rows = -(-len(tiles) // SPRITE_COLUMNS)
     padded = np.zeros((rows * SPRITE_COLUMNS, *tiles.shape[1:]), tiles.dtype)
     padded[: len(tiles)] = tiles

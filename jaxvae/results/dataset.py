@@ -34,6 +34,8 @@ def about(dataset: Dataset) -> dict[str, Any]:
     }
     if dataset.train_images.dtype != np.uint8:
         data |= {"dtype": str(dataset.train_images.dtype)}
+    if dataset.scaling:
+        data |= {"scaling": {name: values.tolist() for name, values in dataset.scaling._asdict().items()}}
     return {
         "dataset": data if dataset.labels else data | {"labels": False},
         "versions": {"jaxvae": __version__, "python": platform.python_version()}

@@ -149,6 +149,7 @@ def caption(
         phrases = ["embedded digits (not MNIST)", f"first {count:,} images"]
     else:
         phrases = [name, f"{count:,} images"]
+    phrases += ["standardised"] if "scaling" in data else []
     if (epochs := in_order({run.epochs for run in runs})) not in ([], [RunConfig.epochs]):
         phrases.append("1 epoch" if epochs == [1] else f"{_listed(epochs)} epochs")
     table = AxisTable(runs)

@@ -15,7 +15,8 @@ MAX_ROWS = 40  # of a table of means; the file has them all
 
 
 def summary(results: Results) -> list[Table]:
-    return [table_of_settings(results) if results.too_many else table_of_runs(results), table_of_claims(results)]
+    losses = table_of_settings(results) if results.too_many else table_of_runs(results)
+    return [losses, table_of_claims(results)] if results.claims else [losses]
 
 
 def table_of_runs(results: Results) -> Table:

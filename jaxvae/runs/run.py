@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvae.config import RunConfig
+from jaxvae.data import Scaling
 from jaxvae.errors import MAX_FLOAT32, CheckpointError, InputError, Remedy, is_whole, quoted
 from jaxvae.jax_settings import own_settings
 from jaxvae.models import VAE, Normal, Params, parameter_count
@@ -91,6 +92,18 @@ class Run:
         """The name of the data that it was trained on, `auto` where its folder does not say."""
         return self.about.get("dataset", {}).get("name", "auto")
 
+    @cached_property
+    def scaling(self) -> Scaling | None:
+        """What the numbers that it was trained on were standardised by. It is applied to what is encoded, and undone in
+        what is decoded."""
+        scaling = self.about.get("dataset", {}).get("scaling")
+        return scaling and Scaling(**{name: np.asarray(values, np.float32) for name, values in scaling.items()})
+
+    def in_trained_numbers(self) -> Run:
+        """The run that encodes and decodes a dataset's own, standardised numbers."""
+        data = {key: value for key, value in self.about.get("dataset", {}).items() if key != "scaling"}
+        return dataclasses.replace(self, about=self.about | {"dataset": data}) if self.scaling else self
+
     @property
     def _in_bytes(self) -> bool:
         """Whether it was trained on bytes, which stand for numbers in [0, 1]."""
@@ -103,7 +116,9 @@ class Run:
         Args:
             images: [n, *shape]; bytes or floats in [0, 1] if it was trained on bytes, else numbers like those.
         """
-        return _encode(self.vae, self.params, _images(images, self.vae.shape, self._in_bytes))
+        images = _images(images, self.vae.shape, self._in_bytes)
+        images = images if self.scaling is None else (images - self.scaling.mean) / self.scaling.scale
+        return _encode(self.vae, self.params, images)
 
     @own_settings()
     def codes(self, images: Any) -> Normal:
@@ -120,12 +135,16 @@ class Run:
             raise InputError(f"codes must be numbers, not {z.dtype}")
         if not (np.abs(z.astype(np.float64)) < MAX_FLOAT32).all():
             raise InputError(f"codes must be finite and below {MAX_FLOAT32:g}")
-        return _decode(self.vae, self.params, jnp.asarray(z, jnp.float32))
+        return self._decoded(jnp.asarray(z, jnp.float32))
+
+    def _decoded(self, z: jax.Array) -> jax.Array:
+        means = _decode(self.vae, self.params, z)
+        return means if self.scaling is None else means * self.scaling.scale + self.scaling.mean
 
     @own_settings()
     def reconstruct(self, images: Any) -> jax.Array:
         """Images decoded from their posterior means, [n, *shape]."""
-        return _decode(self.vae, self.params, self.codes(images).mean)
+        return self._decoded(self.codes(images).mean)
 
     @own_settings()
     def sample(self, key: Any, n: Whole) -> jax.Array:

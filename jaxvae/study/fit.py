@@ -14,10 +14,10 @@ import numpy as np
 
 from jaxvae import results, training
 from jaxvae.config import RunConfig
-from jaxvae.data import Dataset, checked, from_arrays
+from jaxvae.data import Dataset, checked, from_arrays, standardized
 from jaxvae.errors import ConfigError, InputError
 from jaxvae.jax_settings import own_settings
-from jaxvae.models import MLP, VAE, Bernoulli, Conv, Gaussian, Poisson
+from jaxvae.models import MLP, VAE, Bernoulli, Conv, Gaussian, Poisson, Support
 from jaxvae.objectives import ELBO
 from jaxvae.optimisers import Adam
 from jaxvae.runs import Divergence, Run, history_entry, load
@@ -51,6 +51,7 @@ def fit(
     batch_size: Whole | None = None,
     seed: Whole = 0,
     name: str = "data",
+    standardize: bool = True,
     out: str | os.PathLike | None = None,
     quiet: bool = False,
 ) -> Run:
@@ -67,6 +68,9 @@ def fit(
         batch_size: default, 100, or less so that an epoch has ten batches.
         seed: of parameters, noise, order, and of what is held out.
         name: what folders and figures call the data.
+        standardize: whether numbers that a likelihood of any real numbers is given are standardised, see
+            `jaxvae.data.standardized`; those of a `Dataset` are not. The run takes and returns the numbers as they
+            were given; losses are of the standardised ones.
         out: a folder for checkpoints, where the same call goes on after an interruption; default, none.
         quiet: nothing is printed.
 
@@ -93,6 +97,10 @@ def fit(
     say = (lambda line: None) if quiet else console().print
     if vae is None:
         vae = _suitable_model(dataset, latent_dim, say)
+    real = getattr(getattr(vae, "likelihood", None), "support", None) == Support()
+    if standardize and real and not isinstance(examples, Dataset) and dataset.train_images.dtype != np.uint8:
+        dataset = standardized(dataset)
+        say("numbers are standardised" + (", each column by itself" if len(dataset.shape) == 1 else ""))
     n = len(dataset.train_images)
     batch_size = max(1, min(BATCH, n // FEWEST_BATCHES)) if batch_size is None else batch_size
     config = RunConfig(vae, objective or ELBO(), optimiser or Adam(), batch_size, seed=seed)

@@ -68,7 +68,7 @@ class Outputs:
         """A run that has ended, from memory if they are few enough to stay there."""
         if config.name in self.loaded:
             return self.loaded[config.name]
-        run = load(self.folder / config.name)
+        run = load(self.folder / config.name).in_trained_numbers()
         if len(self.runs) <= results.MAX_LISTED_RUNS:
             self.loaded[config.name] = run
         return run

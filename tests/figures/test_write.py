@@ -71,10 +71,20 @@ def test_what_cannot_be_drawn_is_left_out(shape, labelled, names, tmp_path, monk
 
 def test_channels_are_colours_if_there_are_three_and_else_the_first_is_drawn():
     images = np.arange(2 * 4 * 5 * 3).reshape(2, 4, 5, 3)
-    assert pictures.as_pictures(images, (4, 5, 3)).shape == (2, 4, 5, 3)
-    np.testing.assert_array_equal(pictures.as_pictures(images[..., :2], (4, 5, 2)), images[..., 0])
+    assert pictures.as_pictures(images, pictures.Look((4, 5, 3))).shape == (2, 4, 5, 3)
+    np.testing.assert_array_equal(pictures.as_pictures(images[..., :2], pictures.Look((4, 5, 2))), images[..., 0])
     tile = pictures.tiled(images.reshape(1, 2, 4, 5, 3))
     np.testing.assert_array_equal(tile[:, 5:], images[1])
+
+
+def test_numbers_beyond_zero_and_one_are_drawn_from_black_to_white():
+    images = np.linspace(-3, 5, 24, dtype=np.float32).reshape(2, 4, 3)
+    drawn = pictures.as_bytes(pictures.as_pictures(images, pictures.look(images)))
+    assert (drawn.ravel()[0], drawn.ravel()[-1]) == (0, 255)
+    assert (np.diff(drawn.ravel().astype(int)) > 0).all()
+    grey = (images + 3) / 10  # within [0, 1]: as it is, so that figures of several datasets compare
+    for inside in (grey, (100 * grey).astype(np.uint8), np.full((2, 4, 3), 7, np.float32)):
+        assert pictures.look(inside) == pictures.Look((4, 3))
 
 
 def test_architectures_beyond_the_built_in_ones_have_styles_of_their_own():

@@ -3,6 +3,7 @@
 import math
 import tracemalloc
 import weakref
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -15,6 +16,7 @@ from jaxvae import evaluation, figures, study
 from jaxvae.errors import MAX_FLOAT32
 from jaxvae.evaluation import classifier
 from jaxvae.figures import curves, settings_map
+from jaxvae.models import Gaussian
 from jaxvae.naming import shortest
 from jaxvae.page.run_table import Column, over_seeds
 from jaxvae.results import MAX_LISTED_RUNS, PARTS, Results, losses
@@ -197,7 +199,16 @@ def test_claims_compare_runs_that_were_trained_alike():
 def test_claims_of_a_grid_are_those_of_its_plain_runs():
     outcomes = random_outcomes(grid(**AXES))
     plain = [one for one in outcomes if (beta_of(one.config), rate_of(one.config)) == (1, 1e-3)]
-    assert results_of(outcomes).claims == check([*results_of(plain).finals.values()])
+    of_mnist = replace(results_of(outcomes), data=DATA | {"name": "mnist"})
+    assert of_mnist.claims == check([*results_of(plain).finals.values()])
+
+
+def test_the_originals_claims_are_of_its_data_and_its_likelihood():
+    outcomes = random_outcomes(grid(**AXES))
+    assert results_of(outcomes).claims == []
+    one = outcomes[0].config
+    other = outcomes[0]._replace(config=replace(one, vae=replace(one.vae, likelihood=Gaussian())))
+    assert replace(results_of([other, *outcomes[1:]]), data=DATA | {"name": "mnist"}).claims == []
 
 
 # ── what is drawn ────────────────────────────────────────────────────────────────────────────────────────────────────

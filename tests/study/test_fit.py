@@ -1,6 +1,7 @@
 """One model for an array: what is chosen, what comes back, and that it is right where the answer is known."""
 
 import importlib
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,12 +12,15 @@ from sklearn.datasets import load_breast_cancer
 
 import jaxvae
 from jaxvae import data
+from jaxvae.config import RunConfig
 from jaxvae.errors import ConfigError, DataError, InputError
 from jaxvae.models import MLP, VAE, Bernoulli, Conv, Gaussian, Poisson
 from jaxvae.optimisers import Adam
 from jaxvae.parts import bound, part
+from jaxvae.runs import Run
 from jaxvae.training.sweep import sweep
 
+NOT_TRAINED = Run(Path(), RunConfig(VAE(1, MLP())), {}, {}, [], np.zeros(0))
 fit_module = importlib.import_module("jaxvae.study.fit")  # the package offers the function of that name
 EPOCHS = 60  # of twenty copies of the measurements: 6,840 steps
 RNG = np.random.default_rng(0)
@@ -98,23 +102,32 @@ def test_a_linear_gaussian_vae_is_probabilistic_pca():
     ],
     ids=["pictures", "oblong", "floats", "few numbers", "zeros and ones", "booleans", "counts"],
 )
-def test_what_suits_the_data_is_chosen_and_said(examples, network, likelihood, latent_dim, capsys):
-    run = jaxvae.fit(examples, epochs=0)
-    vae, printed = run.config.vae, capsys.readouterr().out
+def test_what_suits_the_data_is_chosen_and_said(examples, network, likelihood, latent_dim, monkeypatch, capsys):
+    configs = []
+    monkeypatch.setattr(fit_module, "_in_memory", lambda config, dataset, quiet: configs.append(config) or NOT_TRAINED)
+    assert jaxvae.fit(examples) is NOT_TRAINED
+    vae, printed = configs[0].vae, capsys.readouterr().out
     assert (vae.encoder, vae.likelihood, vae.latent_dim) == (network, likelihood, latent_dim)
     assert f"network: {network.part_label}, for " in printed
     assert f"likelihood: {likelihood.part_label}, for " in printed
-    assert run.config.batch_size == 3  # ten batches of the 36 that are trained on
+    assert "500 epochs of 12 steps, each on 3 examples" in printed  # ten batches and more of the 36 trained on
+    assert ("numbers are standardised" in printed) == (likelihood == Gaussian())
+
+
+@pytest.mark.parametrize(
+    "examples", [RNG.normal(5, 9, (40, 16, 16, 2)), RNG.poisson(4, (40, 12))], ids=["conv", "counts"]
+)
+def test_reconstructions_are_kept_in_the_numbers_of_the_data(examples):
+    run = jaxvae.fit(examples, epochs=0, quiet=True)
     assert run.metrics[0]["test"]["loss"] > 0
-    kind = np.uint8 if examples.dtype == np.uint8 else np.float32
-    assert (run.reconstructions.shape, run.reconstructions.dtype) == ((1, 2, 4, *examples.shape[1:]), kind)
+    assert (run.reconstructions.shape, run.reconstructions.dtype) == ((1, 2, 4, *examples.shape[1:]), np.float32)
     assert run.sample(jax.random.key(0), 3).shape == (3, *examples.shape[1:])
 
 
 def test_a_run_without_a_folder_is_the_one_with_a_folder_and_that_of_a_sweep(tmp_path):
     how = {"latent_dim": 2, "epochs": 3, "seed": 4, "quiet": True}
     alone, kept = jaxvae.fit(BLOBS, **how), jaxvae.fit(BLOBS, **how, out=tmp_path)
-    state = sweep([alone.config], data.from_arrays(BLOBS, seed=4))[alone.config.name]
+    state = sweep([alone.config], data.standardized(data.from_arrays(BLOBS, seed=4)))[alone.config.name]
     for other in (kept.params, jaxvae.load(tmp_path / kept.config.name).params, state.params):
         jax.tree.map(np.testing.assert_array_equal, alone.params, other)
     assert [entry["test"] for entry in alone.metrics] == [entry["test"] for entry in kept.metrics]
@@ -133,10 +146,10 @@ def test_codes_tell_two_groups_apart_and_decode_to_them():
 
 
 def test_how_many_epochs_follow_from_the_number_of_examples(monkeypatch):
-    run, configs = jaxvae.fit(BLOBS, latent_dim=1, epochs=0, quiet=True), []
-    monkeypatch.setattr(fit_module, "_in_memory", lambda config, dataset, quiet: configs.append(config) or run)
+    configs = []
+    monkeypatch.setattr(fit_module, "_in_memory", lambda config, dataset, quiet: configs.append(config) or NOT_TRAINED)
     for n, batch, epochs in ((2, 1, 500), (120, 10, 500), (5_000, 100, 134), (70_000, 100, 15)):
-        assert jaxvae.fit(np.zeros((n, 2), np.uint8), quiet=True) is run
+        jaxvae.fit(np.zeros((n, 2), np.uint8), quiet=True)
         assert (configs[-1].batch_size, configs[-1].epochs) == (batch, epochs), n
 
 
@@ -163,6 +176,42 @@ def test_careless_calls_are_one_line(given, error, says, tmp_path):
     assert not (tmp_path / "out").exists()
     with pytest.raises(error, match=says):
         jaxvae.fit(**given, quiet=True)
+
+
+def test_runs_take_and_return_the_numbers_that_were_given(tmp_path):
+    """Standardised or not, a user sees their own numbers, far from 0 and of different sizes; one is constant."""
+    units, at = np.array([1000, 0.01, 5]), np.array([3e4, 7, -2])
+    examples = np.concatenate([BLOBS[:, :3] * units + at, np.full((len(BLOBS), 1), 6.5)], 1)
+    how = {"latent_dim": 2, "optimiser": Adam(3e-3), "quiet": True}
+    run = jaxvae.fit(examples, **how, epochs=150)
+    error = (np.asarray(run.reconstruct(examples)) - examples) / [*units, 1]
+    assert np.abs(error).mean() < 0.3
+    drawn = np.asarray(run.sample(jax.random.key(0), 500)).mean(0)
+    assert (np.abs(drawn - examples.mean(0)) < [*units, 1]).all()
+    kept, alone = jaxvae.fit(examples, **how, epochs=2, out=tmp_path), jaxvae.fit(examples, **how, epochs=2)
+    for one in (kept, jaxvae.load(tmp_path / kept.config.name)):
+        np.testing.assert_array_equal(one.codes(examples).mean, alone.codes(examples).mean)
+        np.testing.assert_array_equal(one.reconstruct(examples), alone.reconstruct(examples))
+    own = run.in_trained_numbers()
+    standard = (examples - examples.mean(0)) / np.where(examples.std(0) > 0, examples.std(0), 1)
+    near = np.asarray(own.codes(standard.astype(np.float32)).mean)
+    np.testing.assert_allclose(near, run.codes(examples).mean, atol=0.1)  # a tenth of the examples is held out
+    assert run.metrics[-1]["test"]["loss"] < 4 * stats.norm.entropy()  # of the standardised numbers by themselves
+
+
+def test_standardised_numbers_have_mean_zero_and_deviation_one():
+    columns = RNG.normal(0, 1, (300, 3)) * [1e3, 1, 1e-3] + [5e5, 0, 1]
+    columns[:, 1] = 0.1  # which float32 rounds
+    own = data.standardized(data.from_arrays(columns, test=columns[:7]))
+    np.testing.assert_allclose(own.train_images.mean(0), 0, atol=1e-3)
+    np.testing.assert_allclose(own.train_images.std(0), [1, 0, 1], atol=1e-3)
+    np.testing.assert_array_equal(own.test_images, own.train_images[:7])
+    pictures = data.standardized(data.from_arrays(columns.reshape(-1, 10, 9)))
+    assert pictures.scaling.mean.shape == pictures.scaling.scale.shape == ()
+    assert abs(float(pictures.train_images.std()) - 1) < 1e-4
+    for twice in (own, data.from_arrays(np.zeros((4, 3), np.uint8))):
+        with pytest.raises(DataError, match="are not standardised"):
+            data.standardized(twice)
 
 
 def test_a_model_of_floats_takes_no_bytes():
