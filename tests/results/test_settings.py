@@ -199,16 +199,17 @@ def test_claims_compare_runs_that_were_trained_alike():
 def test_claims_of_a_grid_are_those_of_its_plain_runs():
     outcomes = random_outcomes(grid(**AXES))
     plain = [one for one in outcomes if (beta_of(one.config), rate_of(one.config)) == (1, 1e-3)]
-    of_mnist = replace(results_of(outcomes), data=DATA | {"name": "mnist"})
-    assert of_mnist.claims == check([*results_of(plain).finals.values()])
+    assert results_of(outcomes).claims == check([*results_of(plain).finals.values()])
 
 
-def test_the_originals_claims_are_of_its_data_and_its_likelihood():
+def test_the_originals_claims_are_of_pictures_like_its_own_and_of_its_likelihood():
     outcomes = random_outcomes(grid(**AXES))
-    assert results_of(outcomes).claims == []
+    assert len(results_of(outcomes).claims) == 7
+    for other in ({"shape": [30]}, {"shape": [28, 28, 3]}, {"shape": [28, 28], "dtype": "float32"}):
+        assert replace(results_of(outcomes), data=DATA | other).claims == []
     one = outcomes[0].config
     other = outcomes[0]._replace(config=replace(one, vae=replace(one.vae, likelihood=Gaussian())))
-    assert replace(results_of([other, *outcomes[1:]]), data=DATA | {"name": "mnist"}).claims == []
+    assert results_of([other, *outcomes[1:]]).claims == []
 
 
 # ── what is drawn ────────────────────────────────────────────────────────────────────────────────────────────────────
