@@ -49,7 +49,7 @@ def prepared(architecture: str, lanes: int, devices: Any, options: argparse.Name
     program = models.classic_run(architecture, LATENT_DIM, options.precision, BATCH).program(models.SHAPE)
     images = np.random.default_rng(0).integers(0, 256, (options.images, *models.SHAPE), np.uint8)
     started = time.perf_counter()
-    train_epoch = compiled.train_epoch(compiled.abstract(program), lanes, images.shape, devices)
+    train_epoch = compiled.train_epoch(compiled.abstract(program), lanes, images.shape, images.dtype, devices)
     took = time.perf_counter() - started
     by_run, on_each = mesh.sharded_by_run(devices), mesh.replicated(devices)
 
