@@ -61,9 +61,10 @@ def from_arrays(
     order = np.random.default_rng(seed).permutation(n)
     held_out = np.zeros(n, bool)
     held_out[order[: max(1, n // HELD_OUT)]] = True
-    parts = (None if labels is None else labels[rows] for rows in (~held_out, held_out))
-    train_labels, own_test_labels = parts
-    return checked(Dataset(name, examples[~held_out], train_labels, examples[held_out], own_test_labels))
+    dataset = Dataset(name, examples[~held_out], None, examples[held_out], None)
+    if labels is not None:
+        dataset = dataset._replace(train_labels=labels[~held_out], test_labels=labels[held_out])
+    return checked(dataset)
 
 
 def _array(given: Any) -> Any:

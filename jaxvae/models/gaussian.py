@@ -4,6 +4,7 @@ In: what a decoder puts out. Out: log-densities, means and samples.
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import jax
@@ -17,7 +18,7 @@ from jaxvae.parts import part, static
 SCALES = ("learned", "decoded")
 
 
-class _MeanPlusNoise:
+class _MeanPlusNoise(ABC):
     """x = mean + scale · noise, each number by itself.
 
     Attributes:
@@ -47,13 +48,13 @@ class _MeanPlusNoise:
     def outputs(self, shape: Shape) -> Shape:
         return (*shape, 2) if self.scale == "decoded" else shape
 
+    @abstractmethod
     def log_density(self, noise: Float[Array, "b *x"]) -> Float[Array, "b *x"]:
         """Of the noise at scale 1."""
-        raise NotImplementedError
 
+    @abstractmethod
     def noise(self, key: Key[Array, ""], shape: Shape) -> Float[Array, "*x"]:
         """Draws at scale 1."""
-        raise NotImplementedError
 
     def log_prob(self, params: Params, out: Float[Array, "b ..."], x: Float[Array, "b *x"]) -> Float[Array, "b"]:
         log_scale = jnp.broadcast_to(self.log_scale(params, out), x.shape)
