@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxvae import naming, parts
-from jaxvae.data import Dataset, binarized, dequantized
+from jaxvae.data import Dataset, binarized, dequantized, scaled
 from jaxvae.errors import MAX_INT32, ConfigError, quoted
 from jaxvae.formats import is_old, upgraded
 from jaxvae.models import AUTOMATIC, VAE, Shape
@@ -158,12 +158,13 @@ class RunConfig:
         return "dequantised" if self.vae.likelihood.measure == "density" else f"binarize {self.binarize}"
 
     def dataset_as_trained(self, dataset: Dataset, *, drawn_once: bool = False) -> Dataset:
-        """The dataset as the run sees it: see `jaxvae.data.binarized` and, where the likelihood is a density,
-        `jaxvae.data.dequantized`.
+        """The dataset as the run sees it: see `jaxvae.data.scaled` and `binarized`, and `dequantized` where the
+        likelihood is a density.
 
         Args:
             drawn_once: both splits with pixels of the kind that it was trained on, also where training draws its own.
         """
+        dataset = scaled(dataset)
         if self.vae.likelihood.measure == "density":
             dataset = dequantized(dataset)
         return binarized(dataset, "static" if drawn_once and self.binarize == "dynamic" else self.binarize)

@@ -115,7 +115,7 @@ def test_images_and_their_labels_may_be_arrays_of_jax(tmp_path):
 
 
 def test_a_limit_and_a_plan_take_numbers_of_numpy(monkeypatch):
-    monkeypatch.setattr("jaxvae.data.loading._digits", blobs.small)
+    monkeypatch.setitem(data.EMBEDDED, "digits", blobs.small)
     assert len(data.load(np.str_("digits"), limit=np.int64(12)).train_images) == 12
     plan = Plan(samples=np.array([1, 5]), images=np.int64(7), seed=jnp.int32(1))
     assert Evaluation(plan).plan == Plan((1, 5), images=7, seed=1)

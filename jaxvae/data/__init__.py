@@ -3,10 +3,12 @@
 from jaxvae.data import digits, published
 from jaxvae.data.arrays import from_arrays
 from jaxvae.data.cache import keep
-from jaxvae.data.dataset import FILES, Dataset, Scaling, binarized, checked, dequantized, standardized
-from jaxvae.data.loading import PUBLISHED, load
+from jaxvae.data.dataset import FILES, Dataset, Scaling, binarized, checked, dequantized, scaled, standardized
+from jaxvae.data.embedded import EMBEDDED
+from jaxvae.data.files import READERS
+from jaxvae.data.loading import NAMES, PUBLISHED, load
 
 __all__ = [
-    "FILES", "PUBLISHED", "Dataset", "Scaling", "binarized", "checked", "dequantized", "digits", "from_arrays", "keep",
-    "load", "published", "standardized",
+    "EMBEDDED", "FILES", "NAMES", "PUBLISHED", "READERS", "Dataset", "Scaling", "binarized", "checked", "dequantized",
+    "digits", "from_arrays", "keep", "load", "published", "scaled", "standardized",
 ]  # fmt: skip

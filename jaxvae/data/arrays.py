@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxvae.data.dataset import Dataset, checked
+from jaxvae.data.labels import coded
 from jaxvae.errors import DataError, is_whole, quoted
 from jaxvae.values import Whole, plain
 
@@ -32,7 +33,7 @@ def from_arrays(
     Args:
         examples: [n, *shape], real numbers. Bytes (uint8) stand for [0, 1]; all others are taken as they are, in
             float32.
-        labels: integers [n], counted from 0, or None.
+        labels: [n], classes as whole numbers or texts, or real numbers, see `jaxvae.data.labels.coded`; or None.
         test: [m, *shape], of the same kind; default, every example that is held out: a tenth of them, at least one,
             drawn with `seed`. The others are trained on, in their order.
         test_labels: of `test`.
@@ -50,18 +51,19 @@ def from_arrays(
         raise DataError(f"a dataset's name must be at most 60 letters, digits and . _ + -, not {quoted(name)}")
     if not is_whole(seed, at_least=0):
         raise DataError(f"seed must be a whole number of at least 0, not {quoted(seed)}")
-    examples, labels = _array(examples), _array(labels)
-    if test is not None:
-        return checked(Dataset(name, examples, labels, _array(test), _array(test_labels)))
-    if test_labels is not None:
+    if test is None and test_labels is not None:
         raise DataError("test_labels were given without test")
+    examples = _array(examples)
+    labels, test_labels, names = coded(name, _array(labels), _array(test_labels))
+    if test is not None:
+        return checked(Dataset(name, examples, labels, _array(test), test_labels, class_names=names))
     checked(Dataset(name, examples, labels, examples, labels))  # before rows are taken from what may be no array
     if (n := len(examples)) < 2:
         raise DataError(f"{name} has {n} example; at least 2 are needed, one of them to test on")
     order = np.random.default_rng(seed).permutation(n)
     held_out = np.zeros(n, bool)
     held_out[order[: max(1, n // HELD_OUT)]] = True
-    dataset = Dataset(name, examples[~held_out], None, examples[held_out], None)
+    dataset = Dataset(name, examples[~held_out], None, examples[held_out], None, class_names=names)
     if labels is not None:
         dataset = dataset._replace(train_labels=labels[~held_out], test_labels=labels[held_out])
     return checked(dataset)

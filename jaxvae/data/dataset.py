@@ -8,7 +8,8 @@ Examples are bytes (uint8), which models see as numbers in [0, 1], or float32, w
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,11 +38,13 @@ class Dataset(NamedTuple):
 
     name: str  # which data these are: every file and figure made from them says so
     train_images: np.ndarray  # uint8 or float32, [n, *shape]
-    train_labels: np.ndarray | None  # integers [n], counted from 0; none where nobody has labelled the images
+    train_labels: np.ndarray | None  # [n], classes counted from 0, or float32 numbers; none where nobody has labelled
     test_images: np.ndarray
     test_labels: np.ndarray | None
     note: str = ""  # why these data stand in for MNIST, when they do
-    scaling: Scaling | None = None  # of the user's numbers, where these are standardised
+    scaling: Scaling | None = None  # what runs see is standardised by; the arrays are as they were given
+    class_names: tuple[str, ...] = ()  # of the classes 0, 1, 2 …; none where their numbers are what they are called
+    source: Mapping[str, Any] | None = None  # arguments with which `jaxvae.data.load` reads it again, if it is a file
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -50,21 +53,29 @@ class Dataset(NamedTuple):
 
     @property
     def labels(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Those of both splits, if both have some."""
-        if self.train_labels is None or self.test_labels is None:
-            return None
-        return self.train_labels, self.test_labels
+        """The classes of both splits' examples, if both have some."""
+        return self._labels("iu")
+
+    @property
+    def numbers(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """What both splits' examples are labelled by, if these are numbers and no classes."""
+        return self._labels("f")
+
+    def _labels(self, kinds: str) -> tuple[np.ndarray, np.ndarray] | None:
+        both = self.train_labels, self.test_labels
+        return both if all(one is not None and one.dtype.kind in kinds for one in both) else None  # type: ignore[return-value]
 
     @property
     def classes(self) -> int:
-        """How many there are: one more than the largest label; 0 without labels."""
+        """How many there are: one more than the largest label; 0 without classes."""
         return 1 + max(int(labels.max()) for labels in self.labels) if self.labels else 0
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over shape and bytes of the arrays, and the type of examples that are no bytes, hexadecimal."""
+        """SHA-256 over shape and bytes of the arrays, the type of what is float32, and the scaling, hexadecimal."""
         digest = hashlib.sha256()
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+        arrays = self.train_images, self.train_labels, self.test_images, self.test_labels
+        for array in (*arrays, *(self.scaling or ())):
             if array is not None:
                 digest.update(str(array.shape).encode())
                 digest.update(b"float32" if array.dtype == np.float32 else b"")
@@ -74,9 +85,10 @@ class Dataset(NamedTuple):
     def first(self, train: int, test: int) -> Dataset:
         """The first images of each split, with their labels."""
         first = self._replace(train_images=self.train_images[:train], test_images=self.test_images[:test])
-        if not self.labels:
+        labels = self.labels or self.numbers
+        if not labels:
             return first._replace(train_labels=None, test_labels=None)
-        return first._replace(train_labels=self.labels[0][:train], test_labels=self.labels[1][:test])
+        return first._replace(train_labels=labels[0][:train], test_labels=labels[1][:test])
 
 
 def checked(dataset: Dataset) -> Dataset:
@@ -86,7 +98,7 @@ def checked(dataset: Dataset) -> Dataset:
 
     Raises:
         DataError: examples are no numbers, not finite, too large, or none; their counts or shapes differ, or those of
-            one split are bytes and of the other not; a label is negative.
+            one split are bytes and of the other not; a label is negative or not finite.
     """
     if not isinstance(dataset, Dataset):
         raise DataError(f"a dataset must be a jaxvae.data.Dataset, not {quoted(dataset)}")
@@ -100,23 +112,33 @@ def checked(dataset: Dataset) -> Dataset:
             raise DataError(f"{dataset.name} has {split} images of shape {images.shape}; at least one image is needed")
         if labels is None:
             continue
-        if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
-            kind = getattr(labels, "dtype", type(labels).__name__)
-            raise DataError(f"{dataset.name} has {split} labels of {kind}; they must be an array of integers")
-        if labels.ndim != 1:
-            raise DataError(f"{dataset.name} has {split} labels of shape {labels.shape}; one for each image is needed")
-        if len(images) != len(labels):
-            raise DataError(f"{dataset.name} has {len(images)} {split} images but {len(labels)} labels")
-        if not 0 <= labels.min() <= labels.max() < MAX_CLASSES:
-            ends = f"{labels.min()} to {labels.max()}"
-            raise DataError(f"{dataset.name} has {split} labels {ends}; they must be 0 to {MAX_CLASSES - 1}")
+        dataset = dataset._replace(**{f"{split}_labels": _as_labels(dataset.name, split, labels, len(images))})
     if dataset.test_images.shape[1:] != dataset.shape:
         shapes = f"{dataset.shape} and {dataset.test_images.shape[1:]}"
         raise DataError(f"{dataset.name} has train and test images of shapes {shapes}; they must be the same")
     if dataset.test_images.dtype != dataset.train_images.dtype:
         kinds = f"{dataset.train_images.dtype} and {dataset.test_images.dtype}"
         raise DataError(f"{dataset.name} has train and test images of {kinds}; only bytes stand for numbers in [0, 1]")
-    return dataset if dataset.labels else dataset._replace(train_labels=None, test_labels=None)
+    return dataset if dataset.labels or dataset.numbers else dataset._replace(train_labels=None, test_labels=None)
+
+
+def _as_labels(name: str, split: str, labels: object, examples: int) -> np.ndarray:
+    """Classes as they are, numbers as float32."""
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iuf":
+        kind = getattr(labels, "dtype", type(labels).__name__)
+        raise DataError(f"{name} has {split} labels of {kind}; they must be an array of numbers")
+    if labels.ndim != 1:
+        raise DataError(f"{name} has {split} labels of shape {labels.shape}; one for each example is needed")
+    if len(labels) != examples:
+        raise DataError(f"{name} has {examples} {split} examples but {len(labels)} labels")
+    if labels.dtype.kind == "f":
+        if not (np.abs(labels) < MAX_FLOAT32).all():
+            raise DataError(f"{name} has {split} labels that are not finite numbers below {MAX_FLOAT32:g}")
+        return labels.astype(np.float32, copy=False)
+    if not 0 <= labels.min() <= labels.max() < MAX_CLASSES:
+        ends = f"{labels.min()} to {labels.max()}"
+        raise DataError(f"{name} has {split} labels {ends}; classes must be 0 to {MAX_CLASSES - 1}")
+    return labels
 
 
 def _as_numbers(name: str, what: str, array: object) -> np.ndarray:
@@ -157,21 +179,28 @@ def binarized(dataset: Dataset, how: str) -> Dataset:
 
 
 def standardized(dataset: Dataset) -> Dataset:
-    """Numbers with mean 0 and standard deviation 1 over the training split: of vectors each column by itself, of
-    pictures all numbers together. Columns that do not vary become 0.
+    """The dataset with the scaling that gives its training split mean 0 and standard deviation 1: of vectors each
+    column by itself, of pictures all numbers together. Columns that do not vary become 0.
 
     Raises:
-        DataError: examples are bytes, which stand for [0, 1] already; or were standardised before.
+        DataError: examples are bytes, which stand for [0, 1] already.
     """
     dataset = checked(dataset)
-    if dataset.train_images.dtype == np.uint8 or dataset.scaling:
-        raise DataError(f"{dataset.name} has bytes or standardised numbers, which are not standardised")
+    if dataset.train_images.dtype == np.uint8:
+        raise DataError(f"{dataset.name} has bytes, which stand for [0, 1] and are not standardised")
     axis = 0 if len(dataset.shape) == 1 else None
     mean, scale = (of(dataset.train_images, axis=axis, dtype=np.float64) for of in (np.mean, np.std))
     scale = np.where(scale > 1e-6 * np.abs(mean), scale, 1)  # below, rounding is all that varies
-    scaling = Scaling(np.asarray(mean, np.float32), np.asarray(scale, np.float32))
-    train, test = ((images - scaling.mean) / scaling.scale for images in (dataset.train_images, dataset.test_images))
-    return dataset._replace(train_images=train, test_images=test, scaling=scaling)
+    return dataset._replace(scaling=Scaling(np.asarray(mean, np.float32), np.asarray(scale, np.float32)))
+
+
+def scaled(dataset: Dataset) -> Dataset:
+    """The numbers that runs see: standardised by the dataset's scaling, where it has one."""
+    if dataset.scaling is None:
+        return dataset
+    mean, scale = dataset.scaling
+    train, test = ((images - mean) / scale for images in (dataset.train_images, dataset.test_images))
+    return dataset._replace(train_images=train, test_images=test, scaling=None)
 
 
 def dequantized(dataset: Dataset) -> Dataset:

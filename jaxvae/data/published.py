@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import logging
 import math
 import os
-import re
 import socket
 import struct
 import threading
@@ -22,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxvae.data import prepared
 from jaxvae.data.cache import cached, keep
 from jaxvae.data.dataset import FILES, Dataset, checked
 from jaxvae.errors import AbsentError, DataError, Remedy
@@ -50,10 +49,7 @@ def find(name: str, folder: Path | None) -> Dataset:
         return _from_folder(name, folder)
     if found := cached(name, origin=None):
         return found
-    from tensorflow_datasets.core.constants import DATA_DIR
-
-    own = as_path(os.environ.get("TFDS_DATA_DIR") or DATA_DIR)
-    if _prepared_version(name, own):
+    if prepared.newest(name, own := prepared.own_folder()):
         return _from_folder(name, own)
     return keep(_read_idx_files(name, _downloaded(name)), origin="download")
 
@@ -72,7 +68,7 @@ def _from_folder(name: str, folder: Path) -> Dataset:
         ) from None
     except OSError as error:
         raise DataError(f"{place} cannot be read ({error.strerror}); {Remedy.CHECK_DATA}") from None
-    version = _prepared_version(name, folder)
+    version = prepared.newest(name, folder)
     files = {key: place / next((own for own in _names(file) if own in present), file) for key, file in FILES.items()}
     if version is None and not any(path.name in present for path in files.values()):
         raise AbsentError(
@@ -120,13 +116,6 @@ def _is_unzipped(path: Path) -> bool:
     """Whether a file is an IDX file as it is; some programs unzip one and leave it its name."""
     with path.open("rb") as file:
         return file.read(2) == b"\0\0" or path.suffix != ".gz"
-
-
-def _prepared_version(name: str, folder: Path) -> Path | None:
-    """The newest version of the dataset that tensorflow-datasets prepared in a format readable without TensorFlow."""
-    folders = {path.parent for path in folder.glob(f"{name}/*/*.array_record*")}
-    versions = {path for path in folders if re.fullmatch(r"\d+\.\d+\.\d+", path.name)}
-    return max(versions, key=lambda path: [int(part) for part in path.name.split(".")], default=None)
 
 
 def _downloaded(name: str) -> dict[str, Path]:
@@ -236,22 +225,11 @@ def _read_prepared(name: str, folder: Path) -> Dataset:
 
     It writes examples in the order of the salted MD5 of their index, so that order can be computed and undone.
     """
-    import tensorflow_datasets as tfds
     from tensorflow_datasets.core.hashing import Hasher
 
     arrays: dict[str, Any] = {}
     for split in ("train", "test"):
-        logged = logging.root.manager.disable
-        logging.disable(logging.WARNING)  # what is wrong is said once, by the exception
-        try:
-            examples = list(tfds.data_source(name, data_dir=folder, split=split))
-        except Exception as error:  # whatever array_record, protobuf or Pillow say of damaged files
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise DataError(
-                f"{folder / name}: the copy prepared by tensorflow-datasets cannot be read ({first}); prepare it again"
-            ) from None
-        finally:
-            logging.disable(logged)
+        examples = prepared.examples(name, folder, split)
         hasher = Hasher(split)
         written = sorted(range(len(examples)), key=hasher.hash_key)
         images = np.empty((len(examples), 28, 28), np.uint8)

@@ -43,7 +43,7 @@ def data_of(run: Run, dataset: Dataset) -> Dataset:
     n, m = about.get("train_images"), about.get("test_images")
     if not (is_whole(n, 1) and is_whole(m, 1) and isinstance(about.get("fingerprint"), str)):
         raise InputError(f"{run.folder / 'config.json'} does not say how many images the run was trained on, and which")
-    part = dataset.first(n, m)
+    part = dataset.first(n, m)._replace(scaling=run.scaling)
     if part.fingerprint != about["fingerprint"]:
         raise InputError(
             f"{run.folder} was trained on other data: {about['name']} {about['fingerprint'][:12]}, "

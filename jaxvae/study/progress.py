@@ -43,7 +43,8 @@ class _Live:
 class Display(_Live):
     """Shows epochs, losses, images per second and the time left; use it as a context.
 
-    Of many runs not each: a bar an architecture on a terminal; elsewhere, also of many epochs, the latest now and then.
+    Of many runs not each: a bar an architecture on a terminal; elsewhere the latest now and then. Of runs with many
+    epochs, elsewhere than on a terminal, a line now and then for each.
 
     Args:
         runs: all runs of the sweep.
@@ -54,7 +55,7 @@ class Display(_Live):
     def __init__(self, console: Console, runs: Sequence[RunConfig], done: Mapping[str, int], images: int):
         super().__init__(console, TextColumn("{task.fields[text]}"))
         self.images, self.many = images, len(runs) > MAX_SHOWN_RUNS
-        self.sparse = self.many or max((run.epochs for run in runs), default=0) > MAX_SHOWN_EPOCHS
+        self.long = max((run.epochs for run in runs), default=0) > MAX_SHOWN_EPOCHS
         self.epochs = {run.name: done.get(run.name, 0) for run in runs}
         self.total = sum(run.epochs for run in runs)
         self.behind = sum(self.epochs.values())
@@ -65,7 +66,8 @@ class Display(_Live):
             self.each[run.architecture] += run.epochs
         self.trained: Counter[str] = Counter()  # epochs that took time, by architecture
         self.seconds: dict[str, float] = defaultdict(float)  # that they took, by architecture
-        self.started, self.said = time.perf_counter(), -math.inf
+        self.started = time.perf_counter()
+        self.said: dict[str, float] = defaultdict(lambda: -math.inf)  # when, of each run, or of all where they are many
         self.width = max(map(len, self.epochs), default=0)
         self.bars: dict[str, TaskID] = {}
         self.group: tuple[tuple[str, ...], int] = (), 0  # the last one that was reported, and how many runs it has
@@ -93,8 +95,10 @@ class Display(_Live):
         text = self._text(report)
         if self.live is None:
             now, last = time.perf_counter(), self.behind == self.total
-            if not self.sparse or last or report.diverged is not None or now - self.said >= SECONDS:
-                self.said = now
+            of = "all" if self.many else run.name
+            now_and_then = self.many or self.long
+            if not now_and_then or last or report.diverged is not None or now - self.said[of] >= SECONDS:
+                self.said[of] = now
                 head = f"[{self.behind:3d}/{self.total}] {run.name:{self.width}}  epoch {report.epoch:2d}/{run.epochs}"
                 line = f"{head}  {text}  {self._left()}".rstrip()
                 self.console.print(line, highlight=False, markup=False, soft_wrap=True)

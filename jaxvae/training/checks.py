@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxvae.config import RunConfig
-from jaxvae.data import Dataset, checked
+from jaxvae.data import Dataset, checked, scaled
 from jaxvae.errors import MAX_INT32, ConfigError, DataError, is_whole, quoted
 from jaxvae.jax_settings import own_settings, platform
 from jaxvae.models import Support
@@ -70,7 +70,7 @@ def check(
     for vae in dict.fromkeys(dataclasses.replace(run.vae, latent_dim=1) for run in runs):
         vae.bind(dataset.shape).check_networks()
     for likelihood in dict.fromkeys(run.vae.likelihood for run in runs):
-        _check_support(likelihood, dataset)
+        _check_support(likelihood, scaled(dataset))
     for run in runs:
         if run.batch_size > images:
             raise ConfigError(f"batch_size {run.batch_size} is larger than the training set of {images} images")

@@ -127,7 +127,8 @@ def test_the_loaded_model_has_the_losses_that_the_table_says(finished, cache, mo
 
 
 def endless(latent_dims, out, cache):
-    """A sweep whose runs have all come to epoch 2 and that will not end by itself, and its worker processes."""
+    """A sweep whose runs have all come to epoch 2, if not farther, and that will not end by itself, and its worker
+    processes."""
     arguments = ["--dataset", "digits", "--limit", 6000, "--architectures", "linear", "--epochs", 10_000, "--out", out]
     # tests that run in the background ignore SIGINT and would hand that on
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -135,8 +136,8 @@ def endless(latent_dims, out, cache):
     signal.signal(signal.SIGINT, before)
     behind = {f"linear-{latent_dim}" for latent_dim in latent_dims}
     while behind and (line := process.stdout.readline()):
-        if "epoch  2/" in line:
-            behind.remove(line.split("]")[1].split()[0])
+        if (found := re.search(r"\] (\S+) +epoch +(\d+)/", line)) and int(found[2]) >= 2:
+            behind.discard(found[1])
     return process, psutil.Process(process.pid).children(recursive=True)
 
 

@@ -60,12 +60,13 @@ def dataset(**changes):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"train_labels": np.zeros(2, np.uint8)}, "3 train images but 2 labels"),
+        ({"train_labels": np.zeros(2, np.uint8)}, "3 train examples but 2 labels"),
         ({"test_images": np.zeros((3, 8, 8), np.uint8)}, r"shapes \(28, 28\) and \(8, 8\); they must be the same"),
-        ({"test_labels": np.array([0, 1, 1000])}, "test labels 0 to 1000; they must be 0 to 999"),
+        ({"test_labels": np.array([0, 1, 1000])}, "test labels 0 to 1000; classes must be 0 to 999"),
         ({"test_labels": np.array([0, -1, 1])}, "test labels -1 to 1"),
-        ({"test_labels": np.zeros((3, 1), int)}, r"test labels of shape \(3, 1\); one for each image is needed"),
-        ({"test_labels": np.zeros(3)}, "test labels of float64; they must be an array of integers"),
+        ({"test_labels": np.zeros((3, 1), int)}, r"test labels of shape \(3, 1\); one for each example is needed"),
+        ({"test_labels": np.full(3, np.nan)}, "test labels that are not finite numbers"),
+        ({"test_labels": np.full(3, "a")}, "test labels of <U1; they must be an array of numbers"),
         ({"test_labels": [0, 1, 2]}, "test labels of list"),
         ({"train_images": np.zeros((3, 28, 28))}, "images of float32 and uint8; only bytes stand for numbers in"),
         ({"train_images": np.zeros((3, 28, 28), str)}, "train images of <U1; they must be an array of real numbers"),
@@ -136,8 +137,10 @@ def test_a_tenth_of_an_array_is_held_out_by_its_seed_and_no_example_is_lost():
         (([[1.0, 2.0]],), "data has 1 example; at least 2 are needed"),
         (([[1.0], [1.0, 2.0]],), "data has train images of list; they must be an array of real numbers"),
         (("words",), r"data has train images of <U5; they must be"),
-        ((np.zeros((4, 2)), ["a", "b", "a", "b"]), "data has train labels of <U1; they must be an array of integers"),
-        ((np.zeros((4, 2)), [0, 1]), "data has 4 train images but 2 labels"),
+        ((np.zeros((4, 2)), ["a", None, "a", ""]), "data has no label in 2 rows, the first is 1; leave those out"),
+        ((np.zeros((4, 2)), [0, 1, np.nan, 1]), "data has labels that are not finite numbers"),
+        ((np.zeros((4, 2)), [0, 1]), "data has 4 train examples but 2 labels"),
+        ((np.zeros((2000, 2)), list(map(str, range(2000)))), "data has 2,000 different labels; classes are at most"),
     ],
 )
 def test_arrays_that_cannot_be_a_dataset_are_one_line(given, says):

@@ -202,16 +202,19 @@ def test_runs_take_and_return_the_numbers_that_were_given(tmp_path):
 def test_standardised_numbers_have_mean_zero_and_deviation_one():
     columns = RNG.normal(0, 1, (300, 3)) * [1e3, 1, 1e-3] + [5e5, 0, 1]
     columns[:, 1] = 0.1  # which float32 rounds
-    own = data.standardized(data.from_arrays(columns, test=columns[:7]))
+    given = data.standardized(data.from_arrays(columns, test=columns[:7]))
+    own = data.scaled(given)
     np.testing.assert_allclose(own.train_images.mean(0), 0, atol=1e-3)
     np.testing.assert_allclose(own.train_images.std(0), [1, 0, 1], atol=1e-3)
     np.testing.assert_array_equal(own.test_images, own.train_images[:7])
+    assert data.scaled(own) is own  # once
     pictures = data.standardized(data.from_arrays(columns.reshape(-1, 10, 9)))
     assert pictures.scaling.mean.shape == pictures.scaling.scale.shape == ()
-    assert abs(float(pictures.train_images.std()) - 1) < 1e-4
-    for twice in (own, data.from_arrays(np.zeros((4, 3), np.uint8))):
-        with pytest.raises(DataError, match="are not standardised"):
-            data.standardized(twice)
+    assert abs(float(data.scaled(pictures).train_images.std()) - 1) < 1e-4
+    unscaled = given._replace(scaling=None)
+    assert unscaled.fingerprint != given.fingerprint == data.standardized(unscaled).fingerprint
+    with pytest.raises(DataError, match="are not standardised"):
+        data.standardized(data.from_arrays(np.zeros((4, 3), np.uint8)))
 
 
 def test_a_model_of_floats_takes_no_bytes():
