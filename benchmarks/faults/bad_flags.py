@@ -138,8 +138,8 @@ NUMBERS = [
     _sweep("workers in Arabic digits", ["--workers", "٣"], "workers must be auto or a whole number"),
     _sweep("more workers than cores could serve", ["--workers", "100000"], "two for each core, not 100000"),
     _sweep("more workers than atoms", ["--workers", HUGE], "workers must be auto or a whole number"),
-    _sweep("fewer images than a sixth can be taken of", ["--limit", "3"], "limit must be at least 6 images"),
-    _sweep("fewer than no images", ["--limit", "-6"], "limit must be at least 6 images"),
+    _sweep("fewer images than a sixth can be taken of", ["--limit", "3"], "limit must be at least 6 examples"),
+    _sweep("fewer than no images", ["--limit", "-6"], "limit must be at least 6 examples"),
     _sweep("a limit in words", ["--limit", "six"], "invalid int value: 'six'"),
     _sweep("an unknown flag that breaks the line", ["--fresch\nerror: all is well"], r"fresch\\nerror: all is well"),
 ]
@@ -207,7 +207,7 @@ STUDIES = [
 ]  # fmt: skip
 PLACES = [
     _sweep("no dataset of that name", ["--dataset", "cifar"], "unknown dataset 'cifar': choose one of auto, mnist"),
-    _sweep("a dataset out of its folder", ["--dataset", "../../etc"], "unknown dataset '../../etc'"),
+    _sweep("a dataset out of its folder", ["--dataset", "../../etc"], "etc does not exist; give a folder of pictures"),
     _sweep("a dataset without a name", ["--dataset", ""], "unknown dataset ''"),
     _sweep("a dataset with a NUL in its name", ["--dataset", "mnist\0"], r"unknown dataset 'mnist\\x00'"),
     _sweep("no such folder of data", ["--dataset", "mnist", "--data-dir", "nowhere"], "nowhere does not exist"),

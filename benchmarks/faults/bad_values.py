@@ -98,7 +98,7 @@ NAMES = [
     _call("data: no name", lambda: data.load(None), "unknown dataset None"),  # type: ignore[arg-type]
     _call("data: a number for a name", lambda: data.load(7), "unknown dataset 7"),  # type: ignore[arg-type]
     _call("data: names", lambda: data.load(["mnist"]), "unknown dataset .'mnist'."),  # type: ignore[arg-type]
-    _call("data: a name out of its folder", lambda: data.load("../mnist"), "unknown dataset '../mnist'"),
+    _call("data: a name out of its folder", lambda: data.load("../mnist"), "mnist does not exist; give a folder"),
     _call("data: a number for a folder", lambda: data.load("mnist", 3), "3 is no path"),  # type: ignore[arg-type]
 ]
 
@@ -128,10 +128,10 @@ DATASETS = [
     _dataset("numbers for images", r"train images of shape \(60,\)", train_images=BYTES[:, 0, 0]),
     _dataset("images without pixels", r"train images of shape \(60, 0, 28\)", train_images=BYTES[:, :0]),
     _dataset("no test images", r"test images of shape \(0, 28, 28\)", test_images=BYTES[:0]),
-    _dataset("fewer labels than images", "60 train images but 59 labels", train_labels=np.zeros(59, np.uint8)),
-    _dataset("labels of floats", "train labels of float64", train_labels=np.zeros(60)),
-    _dataset("labels below zero", "train labels -1 to -1; they must be 0 to", train_labels=np.full(60, -1, np.int8)),
-    _dataset("a label that is no class", "train labels 1000 to 1000; they must", train_labels=np.full(60, 1000)),
+    _dataset("fewer labels than images", "60 train examples but 59 labels", train_labels=np.zeros(59, np.uint8)),
+    _dataset("labels of floats", "train labels that are not finite", train_labels=np.full(60, np.nan)),
+    _dataset("labels below zero", "train labels -1 to -1; classes must be 0 to", train_labels=np.full(60, -1, np.int8)),
+    _dataset("a label that is no class", "train labels 1000 to 1000; classes must", train_labels=np.full(60, 1000)),
     _dataset("labels one-hot", r"train labels of shape \(60, 10\)", train_labels=np.zeros((60, 10), np.uint8)),
     _call("sweep: images of text", lambda: sweep([RUN], known()._replace(train_images=BYTES.astype(str))), "of <U"),
     _call("sweep: arrays for a dataset", lambda: sweep([RUN], (BYTES,)), "a dataset must be a jaxvae.data.Dataset"),  # type: ignore[arg-type]

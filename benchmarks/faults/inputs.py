@@ -18,12 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.faults import bad_files, bad_flags, bad_tables, bad_values, ground
+from benchmarks.faults import bad_files, bad_flags, bad_parts, bad_tables, bad_values, ground
 from benchmarks.faults.ground import Case, Command
 from benchmarks.faults.tally import Tally
 from jaxvae.errors import InputError, quoted
 
-CASES: list[Case] = [*bad_flags.CASES, *bad_files.CASES, *bad_tables.CASES, *bad_values.CASES]
+CASES: list[Case] = [
+    *bad_flags.CASES, *bad_parts.CASES, *bad_files.CASES, *bad_tables.CASES, *bad_values.CASES,
+]  # fmt: skip
 
 
 class Outcome(NamedTuple):

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from jaxvae.commands.advice import command_line, with_options
+from jaxvae.commands.advice import with_options
 from jaxvae.errors import FaultError, InputError, printable, reason
 from jaxvae.system import escape_unencodable, interrupts, own_cache_dir
 
@@ -26,11 +26,6 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {printable(message)}; --help says what can be given\n")
-
-
-def add_data_dir(parser: argparse.ArgumentParser) -> None:
-    likewise = f"as for {command_line('sweep')} (default: $JAXVAE_DATA_DIR, else where it is found)"
-    parser.add_argument("--data-dir", metavar="DIR", help=likewise)
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:

@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from jaxvae.commands import data_options
 from jaxvae.commands.advice import command_line
-from jaxvae.commands.command import Parser, add_data_dir, add_debug, guarded, set_environment, start_jax
+from jaxvae.commands.command import Parser, add_debug, guarded, set_environment, start_jax
 from jaxvae.errors import InputError, reason
 from jaxvae.system import as_path, console, cores
 
@@ -51,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     metrics = "metrics:\n" + "".join(f"  {name:{width}}{metric.meaning}\n" for name, metric in METRICS.items())
     parser = Parser(command_line("evaluate"), HEAD + metrics, EXAMPLES)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a trained run, such as results/mnist/conv-2")
-    add_data_dir(parser)
+    data_options.add_for_trained(parser)
     parser.add_argument(
         "--samples", nargs="*", type=int, default=[1, 5, 50, 500, 5000], metavar="K",
         help="K of the importance-weighted bounds, in one pass; none to leave them out (default: 1 5 50 500 5000)",
@@ -160,7 +161,6 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def _computed(folders: list[Path], options: argparse.Namespace, output: Any) -> list[dict[str, Any]]:
-    from jaxvae import data
     from jaxvae.evaluation import Evaluation, Plan, data_of
     from jaxvae.results import about
     from jaxvae.runs import load
@@ -171,9 +171,11 @@ def _computed(folders: list[Path], options: argparse.Namespace, output: Any) -> 
         options.ais, options.ais_steps, options.ais_chains, not options.no_codes, options.seed,
     )  # fmt: skip
     plan.check()
+    data_options.register_parts(options)
     runs = [load(folder) for folder in folders]
-    datasets = {name: data.load(name, options.data_dir) for name in {run.dataset for run in runs}}
-    parts = [data_of(run, datasets[run.dataset]) for run in runs]
+    first = {str(run.about["dataset"].get("source") or run.dataset): run for run in runs}
+    datasets = {source: data_options.of_run(run, options) for source, run in first.items()}
+    parts = [data_of(run, datasets[str(run.about["dataset"].get("source") or run.dataset)]) for run in runs]
     kinds: dict[tuple[str, str], str] = {}  # by what images are, the first run that sees them
     for run, part in zip(runs, parts, strict=True):
         kinds.setdefault((run.config.sees, part.fingerprint), run.config.name)

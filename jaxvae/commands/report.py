@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 
+from jaxvae.commands import data_options
 from jaxvae.commands.advice import command_line
-from jaxvae.commands.command import Parser, add_data_dir, add_debug, guarded, set_environment, start_jax
+from jaxvae.commands.command import Parser, add_debug, guarded, set_environment, start_jax
 from jaxvae.errors import InputError
 from jaxvae.system import as_path
 
@@ -31,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
     )
     parser.add_argument("sweep", metavar="SWEEP", help="folder of a finished sweep, such as results/mnist")
-    add_data_dir(parser)
+    data_options.add_for_trained(parser)
     add_debug(parser)
     return parser
 
@@ -48,11 +49,12 @@ def run(options: argparse.Namespace) -> int:
     set_environment()
     start_jax()
 
-    from jaxvae import data, evaluation
+    from jaxvae import evaluation
     from jaxvae.page import report
     from jaxvae.results import read_results
     from jaxvae.runs import checkpoint, load, run_folder
 
+    data_options.register_parts(options)
     results = read_results(folder)
     folders = [run_folder.folder_of(folder, run) for run in results.runs_to_plot]
     runs = [load(own).in_trained_numbers() for own in folders if checkpoint.epochs(own)]
@@ -62,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"{page} holds models whose checkpoints are not here; move it away to have one without them")
     dataset = None
     if runs:
-        dataset = evaluation.data_of(runs[0], data.load(runs[0].dataset, options.data_dir))
+        dataset = evaluation.data_of(runs[0], data_options.of_run(runs[0], options))
         dataset = runs[0].config.dataset_as_trained(dataset)
     report.write(results, folder, runs, dataset)
     print(f"{page}, {page.stat().st_size / 1e6:.1f} MB: open it in a browser")

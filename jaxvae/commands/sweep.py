@@ -9,23 +9,17 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
-from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jaxvae.commands import hosts
+from jaxvae.commands import data_options, grid, hosts
 from jaxvae.commands.advice import command_line, with_options
 from jaxvae.commands.command import Parser, add_debug, guarded, set_environment, start_jax
-from jaxvae.commands.study_file import read_runs
 from jaxvae.errors import ConfigError, quoted
 from jaxvae.system import as_path
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
-
-    from jaxvae.config import RunConfig
 
 SUMMARY = "trains a grid or a study of models, and writes checkpoints, tables, figures and a page"
 EXAMPLES = """\
@@ -44,6 +38,11 @@ examples:
   %(prog)s --latent-dims 10 --betas 0.5 1 2 4 --learning-rates 3e-4 1e-3 --out results/grid
       a grid of β and learning rates, 16 runs; with --seeds 0 1 2 also means over seeds, in
       results/grid/means.csv
+  %(prog)s --dataset photos --architectures conv --latent-dims 16 --likelihood gaussian:scale=learned
+      patches of photographs, 32×32 in colour, which are embedded
+  %(prog)s --dataset measurements.csv --label species --latent-dims 2
+      your own: a table, an .npy or .npz of arrays, an .h5ad of counts, or a folder of pictures; --parts lists
+      likelihoods and whatever else can be named
   %(prog)s --study experiments/studies/capacity.py --limit 6000 --out results/capacity-first6000
       runs that no grid describes, from a Python file or a JSON list
   %(prog)s --epochs 30
@@ -56,14 +55,8 @@ then, in Python:
 """
 
 
-DEFAULTS: dict[str, Any] = {
-    "architectures": ("linear", "conv"), "latent_dims": (2, 3, 5, 10, 50), "betas": (1.0,),
-    "learning_rates": (1e-3,), "seeds": (0,), "epochs": 15, "batch_size": 100, "objective": "elbo",
-    "importance_samples": 1, "binarize": "none",
-}  # fmt: skip
 QUICK = {"limit": 20_000, "epochs": 3}
-PRECISIONS = ("float32", "bfloat16")
-SHARED = ("dataset", "limit", "mesh", "strategy", "workers", "precision", "study", "fresh")  # by several processes
+SHARED = (*data_options.NAMES, "mesh", "strategy", "workers", "precision", "study", "fresh")  # by several processes
 
 
 def parser() -> argparse.ArgumentParser:
@@ -80,21 +73,8 @@ def parser() -> argparse.ArgumentParser:
         help="the experiment in miniature: the first {limit:,} training images and {epochs} epochs, unless others are "
         "given; two to five minutes on two cores".format(**QUICK),
     )  # fmt: skip
-    data = parser.add_argument_group("data")
-    data.add_argument(
-        "--dataset", default="auto", metavar="NAME",
-        help="mnist, fashion_mnist, kmnist, digits (embedded, needs nothing) or auto: mnist if at hand, else digits "
-        "(default: auto)",
-    )  # fmt: skip
-    data.add_argument(
-        "--data-dir", metavar="DIR",
-        help="folder that holds NAME/ with the four .gz files, or a copy prepared by tensorflow-datasets "
-        "(default: $JAXVAE_DATA_DIR, else tensorflow-datasets' own folder, else a download)",
-    )  # fmt: skip
-    data.add_argument(
-        "--limit", type=int, metavar="N", help="use the first N training images and N/6 test images: for quick looks"
-    )
-    _add_grid(parser)
+    data_options.add(parser)
+    grid.add_options(parser)
     machine = parser.add_argument_group("machine")
     machine.add_argument(
         "--strategy", default="auto", metavar="S",
@@ -130,96 +110,12 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_grid(parser: argparse.ArgumentParser) -> None:
-    """What to train; options that are not given are absent, and `DEFAULTS` then hold."""
-    group = partial(parser.add_argument_group, argument_default=argparse.SUPPRESS)
-    grid = group("grid: every combination is a run")
-    grid.add_argument("--architectures", nargs="+", metavar="A", help="linear, conv (default: both)")
-    grid.add_argument("--latent-dims", nargs="+", type=int, metavar="D", help="latent sizes (default: 2 3 5 10 50)")
-    grid.add_argument(
-        "--betas", "--beta", nargs="+", type=float, metavar="B", help="weights of the KL term (default: 1)"
-    )
-    grid.add_argument(
-        "--learning-rates", "--learning-rate", nargs="+", type=float, metavar="R", help="Adam's (default: 0.001)"
-    )
-    grid.add_argument("--seeds", nargs="+", type=int, metavar="S", help="default: 0")
-    train = group("training: the same for all runs")
-    train.add_argument("--epochs", type=int, metavar="N", help="passes over the data (default: 15)")
-    train.add_argument("--batch-size", type=int, metavar="N", help="images a step (default: 100)")
-    train.add_argument(
-        "--objective", metavar="O",
-        help="elbo; iwae: the importance-weighted bound; iwae-dreg: the same with the doubly reparameterised gradient "
-        "(default: elbo)",
-    )  # fmt: skip
-    train.add_argument(
-        "--importance-samples", type=int, metavar="K", help="K of the importance-weighted bound (default: 1)"
-    )
-    train.add_argument(
-        "--binarize", metavar="B",
-        help="pixels: none, grey levels; dynamic, black or white drawn anew at each step, the test split once; static, "
-        "both splits drawn once from a fixed key (default: none)",
-    )  # fmt: skip
-    study = parser.add_argument_group("study: runs from a file, instead of grid and training")
-    study.add_argument(
-        "--study", metavar="FILE",
-        help="a Python file, which is run and defines runs, a list of jaxvae.config.RunConfig; or a JSON list of their "
-        'configurations: [{"vae": {"part": "vae", "latent_dim": 2, "encoder": {"part": "network/mlp"}}, "epochs": 5}]',
-    )  # fmt: skip
-
-
 def in_miniature(options: argparse.Namespace) -> argparse.Namespace:
     """The options of a quick sweep; what was given holds."""
     if options.study is not None:
         raise ConfigError("--quick and --study exclude each other: a study says for how long it trains; see --limit")
     given = {name: value for name, value in vars(options).items() if value is not None}
     return argparse.Namespace(**vars(options) | QUICK | given)
-
-
-def requested_runs(options: argparse.Namespace) -> list[RunConfig]:
-    """The runs of the study, or of the grid; a precision that the options name is that of all."""
-    if options.precision not in (None, "auto", *PRECISIONS):
-        raise ConfigError(f"precision must be auto, {' or '.join(PRECISIONS)}, not {quoted(options.precision)}")
-    if options.study is None:
-        runs = grid(argparse.Namespace(**DEFAULTS | vars(options)))
-    elif given := [name for name in DEFAULTS if name in vars(options)]:
-        raise ConfigError(f"--study and --{given[0].replace('_', '-')} exclude each other: a study says what to train")
-    else:
-        runs = read_runs(options.study)
-    if options.precision not in PRECISIONS:
-        return runs
-    return [replace(run, vae=replace(run.vae, precision=options.precision)) for run in runs]
-
-
-def grid(options: argparse.Namespace) -> list[RunConfig]:
-    """Every combination, by seed, architecture, latent size, β and learning rate."""
-    from jaxvae.config import RunConfig
-    from jaxvae.models import VAE
-    from jaxvae.optimisers import Adam
-    from jaxvae.parts import named
-
-    networks = {name: named("architecture", name, kind="network") for name in dict.fromkeys(options.architectures)}
-    objectives = {beta: _objective(options, beta) for beta in options.betas}
-    axes = options.seeds, networks, options.latent_dims, objectives, options.learning_rates
-    return [
-        RunConfig(
-            VAE(latent_dim, networks[architecture]()), objectives[beta], Adam(learning_rate),
-            options.batch_size, options.binarize, options.epochs, seed,
-        )
-        for seed, architecture, latent_dim, beta, learning_rate in product(*map(dict.fromkeys, axes))
-    ]  # fmt: skip
-
-
-def _objective(options: argparse.Namespace, beta: float) -> Any:
-    """The objective by its label, with β or with K, whichever it has."""
-    from jaxvae.parts import fields, named
-
-    objective = named("objective", options.objective)
-    wanted = {"beta": (beta, 1), "importance_samples": (options.importance_samples, 1)}
-    names = [field.name for field in fields(objective)]
-    for name, (value, neutral) in wanted.items():
-        if name not in names and value != neutral:
-            raise ConfigError(f"{name} must be {neutral} with the objective {options.objective}, not {quoted(value)}")
-    return objective(**{name: value for name, (value, _) in wanted.items() if name in names})
 
 
 def worker_count(workers: str, runs: int, mesh: Mesh | None = None) -> int:
@@ -257,21 +153,26 @@ def main(arguments: list[str] | None = None) -> int:
 def run(options: argparse.Namespace, others: hosts.Hosts | None = None) -> int:
     set_environment()
     options = in_miniature(options) if options.quick else options
-    runs = requested_runs(options)
+    runs = grid.requested_runs(options)  # what is wrong with the options is said before data are read
     folder = None if options.out is None else as_path(options.out)
     start_jax((lambda: hosts.join(others)) if others else None)
 
-    from jaxvae import data
-    from jaxvae.study import Study, settle_precision
+    from jaxvae.study import Study, settle_precision, suitable
     from jaxvae.training import distributed, make_mesh
 
     distributed.check_equal("options", {name: getattr(options, name) for name in SHARED})
     layout = "auto" if options.mesh is None and distributed.several() else options.mesh
     devices = None if layout is None else make_mesh(layout)
-    dataset = distributed.all_or_none("data", lambda: data.load(options.dataset, options.data_dir, limit=options.limit))
+    dataset = distributed.all_or_none("data", lambda: data_options.load(options))
     if dataset.note:
         note = with_options(dataset.note)
         print(f"\n*** NOT MNIST: training on the embedded digits. {note}\n", file=sys.stderr, flush=True)
+    if options.study is None:
+        runs = grid.requested_runs(options, dataset)
+    if not options.no_standardize:
+        dataset = suitable.in_suitable_numbers(dataset, [run.vae.likelihood for run in runs])
+    for line in [] if options.quiet else [*grid.choices(options, runs, dataset), suitable.in_words(dataset)]:
+        print(line, end="\n" if line else "")
     limited = f"-first{options.limit}" if options.limit else ""
     folder = folder or Path(f"results/{dataset.name}{limited}")
     if options.precision == "auto" or (options.precision is None and options.study is None):

@@ -58,7 +58,7 @@ def load(
         raise DataError(f"limit must be at least 6 examples (a sixth as many are tested on), not {quoted(limit)}")
     name = plain(name)
     if not isinstance(name, str | os.PathLike):
-        raise DataError(f"a dataset must be named, or its path given, not {quoted(name)}")
+        raise DataError(f"unknown dataset {quoted(name)}: give a name or a path")
     dataset = _found(name, data_dir, Reading(label, None if size is None else str(size), grey))
     return dataset if limit is None else dataset.first(limit, limit // 6)
 

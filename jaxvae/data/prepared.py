@@ -86,7 +86,7 @@ def find(name: str, folder: Path | None) -> Dataset | None:
     dataset = from_arrays(images[0], labels[0], **test, name=name.replace("/", "-"))
     names = getattr(features.get("label"), "names", None) or ()
     numbered = all(one == str(i) for i, one in enumerate(names))
-    return dataset if numbered else dataset._replace(class_names=tuple(names))
+    return dataset._replace(class_names=() if numbered else tuple(names), source={"name": name})
 
 
 def _stacked(version: Path, images: list[np.ndarray]) -> np.ndarray:

@@ -34,6 +34,10 @@ def about(dataset: Dataset) -> dict[str, Any]:
     }
     if dataset.train_images.dtype != np.uint8:
         data |= {"dtype": str(dataset.train_images.dtype)}
+    if dataset.class_names:
+        data |= {"class_names": list(dataset.class_names)}
+    if dataset.source:
+        data |= {"source": dict(dataset.source)}
     if dataset.scaling:
         data |= {"scaling": {name: values.tolist() for name, values in dataset.scaling._asdict().items()}}
     return {

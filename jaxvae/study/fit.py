@@ -5,6 +5,7 @@ In: an array or a dataset, and whatever the user wants to choose. Out: a trained
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +15,14 @@ import numpy as np
 
 from jaxvae import results, training
 from jaxvae.config import RunConfig
-from jaxvae.data import Dataset, checked, from_arrays, standardized
+from jaxvae.data import Dataset, checked, from_arrays
 from jaxvae.errors import ConfigError, InputError
 from jaxvae.jax_settings import own_settings
-from jaxvae.models import MLP, VAE, Bernoulli, Conv, Gaussian, Poisson, Support
+from jaxvae.models import VAE
 from jaxvae.objectives import ELBO
 from jaxvae.optimisers import Adam
 from jaxvae.runs import Divergence, Run, history_entry, load
+from jaxvae.study import suitable
 from jaxvae.study.progress import Display
 from jaxvae.study.resume import settle_precision
 from jaxvae.study.study import Study
@@ -29,11 +31,6 @@ from jaxvae.training import Epoch
 from jaxvae.values import Whole
 
 LATENT_DIM = 10
-BATCH = 100
-FEWEST_BATCHES = 10  # in an epoch
-STEPS = 6_000  # that a training should have at least: ten epochs of MNIST
-EPOCHS = range(15, 501)
-CONV_SIDE = 16  # from which on pictures are given to convolutions
 
 
 @own_settings()
@@ -97,16 +94,15 @@ def fit(
     say = (lambda line: None) if quiet else console().print
     if vae is None:
         vae = _suitable_model(dataset, latent_dim, say)
-    real = getattr(getattr(vae, "likelihood", None), "support", None) == Support()
-    if standardize and real and not isinstance(examples, Dataset) and dataset.train_images.dtype != np.uint8:
-        dataset = standardized(dataset)
-        say("numbers are standardised" + (", each column by itself" if len(dataset.shape) == 1 else ""))
-    n = len(dataset.train_images)
-    batch_size = max(1, min(BATCH, n // FEWEST_BATCHES)) if batch_size is None else batch_size
+    if standardize and not isinstance(examples, Dataset):
+        dataset = suitable.in_suitable_numbers(dataset, [getattr(vae, "likelihood", None)])
+        if words := suitable.in_words(dataset):
+            say(words)
+    batch_size = suitable.batch_size(dataset) if batch_size is None else batch_size
     config = RunConfig(vae, objective or ELBO(), optimiser or Adam(), batch_size, seed=seed)
     if epochs is None:
-        steps = n // config.batch_size or 1
-        epochs = min(max(-(-STEPS // steps), EPOCHS.start), EPOCHS[-1])
+        epochs = suitable.epochs(dataset, config.batch_size)
+        steps = len(dataset.train_images) // config.batch_size
         say(f"{epochs} epochs of {steps} steps, each on {config.batch_size} examples")
     config = RunConfig(vae, config.objective, config.optimiser, config.batch_size, epochs=epochs, seed=config.seed)
     if out is not None:
@@ -115,22 +111,11 @@ def fit(
 
 
 def _suitable_model(dataset: Dataset, latent_dim: Whole | None, say: Callable[[str], None]) -> VAE:
-    shape, images = dataset.shape, dataset.train_images
-    size = int(np.prod(shape))
-    square = len(shape) in (2, 3) and shape[0] == shape[1] >= CONV_SIDE
-    network, why = (Conv(), "square pictures") if square else (MLP(), f"examples of shape {list(shape)}")
-    say(f"network: {network.part_label}, for {why}")
-    both = [images, dataset.test_images]
-    if images.dtype == np.uint8:
-        likelihood, why = Bernoulli(), "bytes, as grey levels from 0 to 1"
-    elif all(np.isin(part, (0, 1)).all() for part in both):
-        likelihood, why = Bernoulli(), "zeros and ones"
-    elif all((part >= 0).all() and (part == np.rint(part)).all() for part in both):
-        likelihood, why = Poisson(), "whole numbers of at least 0, as counts"
-    else:
-        likelihood, why = Gaussian(), "real numbers"
-    say(f"likelihood: {likelihood.part_label}, for {why}")  # type: ignore[attr-defined]
-    return VAE(min(LATENT_DIM, size) if latent_dim is None else latent_dim, network, likelihood=likelihood)
+    network, likelihood = suitable.network(dataset), suitable.likelihood(dataset)
+    for what, choice in (("network", network), ("likelihood", likelihood)):
+        say(f"{what}: {choice.value.part_label}, for {choice.why}")
+    size = min(LATENT_DIM, math.prod(dataset.shape)) if latent_dim is None else latent_dim
+    return VAE(size, network.value, likelihood=likelihood.value)
 
 
 def _in_folder(config: RunConfig, dataset: Dataset, out: str | os.PathLike, quiet: bool) -> Run:

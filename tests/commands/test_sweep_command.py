@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 import jaxvae
-from jaxvae.commands.sweep import in_miniature, main, parser, requested_runs
+from jaxvae.commands.grid import requested_runs
+from jaxvae.commands.sweep import in_miniature, main, parser
 from jaxvae.errors import ConfigError
 from jaxvae.runs import checkpoint, run_folder
 from tests.classic import classic

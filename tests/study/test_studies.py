@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxvae import parts
+from jaxvae.commands.grid import requested_runs
 from jaxvae.commands.study_file import read_runs
-from jaxvae.commands.sweep import parser, requested_runs
+from jaxvae.commands.sweep import parser
 from jaxvae.errors import ConfigError, InputError
 from jaxvae.models import Conv, ConvDecoder
 from jaxvae.optimisers import Adam, Stages

@@ -1,0 +1,195 @@
+"""What a sweep trains: every combination of the options, or the runs of a study.
+
+In: options, and the dataset, as what is not said is what suits it. Out: the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from jaxvae.commands.study_file import read_runs
+from jaxvae.errors import ConfigError, quoted
+
+if TYPE_CHECKING:
+    from jaxvae.config import RunConfig
+    from jaxvae.data import Dataset
+
+CLASSIC: dict[str, Any] = {  # the experiment, on the data that it is meant for
+    "architectures": ("linear", "conv"), "latent_dims": (2, 3, 5, 10, 50), "betas": (None,), "learning_rates": (None,),
+    "seeds": (0,), "epochs": 15, "batch_size": 100, "likelihood": "bernoulli", "objective": "elbo",
+    "importance_samples": 1, "optimiser": "adam", "prior": "normal", "posterior": "normal", "binarize": "none",
+}  # fmt: skip
+PRECISIONS = ("float32", "bfloat16")
+KINDS = {  # of parts, by the options that name them
+    "architectures": "network", "likelihood": "likelihood", "prior": "prior", "posterior": "posterior",
+    "objective": "objective", "optimiser": "optimiser",
+}  # fmt: skip
+
+
+class ListParts(argparse.Action):
+    """Prints every part that an option can name, with its fields and their defaults."""
+
+    def __init__(self, **options: Any):
+        super().__init__(nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from jaxvae.config import RunConfig  # noqa: F401 – it imports all parts
+        from jaxvae.naming import described
+
+        for option, kind in KINDS.items():
+            print(f"--{option}")
+            print("".join(f"  {line}\n" for line in described(kind)))
+        parser.exit()
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What to train; options that are not given are absent."""
+    group = partial(parser.add_argument_group, argument_default=argparse.SUPPRESS)
+    options = group("grid: every combination is a run")
+    options.add_argument(
+        "--architectures", nargs="+", metavar="A",
+        help="networks, such as linear, conv or linear:hidden=512x256 (default: both; linear alone for what are no "
+        "square pictures)",
+    )  # fmt: skip
+    options.add_argument("--latent-dims", nargs="+", type=int, metavar="D", help="latent sizes (default: 2 3 5 10 50)")
+    options.add_argument(
+        "--betas", "--beta", nargs="+", type=float, metavar="B", help="weights of the KL term (default: 1)"
+    )
+    options.add_argument(
+        "--learning-rates", "--learning-rate", nargs="+", type=float, metavar="R",
+        help="of the optimiser (default: 0.001)",
+    )  # fmt: skip
+    options.add_argument("--seeds", nargs="+", type=int, metavar="S", help="default: 0")
+    model = group("parts: the same for all runs; each a name, and fields as in name:field=value,field=value")
+    model.add_argument(
+        "--likelihood", metavar="L",
+        help="of the data: bernoulli, continuous-bernoulli, gaussian, laplace, poisson or another; such as "
+        "gaussian:scale=learned (default: bernoulli for pictures of bytes, else what suits the data)",
+    )  # fmt: skip
+    model.add_argument("--prior", metavar="P", help="of the codes (default: normal)")
+    model.add_argument("--posterior", metavar="Q", help="of the codes (default: normal)")
+    model.add_argument(
+        "--objective", metavar="O",
+        help="elbo; iwae: the importance-weighted bound; iwae-dreg: the same with the doubly reparameterised gradient; "
+        "such as iwae:importance_samples=50 (default: elbo)",
+    )  # fmt: skip
+    model.add_argument("--optimiser", metavar="O", help="such as adam:b1=0.5 (default: adam)")
+    model.add_argument("--parts", action=ListParts, help="list the parts of each kind with their fields, and exit")
+    train = group("training: the same for all runs")
+    train.add_argument(
+        "--epochs", type=int, metavar="N",
+        help="passes over the data (default: 15; of your own data at least 6,000 steps, and 500 epochs at most)",
+    )  # fmt: skip
+    train.add_argument(
+        "--batch-size", type=int, metavar="N",
+        help="examples a step (default: 100; of few data a tenth of them)",
+    )  # fmt: skip
+    train.add_argument(
+        "--importance-samples", type=int, metavar="K", help="K of the importance-weighted bound (default: 1)"
+    )
+    train.add_argument(
+        "--binarize", metavar="B",
+        help="pixels: none, grey levels; dynamic, black or white drawn anew at each step, the test split once; static, "
+        "both splits drawn once from a fixed key (default: none)",
+    )  # fmt: skip
+    study = parser.add_argument_group("study: runs from a file, instead of grid, parts and training")
+    study.add_argument(
+        "--study", metavar="FILE",
+        help="a Python file, which is run and defines runs, a list of jaxvae.config.RunConfig; or a JSON list of their "
+        'configurations: [{"vae": {"part": "vae", "latent_dim": 2, "encoder": {"part": "network/mlp"}}, "epochs": 5}]',
+    )  # fmt: skip
+
+
+def requested_runs(options: argparse.Namespace, dataset: Dataset | None = None) -> list[RunConfig]:
+    """The runs of the study, or of the grid; a precision that the options name is that of all.
+
+    Args:
+        dataset: decides what holds where the options say nothing; by default, what the classic experiment has.
+    """
+    if options.precision not in (None, "auto", *PRECISIONS):
+        raise ConfigError(f"precision must be auto, {' or '.join(PRECISIONS)}, not {quoted(options.precision)}")
+    if options.study is None:
+        runs = _grid(argparse.Namespace(**_defaults(options, dataset) | vars(options)))
+    elif given := [name for name in CLASSIC if name in vars(options)]:
+        raise ConfigError(f"--study and --{given[0].replace('_', '-')} exclude each other: a study says what to train")
+    else:
+        runs = read_runs(options.study)
+    if options.precision not in PRECISIONS:
+        return runs
+    return [replace(run, vae=replace(run.vae, precision=options.precision)) for run in runs]
+
+
+def _defaults(options: argparse.Namespace, dataset: Dataset | None) -> dict[str, Any]:
+    """What holds where nothing is said: the classic experiment on its data, on others what suits them."""
+    from jaxvae.study import suitable
+
+    if dataset is None or is_classic(dataset):
+        return CLASSIC
+
+    sizes = tuple(d for d in CLASSIC["latent_dims"] if d <= max(2, math.prod(dataset.shape)))
+    network, likelihood = suitable.network(dataset).value, suitable.likelihood(dataset).value
+    batch_size = getattr(options, "batch_size", suitable.batch_size(dataset))
+    return CLASSIC | {
+        "architectures": tuple(dict.fromkeys(("linear", network.part_label))),
+        "latent_dims": sizes,
+        "likelihood": likelihood.part_label,
+        "batch_size": batch_size,
+        "epochs": suitable.epochs(dataset, batch_size) if isinstance(batch_size, int) and batch_size > 0 else 1,
+    }
+
+
+def choices(options: argparse.Namespace, runs: Sequence[RunConfig], dataset: Dataset) -> list[str]:
+    """What was chosen as it suits the data, a line each, and why."""
+    from jaxvae.study import suitable
+
+    if options.study is not None or is_classic(dataset):
+        return []
+    one, said = runs[0], []
+    if "architectures" not in options:
+        own = dict.fromkeys(run.architecture for run in runs)
+        said.append(f"networks: {', '.join(own)}, for {suitable.network(dataset).why}")
+    if "likelihood" not in options:
+        said.append(f"likelihood: {one.vae.likelihood.part_label}, for {suitable.likelihood(dataset).why}")
+    if "epochs" not in options or "batch_size" not in options:
+        steps = len(dataset.train_images) // one.batch_size
+        said.append(f"{one.epochs} epochs of {steps} steps, each on {one.batch_size} examples")
+    return said
+
+
+def is_classic(dataset: Dataset | None) -> bool:
+    """Whether the classic experiment is meant for these data."""
+    from jaxvae.data import PUBLISHED
+
+    return dataset is None or dataset.name in (*PUBLISHED, "digits")
+
+
+def _grid(options: argparse.Namespace) -> list[RunConfig]:
+    """Every combination, by seed, architecture, latent size, β and learning rate."""
+    from jaxvae.config import RunConfig
+    from jaxvae.models import VAE
+    from jaxvae.naming import parsed
+
+    networks = [parsed("network", given, "architecture") for given in dict.fromkeys(options.architectures)]
+    part = {kind: parsed(kind, getattr(options, kind)) for kind in ("likelihood", "prior", "posterior")}
+    k = options.importance_samples
+    objectives = [parsed("objective", options.objective, beta=beta, importance_samples=k) for beta in options.betas]
+    optimisers = [parsed("optimiser", options.optimiser, learning_rate=rate) for rate in options.learning_rates]
+    axes = options.seeds, networks, options.latent_dims, objectives, optimisers
+    return [
+        RunConfig(
+            VAE(d, network, posterior=part["posterior"], prior=part["prior"], likelihood=part["likelihood"]),
+            objective, optimiser, options.batch_size, options.binarize, options.epochs, seed,
+        )
+        for seed, network, d, objective, optimiser in product(*map(_each, axes))
+    ]  # fmt: skip
+
+
+def _each(values: Sequence[Any]) -> list[Any]:
+    """The different ones, in order."""
+    return list(dict.fromkeys(values))
