@@ -1,6 +1,7 @@
 """Figures of images and their reconstructions: NumPy arrays in, Matplotlib figures out; no JAX, no files.
 
-A picture is grey, [h, w], or red, green and blue, [h, w, 3]; `as_pictures` makes them of images of other shapes.
+A picture is grey, [h, w], or red, green and blue, [h, w, 3]; `as_pictures` makes them of examples of other shapes:
+vectors become profiles, a bar for each number.
 """
 
 from __future__ import annotations
@@ -16,20 +17,27 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from jaxvae.figures.plotting import DPI
+from jaxvae.results import Words
 
 MIN_WIDTH = 4.0  # inches, for a title above a few pictures
 RGB = 3  # channels of a colour picture
 MAX_RATIO = 4  # of the sides of a picture
+FEW_CODES = 300  # up to which dots are larger
 LEGEND_ROWS = 20  # classes in a column of a legend, which has up to two
+MAX_BARS = 64  # of a profile; of longer vectors each stands for the mean of several numbers
+PROFILE_HEIGHT, MIN_PROFILE_WIDTH, PROFILE_MARGIN = 48, 48, 3  # pixels
+PAPER, BASELINE, BAR = 1.0, 0.7, 0.25  # grey levels of a profile
+PROFILE_RANGE = (0.5, 99.5)  # per cent of the numbers that a profile has room for
 
 
 def drawable(shape: Sequence[int]) -> bool:
-    """Whether examples of this shape are pictures: [h, w], or [h, w, channels]."""
-    return len(shape) in (2, 3)
+    """Whether examples of this shape can be drawn: vectors [n], pictures [h, w] and [h, w, channels]."""
+    return len(shape) in (1, 2, 3)
 
 
 class Look(NamedTuple):
-    """How examples are drawn: their shape, and the numbers that are black and white."""
+    """How examples are drawn: their shape, and the numbers that are black and white, or of vectors the lowest and the
+    highest bar."""
 
     shape: tuple[int, ...]
     black: float = 0.0
@@ -37,8 +45,13 @@ class Look(NamedTuple):
 
 
 def look(images: np.ndarray) -> Look:
-    """Bytes and numbers in [0, 1] as they are; of other numbers the least is black and the largest white."""
+    """Bytes and numbers in [0, 1] as they are; of other numbers the least is black and the largest white. Bars have
+    room for zero and for nearly all numbers: few that are far out would make all others flat."""
     low, high = (0.0, 1.0) if images.dtype == np.uint8 else (float(images.min()), float(images.max()))
+    if images.ndim == 2 and images.dtype != np.uint8:
+        low, high = (float(end) for end in np.percentile(images, PROFILE_RANGE))
+        low, high = min(low, 0.0), max(high, 0.0)
+        return Look(images.shape[1:], low, high if high > low else low + 1)
     inside = 0 <= low < high <= 1 or low == high
     return Look(images.shape[1:]) if inside else Look(images.shape[1:], low, high)
 
@@ -46,11 +59,14 @@ def look(images: np.ndarray) -> Look:
 def as_pictures(images: np.ndarray, look: Look) -> np.ndarray:
     """Images [..., *shape] as pictures: three channels are red, green and blue, of any other number the first is drawn.
 
-    A side that is shorter than a quarter of the other is drawn longer, so that signals can be seen.
+    A side that is shorter than a quarter of the other is drawn longer, so that signals can be seen. Of vectors, see
+    `profiles`.
 
     Args:
         look: of the dataset's images; their shape must be `drawable`.
     """
+    if len(look.shape) == 1:
+        return profiles(images / np.float32(255) if images.dtype == np.uint8 else images, look)
     h, w, *channels = look.shape
     if (look.black, look.white) != (0, 1):
         images = (images - look.black) / (look.white - look.black)
@@ -58,6 +74,25 @@ def as_pictures(images: np.ndarray, look: Look) -> np.ndarray:
     pictures = images if height_axis == -3 or not channels else images[..., 0]
     pictures = np.repeat(pictures, -(-w // (MAX_RATIO * h)), axis=height_axis)
     return np.repeat(pictures, -(-h // (MAX_RATIO * w)), axis=height_axis + 1)
+
+
+def profiles(vectors: np.ndarray, look: Look) -> np.ndarray:
+    """Vectors [..., n] as pictures [..., h, w] of a bar for each number, from zero up or down."""
+    n = vectors.shape[-1]
+    bars = min(n, MAX_BARS)
+    starts = np.arange(bars) * n // bars
+    means = np.add.reduceat(vectors, starts, axis=-1) / np.diff([*starts, n])
+    ends = np.stack([np.zeros_like(means), means])  # of each bar
+    reach = look.white - look.black
+    rows = np.rint((1 - (np.nan_to_num(ends).clip(look.black, look.white) - look.black) / reach) * (PROFILE_HEIGHT - 1))
+    low, high = rows.min(0)[..., None, :], rows.max(0)[..., None, :]
+    row = np.arange(PROFILE_HEIGHT)[:, None]
+    zero = row == rows[0][..., None, :]
+    pictures = np.where((low <= row) & (row <= high), BAR, PAPER)
+    pictures = np.where(zero & (low == high), BASELINE, pictures).astype(np.float32)
+    pictures = np.repeat(pictures, -(-MIN_PROFILE_WIDTH // bars), axis=-1)
+    margin = [(0, 0)] * (pictures.ndim - 1) + [(PROFILE_MARGIN, PROFILE_MARGIN)]
+    return np.pad(pictures, margin, constant_values=PAPER)
 
 
 def tiled(pictures: np.ndarray) -> np.ndarray:
@@ -104,17 +139,27 @@ def comparison(originals: np.ndarray, cells: Sequence[Sequence[tuple[str, np.nda
 
 
 def latent_plane(
-    decoded: np.ndarray | None, ticks: Sequence[float], codes: np.ndarray, labels: np.ndarray | None, title: str
+    decoded: np.ndarray | None,
+    ticks: Sequence[float],
+    codes: np.ndarray,
+    labels: np.ndarray | None,
+    title: str,
+    words: Words,
+    class_names: Sequence[str] = (),
 ) -> Figure:
     """What two latent axes mean: `decoded` [z₂, z₁, h, w] over `ticks`, beside the test set's posterior means [n, 2].
 
     Without pictures or labels the codes are drawn alone or in one colour.
+
+    Args:
+        labels: classes, or real numbers, which a scale of colours stands for.
+        class_names: of classes 0, 1, 2 …, where they are not called by their numbers.
     """
     figure = Figure(figsize=(13 if decoded is not None else 7.5, 6.3), dpi=DPI, layout="constrained")
     axes = figure.subplots(1, 1 if decoded is None else 2, squeeze=False)[0]
     if decoded is not None:
         _draw_grid(axes[0], decoded, ticks)
-    _draw_codes(axes[-1], codes, labels)
+    _draw_codes(axes[-1], codes, labels, words, class_names)
     for ax in axes:
         ax.set_xlabel("z₁")
         ax.set_ylabel("z₂", rotation=0)
@@ -133,18 +178,25 @@ def _draw_grid(ax: Axes, decoded: np.ndarray, ticks: Sequence[float]) -> None:
     ax.set_title("decoded from a grid of codes", fontsize=11)
 
 
-def _draw_codes(ax: Axes, codes: np.ndarray, labels: np.ndarray | None) -> None:
-    style, tints = {"s": 4, "alpha": 0.55, "lw": 0}, colormaps["tab10"]
+def _draw_codes(
+    ax: Axes, codes: np.ndarray, labels: np.ndarray | None, words: Words, class_names: Sequence[str]
+) -> None:
+    size = 4 if len(codes) > FEW_CODES else 16
+    style, tints = {"s": size, "alpha": 0.55, "lw": 0}, colormaps["tab10"]
     if labels is None:
         ax.scatter(*codes.T, **style, color=tints(0))
+    elif labels.dtype.kind == "f":
+        drawn = ax.scatter(*codes.T, **style, c=labels, cmap="viridis")
+        ax.figure.colorbar(drawn, ax=ax, label="label", shrink=0.7).solids.set_alpha(1)  # type: ignore[union-attr]
     else:
         classes = np.unique(labels)
+        names = {label: class_names[label] if class_names else str(label) for label in classes}
         for label in classes:
-            ax.scatter(*codes[labels == label].T, **style, color=tints(int(label) % tints.N), label=str(label))
+            ax.scatter(*codes[labels == label].T, **style, color=tints(int(label) % tints.N), label=names[label])
         if (columns := -(-len(classes) // LEGEND_ROWS)) <= 2:
-            ax.legend(title="digit", markerscale=4, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False,
-                      ncols=columns)  # fmt: skip
-    ax.set_title(f"posterior means of {len(codes):,} test images", fontsize=11)
+            beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "frameon": False}
+            ax.legend(title=words.label, markerscale=16 / size, **beside, ncols=columns)
+    ax.set_title(f"posterior means of {len(codes):,} test {words.example}s", fontsize=11)
     ax.set_aspect("equal", "datalim")
     ax.grid(alpha=0.25)
 

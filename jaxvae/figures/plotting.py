@@ -15,6 +15,8 @@ from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from jaxvae.results import Words
+
 PARTS = (("loss", "loss"), ("reconstruction", "reconstruction"), ("kl", "KL"))
 DPI = 110
 NUMBERED_CLASSES = 20  # of more, numbers would lie upon each other
@@ -54,7 +56,7 @@ class Curve(NamedTuple):
     band: dict[str, dict[str, np.ndarray]] | None = None  # split → part → the lowest and the highest, [e, 2]
 
 
-def curves(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, str]] = PARTS) -> Figure:
+def curves(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, str]], words: Words) -> Figure:
     """Loss, reconstruction and KL against epoch, train above test, all models in one figure."""
     figure = Figure(figsize=(13, 8), dpi=DPI, layout="constrained")
     axes = figure.subplots(2, 3, sharex=True, sharey="col")
@@ -73,7 +75,7 @@ def curves(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, str]] 
                 )  # fmt: skip
             ax.set_title(f"{split}: {title}", fontsize=11)
             ax.grid(alpha=0.25)
-            ax.set_ylabel("nats per image")
+            ax.set_ylabel(f"nats per {words.example}")
     for ax, (part, _) in zip(axes[0], parts, strict=True):
         _limit(ax, models, part)
     for ax in axes[1]:
@@ -87,7 +89,7 @@ def curves(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, str]] 
     return figure
 
 
-def by_dimension(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, str]] = PARTS) -> Figure:
+def by_dimension(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, str]], words: Words) -> Figure:
     """Final loss, reconstruction and KL against latent size, train and test."""
     figure = Figure(figsize=(13, 4.4), dpi=DPI, layout="constrained")
     sizes = sorted({model.latent_dim for model in models})
@@ -108,7 +110,7 @@ def by_dimension(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, 
         ticks = _apart(sizes)
         ax.set_xticks(ticks, [str(d) for d in ticks])
         ax.set_xticks([], minor=True)
-        ax.set(xlabel="latent dimension d", ylabel="nats per image")
+        ax.set(xlabel="latent dimension d", ylabel=f"nats per {words.example}")
         ax.set_title(title, fontsize=11)
         ax.grid(alpha=0.25)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
@@ -116,8 +118,8 @@ def by_dimension(models: Sequence[Curve], data: str, parts: Sequence[tuple[str, 
     return figure
 
 
-def rate_distortion(points: dict[str, list[tuple[int, float, float]]], data: str) -> Figure:
-    """Rate against distortion on test images; a point a run, (latent size, rate, distortion), by architecture.
+def rate_distortion(points: dict[str, list[tuple[int, float, float]]], data: str, words: Words) -> Figure:
+    """Rate against distortion on the test split; a point a run, (latent size, rate, distortion), by architecture.
 
     A line of slope −1 has one ELBO: models nearer to the lower left are better (Alemi et al. 2018).
     """
@@ -136,29 +138,33 @@ def rate_distortion(points: dict[str, list[tuple[int, float, float]]], data: str
             if d in _apart(sizes):
                 ax.annotate(f"{d}", mean, (5, 5), textcoords="offset points", fontsize=9)
     ax.margins(0.12)
-    elbo_lines(ax)
+    elbo_lines(ax, words)
     ax.legend(frameon=False)
-    figure.suptitle(f"Rate and distortion on test images; numbers are latent sizes\n{data}", fontsize=11, wrap=True)
+    title = f"Rate and distortion on test {words.example}s; numbers are latent sizes"
+    figure.suptitle(f"{title}\n{data}", fontsize=11, wrap=True)
     return figure
 
 
-def elbo_lines(ax: Axes) -> None:
+def elbo_lines(ax: Axes, words: Words) -> None:
     """Labels and lines of equal −ELBO in a plot of rate against distortion, whose limits are kept."""
-    ax.set(xlabel="rate: KL(q(z|x) ‖ p(z)), nats per image", ylabel="distortion: −E log p(x|z), nats per image")
+    nats = f"nats per {words.example}"
+    ax.set(xlabel=f"rate: KL(q(z|x) ‖ p(z)), {nats}", ylabel=f"distortion: −E log p(x|z), {nats}")
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
-    step = max(20, 20 * int((right + high - left - low) / 200))  # of a run that diverges still a few lines
-    for loss in range(step * int((left + low) // step + 1), int(right + high), step):
+    reach = right + high - left - low
+    # of a run that diverges still a few lines; of one whose losses are small some, too
+    step = max(20, 20 * int(reach / 200)) if reach > 40 else 10.0 ** np.floor(np.log10(reach / 2))
+    for loss in step * np.arange((left + low) // step + 1, np.ceil((right + high) / step)):
         ax.plot([left, right], [loss - left, loss - right], color="0.8", lw=0.8, zorder=0)
         if low < loss - right < high:
             ax.annotate(
-                f"−ELBO {loss}", (right, loss - right), (-6, 0), textcoords="offset points", fontsize=8, color="0.5",
-                ha="right", va="center", bbox={"fc": "white", "ec": "none", "pad": 1},
+                f"−ELBO {loss:.10g}", (right, loss - right), (-6, 0), textcoords="offset points", fontsize=8,
+                color="0.5", ha="right", va="center", bbox={"fc": "white", "ec": "none", "pad": 1},
             )  # fmt: skip
     ax.set(xlim=(left, right), ylim=(low, high))
 
 
-def confusions(rows: Sequence[Sequence[tuple[str, np.ndarray]]], accuracy: float, data: str) -> Figure:
-    """What a classifier reads in reconstructions of each digit: (title, shares [digit, read as]), rows of models."""
+def confusions(rows: Sequence[Sequence[tuple[str, np.ndarray]]], accuracy: float, data: str, words: Words) -> Figure:
+    """What a classifier reads in reconstructions of each class: (title, shares [class, read as]), rows of models."""
     columns = max(map(len, rows))
     figure = Figure(figsize=(1 + 2.9 * columns, 1.2 + 3.0 * len(rows)), dpi=DPI, layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
@@ -177,11 +183,11 @@ def confusions(rows: Sequence[Sequence[tuple[str, np.ndarray]]], accuracy: float
             ax.set_title(f"{title}: {100 * np.trace(shares) / max(1, shares.any(1).sum()):.0f} % right", fontsize=10)
         for ax in line[len(row) :]:
             ax.set_visible(False)
-        line[0].set_ylabel("digit")
+        line[0].set_ylabel(words.label)
     for ax in axes[-1]:
         ax.set_xlabel("read as")
     scale = ScalarMappable(Normalize(0, 1), "Blues")
-    figure.colorbar(scale, ax=axes, shrink=0.6, label="share of the digit's test images")
+    figure.colorbar(scale, ax=axes, shrink=0.6, label=f"share of the {words.label}'s test {words.example}s")
     title = f"What a classifier reads in reconstructions; of the originals it reads {100 * accuracy:.1f} % rightly"
     figure.suptitle(f"{title}. Wrong readings in per cent\n{data}", fontsize=11, wrap=True)
     return figure

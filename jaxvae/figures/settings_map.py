@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from jaxvae.config import Axis
 from jaxvae.figures.plotting import DPI, colours, elbo_lines, styles
-from jaxvae.results import Model, written
+from jaxvae.results import Model, Words, written
 
 MAX_PANELS = 12  # models side by side
 MAX_ANNOTATED_LINES = 6  # of which each says at which value it begins and ends
@@ -40,9 +40,13 @@ class SettingsMap(NamedTuple):
 
 
 def rate_distortion(
-    lines: Mapping[Model, Sequence[tuple[Any, float, float]]], axis: Axis, others: Sequence[Axis], data: str
+    lines: Mapping[Model, Sequence[tuple[Any, float, float]]],
+    axis: Axis,
+    others: Sequence[Axis],
+    data: str,
+    words: Words,
 ) -> Figure:
-    """Rate against distortion on test images, a line through the values of an axis for each model.
+    """Rate against distortion on the test split, a line through the values of an axis for each model.
 
     Args:
         lines: by model (value, rate, distortion).
@@ -63,11 +67,11 @@ def rate_distortion(
             ax.annotate(f"{axis.symbol} = {written(values[i])}", (rates[i], distortions[i]), (5, 5), fontsize=7,
                         textcoords="offset points", color=tints[d])  # fmt: skip
     ax.margins(0.25, 0.12)  # room for the names of the lines of one ELBO
-    elbo_lines(ax)
+    elbo_lines(ax, words)
     _legend(figure, lines)
     best = f" at its best {' and '.join(other.title for other in others)}" if others else ""
     title = f"a line for each model, a point for each {axis.title}{best}"
-    figure.suptitle(f"Rate and distortion on test images: {title}\n{data}", fontsize=11, wrap=True)
+    figure.suptitle(f"Rate and distortion on test {words.example}s: {title}\n{data}", fontsize=11, wrap=True)
     return figure
 
 
@@ -80,12 +84,12 @@ def _legend(figure: Figure, models: Sequence[Model] | Mapping[Model, Any]) -> No
     figure.legend(handles=handles, loc="outside right center", frameon=False)
 
 
-def settings(maps: Sequence[SettingsMap], data: str) -> Figure:
+def settings(maps: Sequence[SettingsMap], data: str, words: Words) -> Figure:
     """Test −ELBO over two axes, a map for each model, or lines over one."""
-    return _maps(maps, data) if len(maps[0].axes) > 1 else _lines(maps, data)
+    return (_maps if len(maps[0].axes) > 1 else _lines)(maps, data, words)
 
 
-def _maps(maps: Sequence[SettingsMap], data: str) -> Figure:
+def _maps(maps: Sequence[SettingsMap], data: str, words: Words) -> Figure:
     columns = min(4, len(maps))
     rows = -(-min(len(maps), MAX_PANELS) // columns)
     figure = Figure(figsize=(1 + 3.6 * columns, 1.2 + 3.2 * rows), dpi=DPI, layout="constrained")
@@ -93,17 +97,17 @@ def _maps(maps: Sequence[SettingsMap], data: str) -> Figure:
     for ax in axes.flat[len(maps) :]:
         ax.set_visible(False)
     for ax, one in zip(axes.flat, maps[:MAX_PANELS], strict=False):
-        _map(ax, one)
+        _map(ax, one, words)
     left_out = ", ".join(one.title for one in maps[MAX_PANELS:])
     over = " and ".join(axis.title for axis in maps[0].axes)
     figure.suptitle(
-        f"Test −ELBO over {over}, nats per image, means over seeds; lower is better; framed: the lowest\n"
+        f"Test −ELBO over {over}, nats per {words.example}, means over seeds; lower is better; framed: the lowest\n"
         + (f"{data}; not shown: {left_out}" if left_out else data), fontsize=11, wrap=True,
     )  # fmt: skip
     return figure
 
 
-def _map(ax: Axes, one: SettingsMap) -> None:
+def _map(ax: Axes, one: SettingsMap, words: Words) -> None:
     values = one.negative_elbo
     finite = values[np.isfinite(values)]
     low = finite.min() if len(finite) else 0.0
@@ -123,7 +127,8 @@ def _map(ax: Axes, one: SettingsMap) -> None:
     ax.set_ylabel(y_axis.title, fontsize=9, rotation=0 if len(y_axis.title) < 3 else 90)
     ax.set_title(one.title, fontsize=10)
     if max(values.shape) > MAX_CELLS_WITH_NUMBERS:
-        ax.figure.colorbar(image, ax=ax, label="nats per image", extend="max" if high < finite.max() else "neither")
+        beyond = "max" if high < finite.max() else "neither"
+        ax.figure.colorbar(image, ax=ax, label=f"nats per {words.example}", extend=beyond)
     else:
         for (i, j), value in np.ndenumerate(values):
             failed = f"\n{one.diverged[i, j]} diverged" if one.diverged[i, j] else ""
@@ -135,7 +140,7 @@ def _map(ax: Axes, one: SettingsMap) -> None:
         ax.add_patch(Rectangle((float(j) - 0.5, float(i) - 0.5), 1, 1, fill=False, ec="#d62728", lw=2))
 
 
-def _lines(maps: Sequence[SettingsMap], data: str) -> Figure:
+def _lines(maps: Sequence[SettingsMap], data: str, words: Words) -> Figure:
     """−ELBO against the axis, with the intervals of the means."""
     (axis,) = maps[0].axes
     every = sorted({value for one in maps for value in one.values[0] if not isinstance(value, str)})
@@ -150,7 +155,7 @@ def _lines(maps: Sequence[SettingsMap], data: str) -> Figure:
         half = np.nan_to_num(one.half)
         ax.fill_between(x, one.negative_elbo - half, one.negative_elbo + half, color=tint, alpha=0.15, lw=0)
     ax.set_xscale("log" if every and every[0] > 0 else "linear")
-    ax.set(xlabel=LONG_TITLES.get(axis.title, axis.title), ylabel="test −ELBO, nats per image")
+    ax.set(xlabel=LONG_TITLES.get(axis.title, axis.title), ylabel=f"test −ELBO, nats per {words.example}")
     finite = np.concatenate([one.negative_elbo[np.isfinite(one.negative_elbo)] for one in maps])
     if len(finite):
         low = finite.min()

@@ -2,7 +2,7 @@
 
 In: results, the runs that have figures of their own, the dataset. Out: figures/*.png and *.webp.
 
-Figures that need pictures are left out where examples are no pictures, and those that need labels where there are none.
+Figures of examples are left out where these cannot be drawn, and those that need classes where there are none.
 """
 
 from __future__ import annotations
@@ -97,25 +97,27 @@ def _figures(results: Results, runs: Sequence[Run], dataset: Dataset) -> Iterato
 
 def figures_of_all(results: Results) -> Iterator[tuple[str, Figure]]:
     """Figures of losses and confusions, in which the best setting stands for its model."""
+    words = results.words
     averaged, shared = results.caption(averaged=True), results.caption(averaged=True, shared=True)
     data = shared if results.too_many else results.caption(shared=True)
     best = "\nof each model the setting with the lowest mean −ELBO" if results.several_settings else ""
     bands = f"\n{meaning}" if (meaning := curves.meaning_of_bands(results)) else ""
     models, parts = curves.mean_curves(results), curves.parts(results)
     some, how_many = curves.readable(models, results)
-    yield "curves", plotting.curves(some, f"{averaged}{how_many and f'; {how_many}'}{bands}", parts)
-    yield "by-dimension", plotting.by_dimension(models, f"{averaged}{bands}", parts)
-    yield "rate-distortion", plotting.rate_distortion(curves.points_by_size(results), f"{data}{best}")
+    yield "curves", plotting.curves(some, f"{averaged}{how_many and f'; {how_many}'}{bands}", parts, words)
+    yield "by-dimension", plotting.by_dimension(models, f"{averaged}{bands}", parts, words)
+    yield "rate-distortion", plotting.rate_distortion(curves.points_by_size(results), f"{data}{best}", words)
     if results.digits and (rows := _confusions(results, results.digits["runs"])):
-        yield "confusions", plotting.confusions(rows, results.digits["classifier"]["accuracy"], f"{shared}{best}")
+        accuracy = results.digits["classifier"]["accuracy"]
+        yield "confusions", plotting.confusions(rows, accuracy, f"{shared}{best}", words)
     table = results.axes
     if (name := table.trade_off) and (lines := curves.trade_off_lines(results, name)):
         others = [axis for other, axis in table.axes.items() if axis.traced and other != name
                   and (other in table.varying or axis.symbol != axis.title)]  # fmt: skip
-        figure = settings_map.rate_distortion(lines, table.axes[name], others, averaged)
+        figure = settings_map.rate_distortion(lines, table.axes[name], others, averaged, words)
         yield f"rate-distortion-{name}", figure
     if results.several_settings and (maps := curves.settings_maps(results)):
-        yield "settings", settings_map.settings(maps, averaged)
+        yield "settings", settings_map.settings(maps, averaged, words)
 
 
 def _confusions(results: Results, records: Mapping[str, Any]) -> list[list[tuple[str, np.ndarray]]]:
@@ -133,7 +135,7 @@ def _of_run(results: Results, run: Run, originals: np.ndarray, look: pictures.Lo
     name, data = run.config.name, results.caption(shared=True)
     reconstructions = pictures.as_pictures(run.reconstructions, look)
     for i, split in enumerate(("train", "test")):
-        title = f"{split} images reconstructed during training\n{results.labels[name]} – {data}"
+        title = f"{split} {results.words.example}s reconstructed during training\n{results.labels[name]} – {data}"
         epochs = epochs_to_draw(run.metrics[-1]["epoch"])
         yield f"evolution-{name}-{split}", pictures.evolution(originals[i], reconstructions[:, i], epochs, title)
     samples = pictures.as_pictures(np.asarray(run.sample(jax.random.key(run.config.seed), SAMPLES)), look)
@@ -153,9 +155,12 @@ def _latent_plane(results: Results, run: Run, dataset: Dataset) -> Figure:
         images = np.asarray(run.decode(np.stack([z1.ravel(), z2.ravel()], 1)))
         images = pictures.as_pictures(images, pictures.look(dataset.train_images))
         decoded = images.reshape(k, k, *images.shape[1:])
-    codes, labels = np.asarray(run.codes(dataset.test_images).mean), dataset.labels and dataset.labels[1]
+    labels = dataset.labels or dataset.numbers
     title = f"The latent plane: {results.labels[run.config.name]} – {results.caption(shared=True)}"
-    return pictures.latent_plane(decoded, GRID_TICKS, codes, labels, title)
+    codes = np.asarray(run.codes(dataset.test_images).mean)
+    return pictures.latent_plane(
+        decoded, GRID_TICKS, codes, labels and labels[1], title, results.words, dataset.class_names
+    )
 
 
 def _comparison(results: Results, runs: Sequence[Run], originals: np.ndarray, look: pictures.Look) -> Figure:
@@ -169,7 +174,7 @@ def _comparison(results: Results, runs: Sequence[Run], originals: np.ndarray, lo
         last = [pictures.as_pictures(run.reconstructions[-1, 1], look) for run in row]
         cells.append([(results.labels[run.config.name], images) for run, images in zip(row, last, strict=True)])
     width = min(len(row) for row in cells)
-    title = f"Test images and their reconstructions – {results.caption(shared=True)}"
+    title = f"Test {results.words.example}s and their reconstructions – {results.caption(shared=True)}"
     return pictures.comparison(originals, [row[:width] for row in cells], title)
 
 
@@ -178,12 +183,13 @@ def _animations(
 ) -> Iterator[tuple[str, bytes]]:
     """A run of each setting: test images reconstructed epoch by epoch, and a walk from class to class."""
     data, names = results.caption(shared=True), [results.labels[run.config.name] for run in runs]
-    epochs = [pictures.as_pictures(run.reconstructions[:, 1], look) for run in runs]
+    epochs = [pictures.as_bytes(pictures.as_pictures(run.reconstructions[:, 1], look)) for run in runs]
     evolutions = list(zip(names, epochs, strict=True))
-    yield "evolution", animation.evolution(pictures.as_bytes(originals), evolutions, f"Test images, {data}")
+    example, label = results.words
+    yield "evolution", animation.evolution(pictures.as_bytes(originals), evolutions, f"Test {example}s, {data}")
     if dataset.labels:
         walks = [(name, _walk(run, dataset, look)) for name, run in zip(names, runs, strict=True)]
-        yield "walk", animation.walk(walks, f"From digit to digit through latent space, {data}")
+        yield "walk", animation.walk(walks, f"From {label} to {label} through latent space, {data}")
 
 
 def _walk(run: Run, dataset: Dataset, look: pictures.Look) -> np.ndarray:

@@ -38,7 +38,9 @@ class Support(NamedTuple):
 class Likelihood(Protocol):
     """p(x|z), given what the decoder puts out for z.
 
-    It may have parameters of its own, from `init(key, latent_dim)`, as a prior has.
+    It may have parameters of its own, from `init(key, latent_dim)`, as a prior has. It may say in `link` how a number's
+    mean comes of the first of the outputs for it, so that the page of a sweep can decode by itself: sigmoid, exp,
+    identity or continuous-bernoulli; without it, a map is decoded beforehand.
     """
 
     measure: ClassVar[str]  # "probability", "density" or "cross-entropy" of x: numbers of two kinds share no table

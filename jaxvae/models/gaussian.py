@@ -33,6 +33,7 @@ class _MeanPlusNoise(ABC):
 
     measure: ClassVar[str] = "density"
     support: ClassVar[Support] = Support()
+    link: ClassVar[str] = "identity"
 
     def check(self) -> None:
         scale = self.scale

@@ -21,6 +21,7 @@ class Bernoulli:
 
     measure: ClassVar[str] = "cross-entropy"
     support: ClassVar[Support] = Support(0, 1)
+    link: ClassVar[str] = "sigmoid"
 
     def outputs(self, shape: Shape) -> Shape:
         return shape
@@ -45,6 +46,7 @@ class ContinuousBernoulli:
 
     measure: ClassVar[str] = "density"
     support: ClassVar[Support] = Support(0, 1)
+    link: ClassVar[str] = "continuous-bernoulli"
 
     def outputs(self, shape: Shape) -> Shape:
         return shape
@@ -79,6 +81,7 @@ class Poisson:
 
     measure: ClassVar[str] = "probability"
     support: ClassVar[Support] = Support(0, whole=True)
+    link: ClassVar[str] = "exp"
 
     def outputs(self, shape: Shape) -> Shape:
         return shape

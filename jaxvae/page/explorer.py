@@ -11,33 +11,36 @@ coarsest, moved pixels of the linear model with d = 2 by up to 1.3/255 at the ed
 from __future__ import annotations
 
 import base64
+import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxvae.evaluation import codes
-from jaxvae.models import Bernoulli
+from jaxvae.figures import pictures
 from jaxvae.runs import Run
 
 AXES = 2
+MAP_SIDE = 15  # places along each axis of a map that is decoded beforehand
 
 
-def explored(run: Run, images: np.ndarray) -> dict[str, Any] | None:
-    """The decoder and the codes of test images [n, *shape]; None if the page cannot run the decoder, or if a code is
-    not finite.
+def explored(run: Run, images: np.ndarray, look: pictures.Look) -> dict[str, Any] | None:
+    """The decoder and the codes of test images [n, *shape]; None if a parameter or a code is not finite.
 
-    Keys: `decoder`, see `packed_decoder`; `mean` and `logStd` of q(z|x), float16 [n, d]; `kl`, nats for each dimension;
-    `centre` and `axes`, the plane that is drawn: centre [d], axes [2, d]; `shares` of the codes' variance along them.
+    Keys: `decoder`, see `packed_decoder`, or `decoded_map` where the page cannot run it; `mean` and `logStd` of q(z|x),
+    float16 [n, d]; `kl`, nats for each dimension; `centre` and `axes`, the plane that is drawn: centre [d], axes
+    [2, d]; `shares` of the codes' variance along them.
     """
-    decoder = packed_decoder(run)
     mean, log_std = (np.asarray(leaf, np.float64) for leaf in run.codes(images))
     log_std = log_std.clip(-16, 16)  # what float16 and KL can hold; NaN stays
     with np.errstate(over="ignore"):
         finite = np.isfinite(mean.astype(np.float16)).all() and np.isfinite(log_std).all()
-    if decoder is None or not finite:
+    if not finite or not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.params)):
         return None
     centre, axes = plane(mean, log_std)
+    decoder = packed_decoder(run) or decoded_map(run, mean, centre, axes, look)
     spread = ((mean - mean.mean(0)) @ axes.T).var(0) / max(float(mean.var(0).sum()), 1e-12)
     return {
         "decoder": decoder,
@@ -66,22 +69,23 @@ def plane(mean: np.ndarray, log_std: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def packed_decoder(run: Run) -> dict[str, Any] | None:
-    """The decoder as the page's script runs it; None if its parameters are not finite, or the page cannot run it.
+    """The decoder as the page's script runs it; None if the page cannot.
 
-    A page can run decoders that describe their layers (see `jaxvae.models.Network`) under a Bernoulli likelihood.
+    A page can run decoders that describe their layers (see `jaxvae.models.Network`) under likelihoods that say by which
+    link their means come of the outputs.
 
-    Keys: `precision`; `activation`; `layers`, a description of each; `weights`, in the layers' order first all biases
-    as float32, then all scales as float32, one for each of a layer's outputs, then all kernels, as int16 to be
-    multiplied by the scale of their last axis; in a bfloat16 run no scales, and kernels as bfloat16.
+    Keys: `link`; `parts`, outputs for each number of an example; `precision`; `activation`; `layers`, a description of
+    each; `weights`, in the layers' order first all biases as float32, then all scales as float32, one for each of a
+    layer's outputs, then all kernels, as int16 to be multiplied by the scale of their last axis; in a bfloat16 run no
+    scales, and kernels as bfloat16.
     """
     _, decoder = run.vae.networks
-    if not hasattr(decoder, "layers") or not isinstance(run.vae.likelihood, Bernoulli):
+    link = getattr(run.vae.likelihood, "link", None)
+    if not hasattr(decoder, "layers") or link is None:
         return None
     layers = decoder.layers(run.params["decoder"])
     kernels = [np.asarray(kernel, np.float32) for _, kernel, _ in layers]
     biases = [np.asarray(bias, np.float32) for _, _, bias in layers]
-    if not all(np.isfinite(array).all() for array in (*kernels, *biases)):
-        return None
     if run.config.precision == "bfloat16":
         packed = [*biases, *(kernel.astype(jnp.bfloat16) for kernel in kernels)]
     else:
@@ -89,11 +93,34 @@ def packed_decoder(run: Run) -> dict[str, Any] | None:
         whole = [np.rint(kernel / scale).astype(np.int16) for kernel, scale in zip(kernels, scales, strict=True)]
         packed = [*biases, *scales, *whole]
     return {
+        "link": link,
+        "parts": math.prod(decoder.outputs) // math.prod(run.vae.shape),
         "precision": run.config.precision,
         "activation": getattr(decoder, "activation", "relu"),
         "layers": [words for words, _, _ in layers],
         "weights": _base64(*packed),
     }
+
+
+def decoded_map(
+    run: Run, mean: np.ndarray, centre: np.ndarray, axes: np.ndarray, look: pictures.Look
+) -> dict[str, Any]:
+    """Pictures decoded from a grid of places in the plane, which the page shows instead of decoding by itself.
+
+    Keys: `side`, of the grid; `tiles`, uint8 [side, side, h, w(, 3)], from the lowest to the highest place along the
+    second axis, then the first.
+    """
+    points = (mean - centre) @ axes.T
+    places = np.linspace(-1, 1, MAP_SIDE) * reach(points)
+    across, up = np.meshgrid(places, places)
+    on_plane = centre + np.stack([across.ravel(), up.ravel()], 1) @ axes
+    tiles = pictures.as_bytes(pictures.as_pictures(np.asarray(run.decode(on_plane)), look))
+    return {"side": MAP_SIDE, "tiles": _base64(tiles)}
+
+
+def reach(points: np.ndarray) -> float:
+    """How far the map goes along each axis, in both directions, so that it holds all of the points [n, 2]."""
+    return 1.05 * max(2.5, float(np.abs(points).max()))
 
 
 def _scales(kernel: np.ndarray) -> np.ndarray:

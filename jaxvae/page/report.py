@@ -33,7 +33,17 @@ from jaxvae.results import DAMAGE, PLOTTED, Results, damaged, first_seeds, probe
 from jaxvae.runs import Run, manifest
 
 PAGE = "report.html"
-SCRIPTS = ("page.js", "chart.js", "losses.js", "reconstructions.js", "decoder.js", "map.js", "panel.js", "explorer.js")
+SCRIPTS = (
+    "page.js",
+    "chart.js",
+    "losses.js",
+    "reconstructions.js",
+    "decoder.js",
+    "paint.js",
+    "map.js",
+    "panel.js",
+    "explorer.js",
+)
 SPRITE_COLUMNS = 50
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
@@ -172,24 +182,27 @@ def _models(results: Results, runs: Sequence[Run], dataset: Dataset | None) -> d
     if dataset is None or not runs:
         return sections
     if not pictures.drawable(dataset.shape):
-        sections["left_out"] = ["The data are no pictures, so there are no reconstructions and no latent space to see."]
+        axes = f"Examples have {len(dataset.shape)} axes"
+        sections["left_out"] = [
+            f"{axes} and cannot be drawn, so there are no reconstructions and no latent space to see."
+        ]
         return sections
     sections["reconstructions"] = _reconstructions(results, runs, dataset)
     sections["explorer"] = _explorer(results, runs, dataset)
     if not sections["explorer"]:
-        sections["left_out"] = ["The page can run none of the decoders, so there is no latent space to walk in."]
+        sections["left_out"] = ["No model has finite parameters and codes, so there is no latent space to walk in."]
     return sections
 
 
 def _reconstructions(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[str, Any]:
     """Originals and, for each run and split, a picture with a row of reconstructions for each epoch."""
-    shape, look = dataset.shape, pictures.look(dataset.train_images)
+    look = pictures.look(dataset.train_images)
     originals = pictures.as_pictures(probes(dataset), look)
     strips = [[pictures.as_pictures(run.reconstructions[:, split], look) for split in range(2)] for run in runs]
     return {
         "digits": originals.shape[1],
-        "height": shape[0],
-        "width": shape[1],
+        "height": originals.shape[2],
+        "width": originals.shape[3],
         "firstOfClass": dataset.labels is not None,
         "originals": [png(pictures.tiled(images[None])) for images in originals],
         "runs": [
@@ -203,20 +216,23 @@ def _reconstructions(results: Results, runs: Sequence[Run], dataset: Dataset) ->
 
 def _explorer(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[str, Any] | None:
     """Test images, and of each run what `jaxvae.explorer.explored` makes; None if no run can be explored."""
-    images, shape = dataset.test_images[:POINTS], dataset.shape
+    images, look = dataset.test_images[:POINTS], pictures.look(dataset.train_images)
     labels = dataset.labels[1][:POINTS] if dataset.labels else None
-    spaces = {run.config.name: explorer.explored(run, images) for run in runs}
+    spaces = {run.config.name: explorer.explored(run, images, look) for run in runs}
     if not any(spaces.values()):
         return None
-    tiles = pictures.as_pictures(images, pictures.look(dataset.train_images))
+    tiles = pictures.as_pictures(images, look)
     rows = -(-len(tiles) // SPRITE_COLUMNS)
     padded = np.zeros((rows * SPRITE_COLUMNS, *tiles.shape[1:]), tiles.dtype)
     padded[: len(tiles)] = tiles
     return {
         "columns": SPRITE_COLUMNS,
-        "height": shape[0],
-        "width": shape[1],
+        "height": tiles.shape[1],
+        "width": tiles.shape[2],
+        "look": look._asdict(),
         "labels": None if labels is None else labels.tolist(),
+        "names": list(dataset.class_names),
+        "shades": _shades(dataset.numbers[1][:POINTS]) if dataset.numbers else None,
         "of": len(dataset.test_images),
         "classes": [] if labels is None else np.unique(labels).tolist(),
         "sprite": png(pictures.tiled(padded.reshape(rows, SPRITE_COLUMNS, *tiles.shape[1:]))),
@@ -227,6 +243,12 @@ def _explorer(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[s
         ],
         "left_out": [name for name, space in spaces.items() if not space],
     }
+
+
+def _shades(numbers: np.ndarray) -> list[float]:
+    """What examples are labelled by, from 0 for the lowest to 1 for the highest."""
+    low, high = float(numbers.min()), float(numbers.max())
+    return ((numbers - low) / (high - low or 1)).round(3).tolist()
 
 
 def png(picture: np.ndarray) -> str:

@@ -79,7 +79,7 @@ def columns(results: Results, evaluations: Mapping[str, Sequence[Record]]) -> li
     def of_finals(quantity: str) -> dict[str, float | int]:
         return {name: getattr(final, quantity) for name, final in results.finals.items()}
 
-    one_code = "−E log p(x|z), one code an image: nats that a code leaves to the pixels"
+    one_code = f"−E log p(x|z), one code an {results.words.example}: nats that a code leaves to its numbers"
     table = [
         column("parameters", "", "", of_finals("parameters"), 0),
         column("reconstruction", "nats", one_code, of_finals("reconstruction")),

@@ -39,6 +39,7 @@ def page_context(folder: Path | None, results: Results, sweep: dict[str, Any]) -
     return {
         "title": _counted(len(results.runs), "variational auto-encoder"),
         "caption": results.caption(),
+        "words": results.words,
         "sweep": sweep,
         "training": _training(results.runs),
         "precisions": precisions(results.runs),

@@ -16,7 +16,7 @@ from jaxvae import __version__
 from jaxvae.data import Dataset
 from jaxvae.jax_settings import local_devices
 
-UNLABELLED_PROBES = 10  # images that are followed where no labels say which are the first of each class
+PROBES = 10  # examples that are followed where there are fewer classes, or none
 MAX_FOLLOWED_CLASSES = 20  # of more, the first
 
 
@@ -50,12 +50,18 @@ def about(dataset: Dataset) -> dict[str, Any]:
 
 def probes(dataset: Dataset) -> np.ndarray:
     """The images whose reconstructions are followed, [split (train, test), n, *shape]: the first of each class, of at
-    most `MAX_FOLLOWED_CLASSES`, or without labels the first `UNLABELLED_PROBES`."""
+    most `MAX_FOLLOWED_CLASSES`; of fewer than ten classes the first few of each, without classes the first ten."""
     splits = dataset.train_images, dataset.test_images
     if dataset.labels:
-        firsts = (np.unique(labels, return_index=True)[1] for labels in dataset.labels)
-        images = [split[first[:MAX_FOLLOWED_CLASSES]] for split, first in zip(splits, firsts, strict=True)]
+        images = [split[_firsts(labels)] for split, labels in zip(splits, dataset.labels, strict=True)]
     else:
-        images = [split[:UNLABELLED_PROBES] for split in splits]
+        images = [split[:PROBES] for split in splits]
     n = min(map(len, images))
     return np.stack([split[:n] for split in images])
+
+
+def _firsts(labels: np.ndarray) -> np.ndarray:
+    """Where the first examples of each class are, class by class."""
+    classes = np.unique(labels)[:MAX_FOLLOWED_CLASSES]
+    each = max(1, PROBES // len(classes))
+    return np.concatenate([np.flatnonzero(labels == label)[:each] for label in classes])

@@ -7,14 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxvae.config import Axis, RunConfig
 from jaxvae.data import PUBLISHED
+from jaxvae.formats import OLD_SHAPE
 from jaxvae.naming import shortest
 
 MAX_LISTED_VALUES = 6  # in a caption; of more the smallest, the largest and their number
 WHOLE_TRAIN_SPLIT = 60_000  # images of MNIST and its siblings, which captions need not mention
+
+
+DIGITS = ("mnist", "digits", "digits8")  # data whose classes are digits
+
+
+class Words(NamedTuple):
+    """What an example of the data and its label are called."""
+
+    example: str = "image"
+    label: str = "digit"
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Words:
+        """Those of a dataset, see `about`."""
+        is_picture = len(data.get("shape", OLD_SHAPE)) in (2, 3)
+        return cls("image" if is_picture else "example", "digit" if data["name"] in DIGITS else "class")
 
 
 class AxisTable:
@@ -148,7 +165,7 @@ def caption(
     elif name == "digits":
         phrases = ["embedded digits (not MNIST)", f"first {count:,} images"]
     else:
-        phrases = [name, f"{count:,} images"]
+        phrases = [name, f"{count:,} {Words.of(data).example}s"]
     phrases += ["standardised"] if "scaling" in data else []
     if (epochs := in_order({run.epochs for run in runs})) not in ([], [RunConfig.epochs]):
         phrases.append("1 epoch" if epochs == [1] else f"{_listed(epochs)} epochs")

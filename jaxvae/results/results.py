@@ -16,7 +16,7 @@ from jaxvae.config import RunConfig
 from jaxvae.formats import OLD_SHAPE
 from jaxvae.models import Bernoulli
 from jaxvae.results.claims import Claim, Final, check
-from jaxvae.results.labels import AxisTable, caption, comparable, labels
+from jaxvae.results.labels import AxisTable, Words, caption, comparable, labels
 from jaxvae.results.settings import MAX_PLOTTED_MODELS, Setting, best_of_each_model, thin_out, trained_settings
 from jaxvae.runs import Outcome
 
@@ -50,6 +50,10 @@ class Results:
     @cached_property
     def runs(self) -> list[RunConfig]:
         return [outcome.config for outcome in self.outcomes]
+
+    @cached_property
+    def words(self) -> Words:
+        return Words.of(self.data)
 
     @cached_property
     def finals(self) -> dict[str, Final]:

@@ -20,11 +20,14 @@ def summary(results: Results) -> list[Table]:
 
 
 def table_of_runs(results: Results) -> Table:
-    numbers = "parameters", "epochs", "reconstruction", "KL", "loss", "sum over 100"
-    table = _table(f"Test losses, nats per image – {results.caption()}", "run", *numbers)
+    numbers = ["parameters", "epochs", "reconstruction", "KL", "loss"]
+    original = bool(results.claims)  # which reports sums over a batch
+    title = f"Test losses, nats per {results.words.example} – {results.caption()}"
+    table = _table(title, "run", *numbers, *(["sum over 100"] if original else []))
     table.columns[2].no_wrap = True
     for outcome, last in zip(results.outcomes, results.finals.values(), strict=True):
-        losses = f"{last.reconstruction:.2f}", f"{last.kl:.2f}", f"{last.loss:.2f}", f"{last.batch_sum:,.0f}"
+        losses = [f"{last.reconstruction:.2f}", f"{last.kl:.2f}", f"{last.loss:.2f}"]
+        losses += [f"{last.batch_sum:,.0f}"] if original else []
         ended = f"{last.epochs}, then {outcome.diverged}" if outcome.diverged else str(last.epochs)
         table.add_row(last.name, f"{last.parameters:,}", ended, *losses)
     return table
@@ -33,7 +36,7 @@ def table_of_runs(results: Results) -> Table:
 def table_of_settings(results: Results) -> Table:
     """The settings with the lowest −ELBO, if there are too many for a screen."""
     settings, count = results.settings, len(results.settings)
-    title = f"Test losses, nats per image, means over seeds with 95 % intervals – {results.caption()}"
+    title = f"Test losses, nats per {results.words.example}, means over seeds with 95 % intervals – {results.caption()}"
     if count > MAX_ROWS:
         settings = ranked(settings)[:MAX_ROWS]
         title += f"\nthe {MAX_ROWS} with the lowest −ELBO of {count:,} settings; means.csv has all"

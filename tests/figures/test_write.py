@@ -1,5 +1,6 @@
 """Figures and page of examples of any shape, with and without labels."""
 
+import base64
 import importlib
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from jaxvae.data.dataset import Dataset
 from jaxvae.figures import pictures, plotting, write_figures
 from jaxvae.models import Normal
 from jaxvae.page import report
+from jaxvae.page.explorer import MAP_SIDE
 from jaxvae.results import probes
 from jaxvae.runs import Run
 from tests.results.test_settings import outcome, results_of, run
@@ -52,7 +54,8 @@ def dataset(shape, labelled):
     [
         ((8, 6, 3), False, {"comparison.png", "evolution.webp", "samples-linear-2.png"}),
         ((6, 8, 2), True, {"comparison.png", "evolution.webp", "samples-linear-2.png", "walk.webp"}),
-        ((7,), True, set()),
+        ((7,), True, {"comparison.png", "evolution.webp", "samples-linear-2.png", "walk.webp"}),
+        ((2, 2, 2, 2), True, set()),
     ],
 )
 def test_what_cannot_be_drawn_is_left_out(shape, labelled, names, tmp_path, monkeypatch):
@@ -64,8 +67,15 @@ def test_what_cannot_be_drawn_is_left_out(shape, labelled, names, tmp_path, monk
     assert figures == OF_ALL | {"latent-linear-2.png"} | names | strips
     monkeypatch.setattr("jaxvae.page.explorer.packed_decoder", lambda run: None)
     models = report._models(results, [one], data)
-    assert (models["reconstructions"] is None, models["explorer"]) == (not names, None)
-    assert ("no pictures" if not names else "none of the decoders") in models["left_out"][0]
+    assert (models["reconstructions"] is None, models["explorer"] is None) == (not names, not names)
+    assert models["left_out"] == ([] if names else [models["left_out"][0]])
+    if names:
+        shown = models["explorer"]
+        tiles = base64.b64decode(shown["runs"][0]["decoder"]["tiles"])
+        channels = 3 if shape[2:] == (3,) else 1
+        assert len(tiles) == MAP_SIDE**2 * shown["height"] * shown["width"] * channels
+    else:
+        assert models["left_out"][0].startswith("Examples have 4 axes and cannot be drawn")
     assert (data.labels is not None) == labelled
 
 
@@ -75,6 +85,23 @@ def test_channels_are_colours_if_there_are_three_and_else_the_first_is_drawn():
     np.testing.assert_array_equal(pictures.as_pictures(images[..., :2], pictures.Look((4, 5, 2))), images[..., 0])
     tile = pictures.tiled(images.reshape(1, 2, 4, 5, 3))
     np.testing.assert_array_equal(tile[:, 5:], images[1])
+
+
+def test_a_vector_is_drawn_as_a_bar_for_each_number_from_zero_up_or_down():
+    vectors = np.array([[2.0, 0.0, -1.0], [50.0, -50.0, 1.0]], np.float32)
+    look = pictures.Look((3,), -1.0, 2.0)
+    drawn = pictures.as_pictures(vectors, look)
+    assert drawn.shape == (2, 48, 48 + 2 * 3)
+    bars = drawn[:, :, [3 + 8, 3 + 24, 3 + 40]].transpose(0, 2, 1)  # the middle of each
+    heights = (bars == pictures.BAR).sum(2)
+    third = 47 / 3  # of the rows, from −1 to 0
+    np.testing.assert_allclose(heights, [[2 * third + 1, 0, third + 1], [2 * third + 1, third + 1, third + 1]], atol=1)
+    assert (bars[0, 1] == pictures.BASELINE).sum() == 1
+    np.testing.assert_array_equal(bars[0, 0][:31], pictures.BAR)  # up to the top
+    long = np.arange(640, dtype=np.float32)
+    assert pictures.as_pictures(long, pictures.look(long[None])).shape == (48, 64 + 2 * 3)
+    outliers = np.concatenate([np.random.default_rng(0).normal(size=(999, 1)), [[1e6]]]).astype(np.float32)
+    assert pictures.look(outliers).white < 4
 
 
 def test_numbers_beyond_zero_and_one_are_drawn_from_black_to_white():

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
+from jaxvae.figures import pictures
 from jaxvae.page import explorer
 from jaxvae.runs import Run
 from tests.classic import classic
+
+LOOK = pictures.Look((28, 28))
 
 
 def run_of(config, scale=1.0):
@@ -95,17 +98,17 @@ def test_weights_travel_in_the_precision_that_products_read():
 def test_what_is_not_finite_is_left_out(part, broken):
     run = run_of(classic("linear", 2))
     images = np.zeros((5, 28, 28), np.uint8)
-    assert explorer.explored(run, images) is not None
+    assert explorer.explored(run, images, LOOK) is not None
     layer = run.params[part]["mean" if part == "encoder" else "pixels"]
     layer["bias"] = layer["bias"].at[0].set(broken)
-    assert explorer.explored(run, images) is None
+    assert explorer.explored(run, images, LOOK) is None
 
 
 def test_posteriors_wider_than_numbers_can_say_are_cut():
     run = run_of(classic("linear", 3))
     layer = run.params["encoder"]["log_std"]
     layer["bias"] = layer["bias"].at[0].set(400.0)
-    model = explorer.explored(run, np.zeros((5, 28, 28), np.uint8))
+    model = explorer.explored(run, np.zeros((5, 28, 28), np.uint8), LOOK)
     assert model is not None
     assert np.isfinite(model["kl"]).all()
     assert np.isfinite(model["axes"]).all()
@@ -142,7 +145,7 @@ def test_more_dimensions_are_looked_at_along_the_aggregate_posteriors_principal_
 def test_codes_travel_as_encode_gives_them():
     run = run_of(classic("conv", 3))
     images = np.random.default_rng(0).integers(0, 256, (7, 28, 28), dtype=np.uint8)
-    model = explorer.explored(run, images)
+    model = explorer.explored(run, images, LOOK)
     assert model is not None
     q = run.encode(images)
     for key, expected in (("mean", q.mean), ("logStd", q.log_std)):

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxvae.data import Dataset
 from jaxvae.figures import pictures, plotting
 from jaxvae.figures.write import GRID_TICKS, epochs_to_draw
-from jaxvae.results import Results, about, caption, losses, probes, write_sweep
+from jaxvae.results import Results, Words, about, caption, losses, probes, write_sweep
 from jaxvae.results.claims import check
 from jaxvae.results.tables import SWEEP, claims_json
 from jaxvae.runs.history import Divergence
@@ -101,7 +102,9 @@ def curve(architecture, latent_dim, epochs=4):
 
 
 def test_curves_show_every_model_in_every_panel_and_name_them():
-    figure = plotting.curves([curve(a, d) for a in ("linear", "conv") for d in (2, 3, 5, 10, 50)], "MNIST")
+    figure = plotting.curves(
+        [curve(a, d) for a in ("linear", "conv") for d in (2, 3, 5, 10, 50)], "MNIST", plotting.PARTS, Words()
+    )
     assert len(figure.axes) == 6
     for ax in figure.axes:
         assert len(ax.lines) == 10
@@ -113,7 +116,7 @@ def test_curves_show_every_model_in_every_panel_and_name_them():
 
 
 def test_by_dimension_puts_final_values_over_latent_sizes():
-    figure = plotting.by_dimension([curve("conv", d) for d in (10, 2)], "MNIST")
+    figure = plotting.by_dimension([curve("conv", d) for d in (10, 2)], "MNIST", plotting.PARTS, Words())
     test_line = figure.axes[0].lines[0]
     np.testing.assert_array_equal(test_line.get_xdata(), [2, 10])
     np.testing.assert_allclose(test_line.get_ydata(), [52, 60])
@@ -124,7 +127,7 @@ def test_the_latent_grid_has_z2_growing_upwards_and_z1_to_the_right():
     decoded[4, 0] = 0.25  # z2 = 2, z1 = −2: top left
     decoded[0, 4] = 0.75  # z2 = −2, z1 = 2: bottom right
     codes, labels = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 10
-    figure = pictures.latent_plane(decoded, GRID_TICKS, codes, labels, "title")
+    figure = pictures.latent_plane(decoded, GRID_TICKS, codes, labels, "title", Words())
     image = figure.axes[0].images[0].get_array()
     assert image is not None
     assert float(image[0, 0]) == 0.25
@@ -134,6 +137,36 @@ def test_the_latent_grid_has_z2_growing_upwards_and_z1_to_the_right():
     legend = figure.axes[1].get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [str(k) for k in range(10)]
+
+
+def test_codes_are_coloured_by_a_number_and_named_as_their_classes_are():
+    codes = np.random.default_rng(0).normal(size=(30, 2))
+    ages = np.linspace(20, 80, 30, dtype=np.float32)
+    figure = pictures.latent_plane(None, GRID_TICKS, codes, ages, "title", Words("example", "class"))
+    plane, scale = figure.axes
+    np.testing.assert_array_equal(plane.collections[0].get_array(), ages)
+    assert (scale.get_ylim(), plane.get_title()) == ((20, 80), "posterior means of 30 test examples")
+    kinds = np.arange(30) % 2
+    figure = pictures.latent_plane(None, GRID_TICKS, codes, kinds, "title", Words("example", "class"), ("lily", "rose"))
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["lily", "rose"]
+    assert legend.get_title().get_text() == "class"
+
+
+def test_data_are_spoken_of_as_what_they_are():
+    assert Words.of({"name": "mnist"}) == Words("image", "digit")  # an old folder does not say its shape
+    assert Words.of({"name": "photos", "shape": [32, 32, 3]}) == Words("image", "class")
+    assert Words.of({"name": "cancer", "shape": [30]}) == Words("example", "class")
+    assert caption({"name": "cancer", "shape": [30], "train_images": 513}) == "cancer, 513 examples"
+
+
+def test_of_few_classes_several_examples_are_followed_and_of_many_the_first():
+    images = np.arange(40, dtype=np.uint8)[:, None]
+    for classes, followed in ((2, [0, 2, 4, 6, 8, 1, 3, 5, 7, 9]), (3, [0, 3, 6, 1, 4, 7, 2, 5, 8]), (40, range(20))):
+        labels = np.arange(40) % classes
+        data = Dataset("own", images, labels, images, labels)
+        np.testing.assert_array_equal(probes(data)[0].ravel(), followed)
 
 
 def test_evolution_shows_originals_then_the_epochs_asked_for():
@@ -155,5 +188,6 @@ def test_epochs_to_draw_start_before_training_and_end_with_the_last(last, epochs
 
 def test_figures_are_the_same_bytes_each_time(tmp_path):
     for name in ("a.png", "b.png"):
-        plotting.by_dimension([curve("conv", 2)], "MNIST").savefig(tmp_path / name, metadata={"Software": None})
+        figure = plotting.by_dimension([curve("conv", 2)], "MNIST", plotting.PARTS, Words())
+        figure.savefig(tmp_path / name, metadata={"Software": None})
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -19,7 +19,7 @@ from jaxvae.figures import curves, settings_map
 from jaxvae.models import Gaussian
 from jaxvae.naming import shortest
 from jaxvae.page.run_table import Column, over_seeds
-from jaxvae.results import MAX_LISTED_RUNS, PARTS, Results, losses
+from jaxvae.results import MAX_LISTED_RUNS, PARTS, Results, Words, losses
 from jaxvae.results.claims import check
 from jaxvae.results.labels import AxisTable, comparable, labels
 from jaxvae.results.results import CLASSIFIED_SEEDS
@@ -253,7 +253,7 @@ def test_a_map_has_each_mean_in_its_place_and_no_number_where_all_diverged():
     assert second.negative_elbo[0, 0] == pytest.approx(np.mean(own), abs=1e-4)
     assert np.isnan(second.negative_elbo[1]).all()
     assert second.diverged.tolist() == [[0, 0], [3, 3]]
-    figure = settings_map.settings([first, second], "MNIST")
+    figure = settings_map.settings([first, second], "MNIST", Words())
     assert [ax.get_title() for ax in figure.axes] == ["linear, d = 2", "linear, d = 5"]
     assert "3 diverged" in {text.get_text() for text in figure.axes[0].texts}
 

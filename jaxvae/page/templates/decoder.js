@@ -1,4 +1,5 @@
-// A run's decoder, run here: dense layers and transposed convolutions on numbers of the run's own precision.
+// A run's decoder, run here: dense layers and transposed convolutions on numbers of the run's own precision. Or a map
+// that was decoded beforehand, where the page cannot run it.
 
 /** The bytes in base64. */
 const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)).buffer;
@@ -22,8 +23,8 @@ function roundToBfloat16(values) {
   for (let i = 0; i < bits.length; i++) bits[i] = (bits[i] + 0x7fff + ((bits[i] >>> 16) & 1)) & 0xffff0000;
 }
 
-/** A function from a code to the logits of an image's values. */
-function decoder({ layers, weights, precision, activation }) {
+/** A function from a code to what the decoder puts out for it. */
+function network({ layers, weights, precision, activation }) {
   const packed = bytes(weights);
   const sizes = layers.map((layer) =>
     layer.kind === "dense" ? [layer.outputs, layer.inputs * layer.outputs] : [layer.features, layer.kernel ** 2 * layer.channels * layer.features],
@@ -98,15 +99,42 @@ function transposed({ channels, features, kernel: size, stride, padding, rows },
   };
 }
 
-/** Draws a decoded code, Bernoulli means as grey levels or as red, green and blue, into a context of the data's size. */
-function paint(context, logits) {
-  const { width, height } = data.explorer;
-  const picture = context.createImageData(width, height);
-  const channels = logits.length / (width * height);
-  const level = (logit) => Math.round(255 / (1 + Math.exp(-logit)));
-  for (let i = 0; i < width * height; i++) {
-    for (let c = 0; c < 3; c++) picture.data[4 * i + c] = level(logits[channels * i + (channels === 3 ? c : 0)]);
-    picture.data[4 * i + 3] = 255;
-  }
-  context.putImageData(picture, 0, 0);
+/** The mean of an example's number, given what the decoder puts out for it. */
+const LINKS = {
+  sigmoid: (value) => 1 / (1 + Math.exp(-value)),
+  exp: Math.exp,
+  identity: (value) => value,
+  "continuous-bernoulli": (value) => (Math.abs(value) < 0.1 ? 0.5 + value / 12 : 1 / (1 - Math.exp(-value)) - 1 / value),
+};
+
+/** A function from a code to the levels of a picture, see `levels`. */
+function decoder(run, plane) {
+  const { decoder: packed } = run;
+  if (packed.tiles) return mapped(packed, plane);
+  const outputs = network(packed);
+  const [link, parts] = [LINKS[packed.link], packed.parts];
+  return (code) => {
+    const values = outputs(code);
+    const means = new Float32Array(values.length / parts); // the first of the outputs for each number
+    for (let i = 0; i < means.length; i++) means[i] = link(values[i * parts]);
+    return levels(means);
+  };
+}
+
+/** Between the four nearest pictures of a map that was decoded beforehand, at a code's place in the plane. */
+function mapped({ tiles, side }, plane) {
+  const map = new Uint8Array(bytes(tiles));
+  const size = map.length / (side * side);
+  const axis = (place) => Math.max(0, Math.min(side - 1.0001, ((place / plane.reach + 1) / 2) * (side - 1)));
+  return (code) => {
+    const [x, y] = plane.project(code).map(axis);
+    const [column, row] = [Math.floor(x), Math.floor(y)];
+    const found = new Float32Array(size);
+    for (const [i, j] of [[0, 0], [0, 1], [1, 0], [1, 1]]) {
+      const share = (i ? y - row : 1 - (y - row)) * (j ? x - column : 1 - (x - column));
+      const from = ((row + i) * side + column + j) * size;
+      for (let k = 0; k < size; k++) found[k] += (share * map[from + k]) / 255;
+    }
+    return found;
+  };
 }

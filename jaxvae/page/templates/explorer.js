@@ -1,15 +1,16 @@
 // The latent explorer: where one is, which images are selected, and everything that follows from it.
 
 const WALK = 2500; // ms from one selected image to the other
+const { example } = data.words; // what examples of the data are called
 
 class Explorer {
-  constructor({ runs, labels, classes, columns, sprite, of }) {
-    Object.assign(this, { runs, labels, columns, of }); // labels are null where the data have none
+  constructor({ runs, labels, names, shades, classes, columns, sprite, of }) {
+    Object.assign(this, { runs, labels, names, columns, of }); // labels are null where the data have no classes
     this.classes = new Set(classes); // that are switched on
     this.selection = []; // test images: none, one, or the two ends of a walk
     this.cursor = [0, 0]; // the place in the plane, and
     this.rest = []; // how far off it the code is, a vector
-    this.view = new MapView(byId("map"), labels);
+    this.view = new MapView(byId("map"), labels, shades);
     this.screen = byId("decoded").getContext("2d");
     this.mirrors = [...document.querySelectorAll("canvas.mirror")].map((canvas) => canvas.getContext("2d"));
     this.originals = new Image();
@@ -17,7 +18,7 @@ class Explorer {
     this.originals.decode().then(() => this.describe());
     this.stopFrame = this.stopWalk = () => {};
     this.walking = false;
-    classChips(classes, (on) => this.showClasses(on));
+    classChips(classes, names, (on) => this.showClasses(on));
     this.listen();
     this.open(byId("model").value); // a browser may remember another than the first
   }
@@ -25,10 +26,10 @@ class Explorer {
   open(name) {
     this.stopWalk();
     const run = this.runs.find((candidate) => candidate.name === name);
-    const logits = decoder(run.decoder);
-    this.decode = (code) => timed("decode", () => logits(code));
     this.plane = this.view.plane = new Plane(run);
-    this.sliders = dimensionSliders(this.plane, run.kl, (j, value, input) => {
+    const picture = decoder(run, this.plane);
+    this.decode = (code) => timed("decode", () => picture(code));
+    this.sliders = dimensionSliders(this.plane, run.decoder.tiles ? [] : run.kl, (j, value, input) => {
       this.stopWalk();
       this.jumpTo(this.code.with(j, value), { from: input });
     });
@@ -92,7 +93,7 @@ class Explorer {
     const [near] = this.plane.nearest(this.code, 1, (i) => this.visible(i));
     if (!near || near.distance < 0.005) return words.join(", ");
     const all = d > 2 ? ` in all ${d} dimensions` : "";
-    return `${words.join(", ")}; nearest test image${all}: ${this.kind(near.i)}, ${number(near.distance)} away`;
+    return `${words.join(", ")}; nearest test ${example}${all}: ${this.kind(near.i)}, ${number(near.distance)} away`;
   }
 
   redraw() {
@@ -149,19 +150,20 @@ class Explorer {
     byId("walk").hidden = b === undefined;
     if (a === undefined) return;
     const i = b ?? a;
-    byId("choice-title").textContent = labels ? `Test image ${i}, ${this.kind(i)}` : `Test image ${i}`;
+    byId("choice-title").textContent = labels ? `Test ${example} ${i}, ${this.kind(i)}` : `Test ${example} ${i}`;
     byId("choice-images").replaceChildren(this.original(i, "original"), this.decoded(plane.code(i), "reconstruction"));
     const near = plane.nearest(plane.code(i), 6, (other) => other !== i && this.visible(other));
     byId("neighbours").replaceChildren(...near.map((other) => this.original(other.i, `${this.kind(other.i)}, ${number(other.distance)}`)));
     if (b === undefined) return;
-    byId("walk-title").textContent = labels ? `From the ${labels[a]} to the ${labels[b]}` : `From image ${a} to image ${b}`;
+    byId("walk-title").textContent = labels ? `From ${this.kind(a, "the")} to ${this.kind(b, "the")}` : `From ${example} ${a} to ${example} ${b}`;
     const shares = [0, 1, 2, 3, 4, 5, 6].map((k) => k / 6);
     byId("walk-images").replaceChildren(...shares.map((share) => this.decoded(this.between(share), number(share))));
   }
 
-  /** What a test image is called: by its class, or by its number. */
-  kind(i) {
-    return this.labels ? `a ${this.labels[i]}` : `image ${i}`;
+  /** What a test example is called: by its class, or by its number. */
+  kind(i, article = "a") {
+    if (!this.labels) return `${example} ${i}`;
+    return this.names[this.labels[i]] ?? `${article} ${this.labels[i]}`;
   }
 
   original(i, caption) {

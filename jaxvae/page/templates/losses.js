@@ -42,7 +42,7 @@ function losses(svg) {
     plot = axes(
       svg,
       { range: x, title: "epoch", ticks: ticks({ range: x }, svg.clientWidth < 500 ? 5 : Math.min(last, 15)).filter(Number.isInteger) },
-      { range, log, title: `${choice("split")} ${part}, nats per image` },
+      { range, log, title: `${choice("split")} ${part}, nats per ${data.words.example}` },
     );
     for (const model of models) {
       const corners = band(model).flatMap(([low, high], i) => (low === null || (log && low <= 0) ? [] : [[plot.x(i + 1), plot.y(low), plot.y(high)]]));
@@ -109,7 +109,7 @@ function rateDistortion(svg) {
   drawToFit(svg, () => {
     const [x, y] = [around(points.map((p) => p.rate), false, 0.12), around(points.map((p) => p.distortion), false, 0.12)];
     if (!x || !y) return;
-    plot = axes(svg, { range: x, title: "rate: KL(q(z|x) ‖ p(z)), nats per image" }, { range: y, title: "distortion: −E log p(x|z), nats per image" }, 460);
+    plot = axes(svg, { range: x, title: `rate: KL(q(z|x) ‖ p(z)), nats per ${data.words.example}` }, { range: y, title: `distortion: −E log p(x|z), nats per ${data.words.example}` }, 460);
     for (const loss of ticks({ range: [x[0] + y[0], x[1] + y[1]] }, 7)) {
       const [from, to] = [Math.max(x[0], loss - y[1]), Math.min(x[1], loss - y[0])];
       if (from >= to) continue;

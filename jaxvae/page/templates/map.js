@@ -3,6 +3,7 @@
 // bright on black, where the map is drawn in either theme; as far apart as ten colours can be; more classes begin again
 const COLOURS = ["#8ab4ff", "#ffa94d", "#63d471", "#ff7b72", "#c9a0ff", "#d9a679", "#ff9ad5", "#c8ccd4", "#dede5a", "#4fd8e0"];
 const TILES = 14;
+const FEW_DOTS = 300; // up to which they are larger
 
 /** A run's codes in the plane that is drawn. */
 class Plane {
@@ -75,9 +76,8 @@ class Plane {
 
 /** Draws a plane into a canvas, with what is chosen and where one is. */
 class MapView {
-  constructor(canvas, labels) {
-    this.canvas = canvas;
-    this.labels = labels;
+  constructor(canvas, labels, shades) {
+    Object.assign(this, { canvas, labels, shades }); // classes, or numbers from 0 to 1, or neither
     this.context = canvas.getContext("2d");
     this.ground = document.createElement("canvas").getContext("2d"); // tiles, decoded as time allows
     this.tile = element("canvas", { width: data.explorer.width, height: data.explorer.height }).getContext("2d");
@@ -146,9 +146,9 @@ class MapView {
     for (let i = 0; i < plane.n; i++) {
       if (this.labels && !classes.has(this.labels[i])) continue;
       const [x, y] = this.toPixels(plane.points[i]);
-      context.fillStyle = COLOURS[(this.labels?.[i] ?? 0) % COLOURS.length];
+      context.fillStyle = this.colour(i);
       context.beginPath();
-      context.arc(x, y, 2.2 * unit, 0, 7);
+      context.arc(x, y, (plane.n > FEW_DOTS ? 2.2 : 4) * unit, 0, 7);
       context.fill();
     }
     const outlined = (width) => {
@@ -183,6 +183,11 @@ class MapView {
       context.lineTo(x + 16 * unit * dx, y + 16 * unit * dy);
     }
     outlined(1.5);
+  }
+
+  /** Of a test example's dot: its class's, or from blue for the lowest number to yellow for the highest. */
+  colour(i) {
+    return this.shades ? `hsl(${250 - 190 * this.shades[i]} 90% 70%)` : COLOURS[(this.labels?.[i] ?? 0) % COLOURS.length];
   }
 
   grid(unit) {

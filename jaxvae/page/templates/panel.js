@@ -29,13 +29,13 @@ function dimensionSliders(plane, kl, move) {
   byId("sliders").replaceChildren(...used.map(({ label }) => label));
   folded.hidden = !unused.length;
   folded.open = !used.length;
-  folded.firstElementChild.textContent = `${unused.length} with a KL below ${UNUSED} nats: they say nothing of the image`;
+  folded.firstElementChild.textContent = `${unused.length} with a KL below ${UNUSED} nats: they say nothing of the ${data.words.example}`;
   folded.lastElementChild.replaceChildren(...unused.map(({ label }) => label));
   return sliders;
 }
 
 /** Fills the page's buttons for classes; `change` is called with the set of those that are on. */
-function classChips(classes, change) {
+function classChips(classes, names, change) {
   if (!classes.length) return; // data without labels
   const pressed = (chip) => chip.getAttribute("aria-pressed") === "true";
   const press = (chip, on) => chip.setAttribute("aria-pressed", String(on));
@@ -43,7 +43,7 @@ function classChips(classes, change) {
   const chips = classes.map((label) => {
     const dot = element("i");
     dot.style.background = COLOURS[label % COLOURS.length];
-    const chip = element("button", { type: "button", "aria-pressed": "true", "aria-label": `Class ${label}` }, dot, String(label));
+    const chip = element("button", { type: "button", "aria-pressed": "true", "aria-label": `Class ${names[label] ?? label}` }, dot, names[label] ?? String(label));
     chip.addEventListener("click", () => {
       press(chip, !pressed(chip));
       tell();
@@ -62,7 +62,8 @@ function classChips(classes, change) {
 }
 
 /** What the map shows of a run, in a sentence. */
-function mapNote({ about, shares }, plane, of) {
+function mapNote({ about, shares, decoder }, plane, of) {
+  const decoded = decoder.tiles ? " This page cannot run its decoder: pictures were decoded beforehand for places of this map, and others are between them." : "";
   const percent = (share) => `${Math.round(100 * share)} %`;
   const ellipses = "; ellipses are one and two standard deviations of q(z|x)";
   const hidden = percent(1 - shares[0] - shares[1]);
@@ -72,5 +73,5 @@ function mapNote({ about, shares }, plane, of) {
       : plane.d > 1
         ? `the two latent dimensions${ellipses}`
         : "the latent dimension";
-  return `${about}: ${number(plane.n, 0)} of ${number(of, 0)} test images at their posterior means, over ${along}.`;
+  return `${about}: ${number(plane.n, 0)} of ${number(of, 0)} test ${data.words.example}s at their posterior means, over ${along}.${decoded}`;
 }

@@ -20,7 +20,7 @@ function reconstructions({ digits, width, height, firstOfClass, originals, runs 
 
   function choose() {
     first.strip.replaceChildren(firsts[split()]);
-    first.strip.setAttribute("aria-label", `${choice("pictures")} images, ${firstOfClass ? "the first of each class" : "the first of all"}`);
+    first.strip.setAttribute("aria-label", `${choice("pictures")} ${data.words.example}s, ${firstOfClass ? "the first of each class" : "the first of all"}`);
     for (const { strip, pictures } of rows) strip.replaceChildren(pictures[split()]);
     show();
   }
@@ -33,7 +33,7 @@ function reconstructions({ digits, width, height, firstOfClass, originals, runs 
     for (const { run, strip, loss, pictures } of rows) {
       const at = Math.min(epoch, run.epochs);
       pictures[split()].style.transform = `translateY(${(-100 * at) / (run.epochs + 1)}%)`;
-      strip.setAttribute("aria-label", `${choice("pictures")} images reconstructed by ${run.about} after epoch ${at}`);
+      strip.setAttribute("aria-label", `${choice("pictures")} ${data.words.example}s reconstructed by ${run.about} after epoch ${at}`);
       const value = run.losses[split()][at];
       loss.textContent = value === null ? "" : `loss ${number(value, 1)}`;
     }
