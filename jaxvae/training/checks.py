@@ -90,6 +90,8 @@ def _check_support(likelihood: Any, dataset: Dataset) -> None:
     in_bytes = dataset.train_images.dtype == np.uint8
     if in_bytes and support.whole:
         raise DataError(f"{dataset.name} has images of bytes, which stand for [0, 1]; for {name} give them as int32")
+    if support.bytes and not in_bytes:
+        raise DataError(f"{dataset.name} has images of {dataset.train_images.dtype}; {name} takes {support}")
     for split in ("train", "test"):
         images = getattr(dataset, f"{split}_images")
         if in_bytes:
