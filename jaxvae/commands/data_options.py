@@ -22,7 +22,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("data")
     data.add_argument(
         "--dataset", default="auto", metavar="NAME|PATH",
-        help="mnist, fashion_mnist, kmnist; digits, digits8, photos, cancer (embedded, need nothing); any images "
+        help="mnist, fashion_mnist, kmnist; digits, digits8, photos, cancer, counts (embedded, need nothing); images "
         "that tensorflow-datasets prepared; a folder of pictures, an .npy, .npz, .csv, .parquet or .h5ad file of your "
         "own; or auto: mnist if at hand, else digits (default: auto)",
     )  # fmt: skip

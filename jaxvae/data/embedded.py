@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxvae.data import digits
+from jaxvae.data import counts, digits
 from jaxvae.data.arrays import from_arrays
 from jaxvae.data.cache import cached, keep
 from jaxvae.data.dataset import Dataset
@@ -65,9 +65,15 @@ def cancer() -> Dataset:
     return from_arrays(bunch.data, bunch.target_names[bunch.target], name="cancer")
 
 
+def counts_of_cells() -> Dataset:
+    """Simulated counts of 50 genes in cells of four groups, see `jaxvae.data.counts`."""
+    return Dataset("counts", **counts.make())
+
+
 EMBEDDED: dict[str, Callable[[], Dataset]] = {
     "digits": digits_like_mnist,
     "digits8": digits8,
     "photos": photos,
     "cancer": cancer,
+    "counts": counts_of_cells,
 }

@@ -35,9 +35,9 @@ def load(
         name: a path: an `.npy` or `.npz` of arrays, a `.csv` or `.parquet` table of numbers, an `.h5ad` of counts, or a
             folder of pictures whose sub-folders are classes; a tenth of the examples is held out to test on, unless an
             `.npz` has `x_test` or a folder has `train` and `test`.
-            Or a name: `mnist`, `fashion_mnist` or `kmnist`; `digits`, `digits8`, `photos` or `cancer`, which need
-            neither files nor network; `auto`, MNIST where it can be had and `digits` (with a `note` that says why)
-            where it cannot; or that of any dataset of images that tensorflow-datasets prepared as array_record.
+            Or a name: `mnist`, `fashion_mnist` or `kmnist`; `digits`, `digits8`, `photos`, `cancer` or `counts`,
+            which need neither files nor network; `auto`, MNIST where it can be had and `digits` (with a `note` that
+            says why) where it cannot; or that of any images that tensorflow-datasets prepared as array_record.
         data_dir: folder with `<name>/` holding either the four published `.gz` files, which for MNIST may be unzipped,
             or a copy that tensorflow-datasets prepared as array_record; default `$JAXVAE_DATA_DIR`, else
             tensorflow-datasets' own folder, else a download.

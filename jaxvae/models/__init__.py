@@ -1,16 +1,20 @@
 """Networks and distributions, and the VAE that puts them together."""
 
-from jaxvae.models.base import Likelihood, Network, Normal, Params, Posterior, Prior, Shape, Support
+from jaxvae.models.base import GIVEN_TOTALS, Likelihood, Network, Normal, Params, Posterior, Prior, Shape, Support
 from jaxvae.models.conv import Conv, ConvDecoder
+from jaxvae.models.counts import NegativeBinomial, Poisson
 from jaxvae.models.gaussian import Gaussian, Laplace
-from jaxvae.models.likelihoods import Bernoulli, ContinuousBernoulli, Poisson
+from jaxvae.models.likelihoods import Bernoulli, Categorical, ContinuousBernoulli
+from jaxvae.models.logistic import DiscretizedLogistic, LogisticMixture
 from jaxvae.models.mlp import MLP, MLPDecoder
+from jaxvae.models.parameters import parameter_count, resize
 from jaxvae.models.posteriors import DiagonalNormal, standard_noise
 from jaxvae.models.priors import StandardNormal
-from jaxvae.models.vae import AUTOMATIC, VAE, automatic_precision, codes_at_once, parameter_count, resize
+from jaxvae.models.vae import AUTOMATIC, VAE, automatic_precision, codes_at_once
 
 __all__ = [
-    "AUTOMATIC", "MLP", "VAE", "Bernoulli", "ContinuousBernoulli", "Conv", "ConvDecoder", "DiagonalNormal", "Gaussian",
-    "Laplace", "Likelihood", "MLPDecoder", "Network", "Normal", "Params", "Poisson", "Posterior", "Prior", "Shape",
-    "StandardNormal", "Support", "automatic_precision", "codes_at_once", "parameter_count", "resize", "standard_noise",
+    "AUTOMATIC", "GIVEN_TOTALS", "MLP", "VAE", "Bernoulli", "Categorical", "ContinuousBernoulli", "Conv", "ConvDecoder",
+    "DiagonalNormal", "DiscretizedLogistic", "Gaussian", "Laplace", "Likelihood", "LogisticMixture", "MLPDecoder",
+    "NegativeBinomial", "Network", "Normal", "Params", "Poisson", "Posterior", "Prior", "Shape", "StandardNormal",
+    "Support", "automatic_precision", "codes_at_once", "parameter_count", "resize", "standard_noise",
 ]  # fmt: skip

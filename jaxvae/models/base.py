@@ -10,6 +10,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from jaxtyping import Array, Float, Key
 
+GIVEN_TOTALS = "probability given totals"  # of counts, where the sum of an example's counts is taken as known
+
 Params = Any  # nested dictionaries of float32 arrays
 Shape = tuple[int, ...]
 
@@ -27,8 +29,11 @@ class Support(NamedTuple):
     low: float = -math.inf
     high: float = math.inf
     whole: bool = False  # whole numbers alone
+    bytes: bool = False  # bytes (uint8) alone, seen as byte/255
 
     def __str__(self) -> str:
+        if self.bytes:
+            return "bytes (uint8)"
         numbers = "whole numbers" if self.whole else "numbers"
         if math.isinf(self.low):
             return f"real {numbers}"
@@ -36,15 +41,29 @@ class Support(NamedTuple):
 
 
 class Likelihood(Protocol):
-    """p(x|z), given what the decoder puts out for z.
+    """p(x|z), given what the decoder puts out for z. Everything that is not listed below is optional:
 
-    It may have parameters of its own, from `init(key, latent_dim)`, as a prior has. It may say in `link` how a number's
-    mean comes of the first of the outputs for it, so that the page of a sweep can decode by itself: sigmoid, exp,
-    identity or continuous-bernoulli; without it, a map is decoded beforehand.
+    init(key, shape) -> Params            its own parameters, for examples of this shape
+    starts_from_data                      True: training begins at parameters that follow from the training examples
+    starting_params(params, x) -> Params  these, for all training examples x [n, *shape]
+    starting_output(params, x)            what a decoder that ignores the codes must put out for `mean` to be the
+                                          mean of x; for decoders that begin there
+    encoder_input(x)                      what the encoder is given of examples; where it is absent, themselves
+    link                                  how a number's mean comes of the first of the outputs for it, so that the page
+                                          of a sweep can decode by itself: "sigmoid", "exp", "identity" or
+                                          "continuous-bernoulli"; without it, a map is decoded beforehand
     """
 
-    measure: ClassVar[str]  # "probability", "density" or "cross-entropy" of x: numbers of two kinds share no table
-    support: ClassVar[Support]  # of each number in an example; where it is absent, any
+    @property
+    def measure(self) -> str:
+        """What `log_prob` is the logarithm of: "probability", "density", "cross-entropy" or `GIVEN_TOTALS`. Numbers of
+        two kinds share no table."""
+        ...
+
+    @property
+    def support(self) -> Support:
+        """Of each number in an example; where it is absent, any."""
+        ...
 
     def outputs(self, shape: Shape) -> Shape:
         """What the decoder must put out for an example of this shape."""
@@ -107,7 +126,8 @@ class Network(Protocol):
         codes_at_once                           how many codes are decoded together in an evaluation
         bfloat16_pays_from                      how many times as fast a product must be in bfloat16 to be chosen
         description(shape), layers(params)      words and arrays for the page of a sweep
-        starts_from_data, with_mean(params, mean)   of a decoder that begins at the mean of the training examples
+        starts_from_data, with_output(params, out)  of a decoder that begins at the mean of the training examples: with
+                                                    parameters by which it puts out about this, whatever the code
     """
 
     def __call__(self, x: Float[Array, "b ..."]) -> Float[Array, "b ..."]: ...

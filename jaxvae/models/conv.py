@@ -86,7 +86,7 @@ class ConvDecoder(_Layers):
     @property
     def smallest(self) -> tuple[int, int, int]:
         """Channels, height and width of the pictures that the codes become."""
-        side = self.windows(self.outputs)[-1][1]
+        side = self.windows(self.outputs[:2])[-1][1]
         return self.channels[-1], side, side
 
     @property
@@ -100,12 +100,13 @@ class ConvDecoder(_Layers):
         for i, (window, width) in enumerate(self._transposed(), 1):
             last = i == len(self.channels)
             h = ConvTranspose(width, window, relu=not last, precision=self.precision, name=f"conv{i}")(h)
-        return jnp.transpose(h, (3, 1, 2, 0)) if colours else jnp.moveaxis(h[0], -1, 0)
+        pictures = jnp.transpose(h, (3, 1, 2, 0)) if colours else jnp.moveaxis(h[0], -1, 0)
+        return pictures.reshape(-1, *self.outputs)
 
     @nn.nowrap
     def _transposed(self) -> list[tuple[Window, int]]:
         """Of each layer the window of the convolution that it mirrors, and its channels."""
-        windows = [window for window, _ in reversed(self.windows(self.outputs))]
+        windows = [window for window, _ in reversed(self.windows(self.outputs[:2]))]
         return list(zip(windows, [*reversed(self.channels[:-1]), math.prod(self.outputs[2:])], strict=True))
 
     @nn.nowrap

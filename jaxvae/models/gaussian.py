@@ -16,14 +16,16 @@ from jaxvae.models.base import Params, Shape, Support
 from jaxvae.parts import part, static
 
 SCALES = ("learned", "decoded")
+LEAST_SCALE = 1e-3  # that a learned one starts at: data that hardly vary would begin at a density without limit
 
 
 class _MeanPlusNoise(ABC):
     """x = mean + scale · noise, each number by itself.
 
     Attributes:
-        scale: `learned`, one for all numbers of all examples, a parameter of the model, which starts at 1; `decoded`,
-            one for each number, whose logarithm the decoder puts out behind the mean; or a fixed number above 0.
+        scale: `learned`, one for all numbers of all examples, a parameter of the model, which starts at the scale of
+            the training examples around their mean; `decoded`, one for each number, whose logarithm the decoder puts
+            out behind the mean; or a fixed number above 0.
 
     A scale that is learned can go to zero where a number is the same in all examples, and the density with it to
     infinity: leave such columns out.
@@ -43,8 +45,29 @@ class _MeanPlusNoise(ABC):
             name = type(self).part_name  # type: ignore[attr-defined]
             raise ConfigError(f"{name}: scale must be {', '.join(SCALES)} or a number above 0, not {quoted(scale)}")
 
-    def init(self, key: Key[Array, ""], latent_dim: int) -> Params:
+    def init(self, key: Key[Array, ""], shape: Shape) -> Params:
         return {"log_scale": jnp.zeros(())} if self.scale == "learned" else {}
+
+    @property
+    def starts_from_data(self) -> bool:
+        return self.scale == "learned"
+
+    def starting_params(self, params: Params, x: Float[Array, "n *x"]) -> Params:
+        return {"log_scale": self._log_scale_of(x)} if self.scale == "learned" else params
+
+    def starting_output(self, params: Params, x: Float[Array, "n *x"]) -> Float[Array, "..."]:
+        mean = x.mean(0)
+        if self.scale != "decoded":
+            return mean
+        return jnp.stack([mean, jnp.broadcast_to(self._log_scale_of(x), mean.shape)], -1)
+
+    def _log_scale_of(self, x: Float[Array, "n *x"]) -> Float[Array, ""]:
+        """The most likely one for all numbers around the mean example."""
+        return jnp.log(jnp.maximum(self.fitted_scale(x - x.mean(0)), LEAST_SCALE))
+
+    @abstractmethod
+    def fitted_scale(self, deviations: Float[Array, "n *x"]) -> Float[Array, ""]:
+        """The most likely scale of noise."""
 
     def outputs(self, shape: Shape) -> Shape:
         return (*shape, 2) if self.scale == "decoded" else shape
@@ -88,6 +111,9 @@ class Gaussian(_MeanPlusNoise):
     def noise(self, key: Key[Array, ""], shape: Shape) -> Float[Array, "*x"]:
         return jax.random.normal(key, shape)
 
+    def fitted_scale(self, deviations: Float[Array, "n *x"]) -> Float[Array, ""]:
+        return jnp.sqrt(jnp.square(deviations).mean())
+
 
 @part("likelihood/laplace")
 class Laplace(_MeanPlusNoise):
@@ -100,3 +126,6 @@ class Laplace(_MeanPlusNoise):
 
     def noise(self, key: Key[Array, ""], shape: Shape) -> Float[Array, "*x"]:
         return jax.random.laplace(key, shape)
+
+    def fitted_scale(self, deviations: Float[Array, "n *x"]) -> Float[Array, ""]:
+        return jnp.abs(deviations).mean()

@@ -4,7 +4,6 @@ import math
 from itertools import chain, count
 from typing import Any, ClassVar
 
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -73,7 +72,7 @@ class MLPDecoder(_Layers):
     first is the VAE's."""
 
     outputs: Shape = bound(default=())
-    output_bias: str = static(default="zero", name="bias", title="output bias")  # "data": the logit of the mean example
+    output_bias: str = static(default="zero", name="bias", title="output bias")  # "data": means are the mean example
 
     @nn.nowrap
     def check(self) -> None:
@@ -96,10 +95,9 @@ class MLPDecoder(_Layers):
         return self.output_bias == "data"
 
     @nn.nowrap
-    def with_mean(self, params: Params, mean: Float[Array, "..."]) -> Params:
-        """Parameters whose output is the logit of the mean example, kept between 0.001 and 0.999."""
-        mean = jnp.clip(mean.reshape(-1), 0.001, 0.999)
-        return params | {"pixels": params["pixels"] | {"bias": jnp.log(mean) - jnp.log1p(-mean)}}
+    def with_output(self, params: Params, out: Float[Array, "..."]) -> Params:
+        """Parameters whose output, but for what codes add to it, is this."""
+        return params | {"pixels": params["pixels"] | {"bias": out.reshape(-1)}}
 
     @nn.nowrap
     def layers(self, params: Params) -> list[tuple[dict[str, Any], np.ndarray, np.ndarray]]:

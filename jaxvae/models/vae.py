@@ -9,6 +9,7 @@ numbers beyond the dimensions in use are held at zero by `encode` and `own_param
 
 import dataclasses
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -106,9 +107,13 @@ class VAE:
             raise ConfigError(
                 f"networks for examples of shape {list(self.shape)} cannot be built ({reason(error)})"
             ) from error
+        decoder = self.networks[1]
+        if getattr(decoder, "starts_from_data", False) and not hasattr(self.likelihood, "starting_output"):
+            ends = f"{type(decoder).__name__} cannot begin at the mean of the data"
+            raise ConfigError(f"the decoder {ends}: {self.likelihood.part_label} does not say at which output that is")
         wanted = (1, *self.likelihood.outputs(self.shape))
         if out.shape != wanted:
-            name = type(self.networks[1]).__name__
+            name = type(decoder).__name__
             raise ConfigError(f"the decoder {name} puts out {list(out.shape)}; {list(wanted)} is asked of it")
 
     # ── parameters ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -118,27 +123,36 @@ class VAE:
         x, z = jnp.zeros((1, *self.shape)), jnp.zeros((1, self.latent_dim))
         params: Params = self._module().init(key, x, z)["params"]
         for count, name in enumerate(("prior", "posterior", "likelihood")):
-            init = getattr(getattr(self, name), "init", None)
-            if init and (own := init(jax.random.fold_in(key, count), self.latent_dim)):
+            if own := self._init_part(name, jax.random.fold_in(key, count), self.latent_dim):
                 params = params | {name: own}
         return params
 
+    def _init_part(self, name: str, key: Key[Array, ""], latent_dim: int) -> Params:
+        init = getattr(getattr(self, name), "init", None)
+        return init(key, self.shape if name == "likelihood" else latent_dim) if init else {}
+
     @property
     def starts_from_data(self) -> bool:
-        """Whether `with_mean` changes anything."""
-        return getattr(self.networks[1], "starts_from_data", False)
+        """Whether `with_data` changes anything."""
+        return any(getattr(part, "starts_from_data", False) for part in (self.networks[1], self.likelihood))
 
-    def with_mean(self, params: Params, mean: Float[Array, "..."]) -> Params:
-        """Parameters that begin at the mean of the training examples, where the decoder asks for that."""
-        _, decoder = self.networks
-        return params | {"decoder": decoder.with_mean(params["decoder"], mean)} if self.starts_from_data else params
+    def with_data(self, params: Params, x: Float[Array, "n ..."]) -> Params:
+        """Parameters that begin at what follows of the training examples, where decoder or likelihood ask for that."""
+        decoder, own = self.networks[1], params.get("likelihood", {})
+        if getattr(self.likelihood, "starts_from_data", False):
+            params = params | {"likelihood": (own := self.likelihood.starting_params(own, x))}
+        if getattr(decoder, "starts_from_data", False):
+            out = self.likelihood.starting_output(own, x)
+            params = params | {"decoder": decoder.with_output(params["decoder"], out)}
+        return params
 
     def own_params(self, params: Params, name: str) -> Params:
         """Those of the prior, the posterior or the likelihood; of latent dimensions that are not in use, zeros."""
         own = params.get(name, {})
         if self.used is None or not own:
             return own
-        sizes = (jax.eval_shape(_unpadded(self, name, d)) for d in (self.latent_dim, self.latent_dim + 1))
+        init, key = partial(self._init_part, name), jax.random.key(0)
+        sizes = (jax.eval_shape(lambda d=d: init(key, d)) for d in (self.latent_dim, self.latent_dim + 1))
         return jax.tree.map(self._masked, own, *sizes)
 
     def _masked(self, leaf: Array, here: Any, larger: Any) -> Array:
@@ -164,6 +178,8 @@ class VAE:
         Args:
             masked: whether these are held at zero. They begin there, and stay if the loss has no gradient in them.
         """
+        if encoder_input := getattr(self.likelihood, "encoder_input", None):
+            x = encoder_input(x)
         q = self._module().apply(_of_networks(params), x, method="encode")
         return self._mask_posterior(q) if masked else q
 
@@ -256,30 +272,6 @@ def automatic_precision(network: Any) -> str:
 def codes_at_once(network: Any) -> int:
     """How many codes are decoded together in an evaluation: what activations stay in a core's cache."""
     return getattr(network, "codes_at_once", 100)
-
-
-def parameter_count(params: Params) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-def resize(tree: Any, shapes: Any) -> Any:
-    """A model's numbers for another latent size: zeros added at the end of each axis, or the last cut off.
-
-    Args:
-        shapes: the same tree for that latent size, its leaves with a `shape`.
-    """
-
-    def one(leaf, like):
-        if leaf.shape == like.shape:
-            return leaf
-        kept = leaf[tuple(slice(size) for size in like.shape)]
-        return jnp.pad(kept, [(0, size - own) for size, own in zip(like.shape, kept.shape, strict=True)])
-
-    return jax.tree.map(one, tree, shapes)
-
-
-def _unpadded(vae: VAE, name: str, latent_dim: int):
-    return lambda: getattr(vae, name).init(jax.random.key(0), latent_dim)
 
 
 def _along(mask: Array, axis: int, ndim: int) -> Array:

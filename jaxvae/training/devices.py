@@ -214,7 +214,7 @@ class DeviceWorker:
         if not program.vae.starts_from_data:
             return state
         images = self._train_images.addressable_data(0)
-        return state._replace(params=program.vae.with_mean(state.params, engine.to_float(images).mean(0)))
+        return state._replace(params=program.vae.with_data(state.params, engine.to_float(images)))
 
 
 def on_host(tree: Any) -> Any:

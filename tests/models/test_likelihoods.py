@@ -7,7 +7,7 @@ import pytest
 from scipy import integrate, special, stats
 
 from jaxvae.errors import ConfigError
-from jaxvae.models import MLP, VAE, Bernoulli, ContinuousBernoulli, Gaussian, Laplace, Poisson
+from jaxvae.models import MLP, VAE, Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Laplace
 from jaxvae.parts import check, from_json, to_json
 
 RNG = np.random.default_rng(0)
@@ -24,7 +24,6 @@ CASES = {
     "gaussian, decoded": (Gaussian("decoded"), {}, PAIRS, REAL, stats.norm(OUT, np.exp(PAIRS[..., 1]))),
     "laplace, learned": (Laplace(), LEARNED, OUT, REAL, stats.laplace(OUT, np.exp(LOG_SCALE))),
     "laplace, decoded": (Laplace("decoded"), {}, PAIRS, REAL, stats.laplace(OUT, np.exp(PAIRS[..., 1]))),
-    "poisson": (Poisson(), {}, OUT, RNG.poisson(3, OUT.shape).astype(np.float32), stats.poisson(np.exp(OUT))),
     "bernoulli": (Bernoulli(), {}, OUT, RNG.integers(0, 2, OUT.shape).astype(np.float32),
                   stats.bernoulli(special.expit(OUT))),
 }  # fmt: skip
@@ -86,6 +85,34 @@ def test_its_derivatives_are_those_of_an_exponential_family():
         slope = float(jax.grad(value)(jnp.float32(logit)))
         expected = 0.3 - float(likelihood.mean({}, jnp.full((1, 1), logit, jnp.float32))[0, 0])
         assert slope == pytest.approx(expected, abs=2e-5)
+
+
+def test_categorical_log_probabilities_are_log_odds_less_their_normaliser_and_sum_to_one():
+    out = RNG.normal(0, 3, (7, 3, 4, 5)).astype(np.float32)
+    x = RNG.integers(0, 5, (7, 3, 4)).astype(np.float32)
+    expected = special.log_softmax(out.astype(float), -1)
+    own = np.take_along_axis(expected, x.astype(int)[..., None], -1).sum((1, 2, 3))
+    np.testing.assert_allclose(Categorical(5).log_prob({}, jnp.asarray(out), jnp.asarray(x)), own, rtol=1e-5)
+    every = jnp.arange(5.0)[:, None]
+    log_prob = Categorical(5).log_prob({}, jnp.broadcast_to(out[0, 0, 0], (5, 1, 5)), every)
+    assert float(jnp.exp(log_prob).sum()) == pytest.approx(1, abs=1e-6)
+
+
+def test_categorical_samples_have_their_probabilities_and_the_mean_is_the_most_probable_class():
+    out = np.log(np.array([[0.2, 0.1, 0.7], [0.5, 0.3, 0.2]], np.float32))
+    drawn = Categorical(3).sample({}, jax.random.key(0), jnp.broadcast_to(out, (5000, 2, 3)))
+    for column, odds in zip(np.asarray(drawn).T, out, strict=True):
+        counts = np.bincount(column.astype(int), minlength=3)
+        assert stats.chisquare(counts, 5000 * np.exp(odds, dtype=float) / np.exp(odds, dtype=float).sum()).pvalue > 0.01
+    np.testing.assert_array_equal(Categorical(3).mean({}, jnp.asarray(out)[None]), [[2, 0]])
+    assert Categorical(3).outputs((2,)) == (2, 3)
+    assert str(Categorical(3).support) == "whole numbers of at least 0 and at most 2"
+
+
+@pytest.mark.parametrize("classes", [1, 0, -3, 2.0, True, "3", 2**16])
+def test_impossible_numbers_of_classes_are_refused(classes):
+    with pytest.raises(ConfigError, match="likelihood/categorical: classes must be a whole number of at least 2"):
+        check(Categorical(classes))
 
 
 def test_a_scale_that_is_learned_is_a_parameter_and_others_are_not():

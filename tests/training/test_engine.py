@@ -115,18 +115,18 @@ def test_dynamic_binarisation_draws_anew_at_each_step_and_training_sees_the_draw
 
 
 def test_the_output_bias_starts_at_the_logit_of_the_mean_image(small):
-    mean = engine.to_float(jnp.asarray(small.train_images)).mean(0)
+    images = engine.to_float(jnp.asarray(small.train_images))
     vae = classic("linear", 2, output_bias="data").vae.bind(SHAPE)
     untouched = init(PROGRAM, 0).params
     assert (vae.starts_from_data, PROGRAM.vae.starts_from_data) == (True, False)
-    params = vae.with_mean(untouched, mean)
+    params = vae.with_data(untouched, images)
     np.testing.assert_allclose(
         expit(np.asarray(params["decoder"]["pixels"]["bias"])),
-        np.clip(np.asarray(mean).reshape(-1), 0.001, 0.999),
+        np.clip(np.asarray(images.mean(0)).reshape(-1), 0.001, 0.999),
         rtol=1e-4,
     )
     np.testing.assert_array_equal(params["decoder"]["latent"]["kernel"], untouched["decoder"]["latent"]["kernel"])
-    assert PROGRAM.vae.with_mean(untouched, mean) is untouched
+    assert PROGRAM.vae.with_data(untouched, images) is untouched
 
 
 @pytest.mark.parametrize(("n", "batch"), [(60, 10), (57, 10)])
