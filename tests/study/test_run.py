@@ -144,6 +144,21 @@ def test_a_run_is_evaluated_on_its_own_data_and_on_others(run, tmp_path):
         loaded.evaluate(data.from_arrays(NUMBERS * UNIT))
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"plan": 500}, "plan must be a jaxvae.evaluation.Plan, not 500"),
+        ({"plan": Plan(samples=(0,))}, "samples must be a whole number of at least 1"),
+        ({"data": "mnist"}, r"images must have shape \[n, 5\], not \[\]"),
+        ({"data": TEST[:, :2]}, r"images must have shape \[n, 5\], not \[20, 2\]"),
+        ({"data": TEST[:0]}, "at least one image is needed"),
+    ],
+)
+def test_careless_evaluations_are_one_line(run, given, says):
+    with pytest.raises(InputError, match=says):
+        run.evaluate(**given, quiet=True)
+
+
 def test_a_report_reads_as_a_table(run, pictures):
     report = run.evaluate(plan=PLAN, quiet=True)
     text = str(report)
