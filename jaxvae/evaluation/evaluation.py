@@ -5,13 +5,15 @@ In: a loaded run, the dataset that it was trained on, a plan. Out: a `Report`: r
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxvae.data import Dataset
-from jaxvae.errors import InputError, Remedy, is_whole
+from jaxvae.errors import InputError, Remedy
+from jaxvae.evaluation import records
 from jaxvae.evaluation.metrics import METRICS
 from jaxvae.evaluation.records import Record
 from jaxvae.evaluation.subject import Advance, Plan, Subject
@@ -19,6 +21,7 @@ from jaxvae.jax_settings import own_settings
 from jaxvae.runs import Run
 from jaxvae.values import plain
 
+WIDTH = 120  # of a report as text
 COLLAPSED = 0.5  # share of inactive dimensions from which a model is said to have collapsed
 
 
@@ -30,6 +33,22 @@ class Report(NamedTuple):
     digits: dict[str, Any]  # separation and confusion by class; empty without codes or labels
     remarks: list[str]  # what the numbers say, in words
 
+    def __str__(self) -> str:
+        """The numbers as a table, the KL of each dimension, and the remarks."""
+        from rich.console import Console
+
+        text = io.StringIO()
+        output = Console(file=text, width=WIDTH, highlight=False, markup=False, color_system=None)
+        output.print(records.table(self.records))
+        if self.kl_per_dimension:
+            largest_first = sorted(self.kl_per_dimension, reverse=True)
+            output.print("KL per latent dimension, nats:", " ".join(f"{value:.2f}" for value in largest_first))
+        for remark in self.remarks:
+            output.print(remark)
+        return text.getvalue().rstrip()
+
+    __repr__ = __str__  # what a notebook shows
+
 
 def data_of(run: Run, dataset: Dataset) -> Dataset:
     """The part of `dataset` that the run was trained and tested on.
@@ -37,13 +56,8 @@ def data_of(run: Run, dataset: Dataset) -> Dataset:
     Raises:
         InputError: it is not that dataset.
     """
-    about = run.about.get("dataset")
-    if not about:
-        raise InputError(f"{run.folder / 'config.json'} does not say which data the run was trained on")
-    n, m = about.get("train_images"), about.get("test_images")
-    if not (is_whole(n, 1) and is_whole(m, 1) and isinstance(about.get("fingerprint"), str)):
-        raise InputError(f"{run.folder / 'config.json'} does not say how many images the run was trained on, and which")
-    part = dataset.first(n, m)._replace(scaling=run.scaling)
+    about = run.trained_on
+    part = dataset.first(about["train_images"], about["test_images"])._replace(scaling=run.scaling)
     if part.fingerprint != about["fingerprint"]:
         raise InputError(
             f"{run.folder} was trained on other data: {about['name']} {about['fingerprint'][:12]}, "
@@ -73,29 +87,36 @@ class Evaluation:
         Raises:
             InputError: it is another dataset, or the run's codes are not finite.
         """
-        run, given = in_float32(run).in_trained_numbers(), data_of(run, dataset)
+        log_scale, run, given = run.log_scale, in_float32(run).in_trained_numbers(), data_of(run, dataset)
         seen = run.config.dataset_as_trained(given, drawn_once=True)
         subject = Subject(run, seen, self.plan, self.advance, self._readers)
         subject.codes  # noqa: B018 – refuses codes that are not finite before hours are spent
-        records = []
+        found = []
         for name, metric in METRICS.items():
             if not all(map(subject.has, metric.needs)):
                 continue
             for measured in metric.compute(subject):
                 value, over_images, over_repeats, images = standard_errors(measured.values)
-                records.append(Record(
+                found.append(Record(
                     name, value, over_images, over_repeats, metric.unit, measured.estimator, measured.samples,
                     measured.split or self.plan.split, images or len(subject.images),
-                    measured.binarization or run.config.binarize, run.about["dataset"]["name"], given.fingerprint,
+                    measured.binarization or _kind(run, given), run.about["dataset"]["name"], given.fingerprint,
                     run.folder.as_posix(), run.vae.likelihood.measure if metric.of_likelihood else "",
                 ))  # fmt: skip
         per_dimension = subject.kl_per_dimension
         return Report(
-            records,
+            found,
             [] if per_dimension is None else per_dimension.tolist(),
             subject.classes if all(map(subject.has, ("codes", "several images", "labels"))) else {},
-            _remarks(subject),
+            [*_remarks(subject), *_about_scale(log_scale)],
         )
+
+
+def _kind(run: Run, dataset: Dataset) -> str:
+    """What the numbers of the dataset's examples are to the run, a key of `records.PIXELS`."""
+    if dataset.train_images.dtype != np.uint8:
+        return "numbers"
+    return "dequantised" if run.config.vae.likelihood.measure == "density" else run.config.binarize
 
 
 def standard_errors(values: Any) -> tuple[float, float | None, float | None, int | None]:
@@ -110,6 +131,13 @@ def standard_errors(values: Any) -> tuple[float, float | None, float | None, int
     over_images = float(rows.mean(0).std(ddof=1) / np.sqrt(n)) if n > 1 else None
     over_repeats = float(rows.mean(1).std(ddof=1) / np.sqrt(repeats)) if repeats > 1 else None
     return float(rows.mean()), over_images, over_repeats, n
+
+
+def _about_scale(log_scale: float) -> list[str]:
+    if not log_scale:
+        return []
+    than = f"{abs(log_scale):.2f} nats {'lower' if log_scale > 0 else 'higher'}"
+    return [f"densities are of standardised numbers; of the numbers as given, log p(x) and its bounds are {than}"]
 
 
 def _remarks(subject: Subject) -> list[str]:

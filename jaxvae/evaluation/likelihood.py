@@ -47,6 +47,7 @@ def bounds(
     ks: Sequence[int],
     seed: int = 0,
     *,
+    streams: np.ndarray | None = None,
     batch: int | None = None,
     devices: Sequence[Any] | None = None,
     advance: Advance = lambda done: None,
@@ -56,14 +57,19 @@ def bounds(
     Args:
         vae: bound to the images' shape.
         images: [n, *shape], as a dataset has them.
+        streams: whole numbers [n] below 2³²: images of one number are given the same noise; default, their places.
         batch: images at once; default, what suits the model and the largest K. Memory does not grow with K.
         devices: of type `jax.Device`; default all local ones.
     """
-    together = codes_at_once(vae.encoder)
-    batch = batch or max(1, min(LARGEST_BATCH, CALLS_AT_ONCE * together // max(ks), len(images)))
-    at_once = max(1, min(together // batch, max(ks)))
+    batch = batch or min(suitable_batch(vae, max(ks)), len(images))
+    at_once = max(1, min(codes_at_once(vae.encoder) // batch, max(ks)))
     program = partial(_bounds, tuple(ks), at_once, vae.in_float32())
-    return Weighted(*_dealt(program, params, images, seed, batch, devices, advance))
+    return Weighted(*_dealt(program, params, images, seed, batch, devices, advance, streams))
+
+
+def suitable_batch(vae: VAE, samples: int) -> int:
+    """How many images `bounds` takes at once if there are enough of them."""
+    return max(1, min(LARGEST_BATCH, CALLS_AT_ONCE * codes_at_once(vae.encoder) // samples))
 
 
 @own_settings()
@@ -124,12 +130,13 @@ def simulated(vae: VAE, params: Params, n: int, seed: int = 0, dtype: Any = np.u
 
 
 def _dealt(
-    program, params, examples, seed: int, batch: int, devices=None, advance: Advance = lambda done: None
+    program, params, examples, seed: int, batch: int, devices=None, advance: Advance = lambda done: None, streams=None
 ) -> list[np.ndarray]:
-    """What `program(params, key, indices, examples)` returns, its last axis over all examples; each device computes a
+    """What `program(params, key, streams, examples)` returns, its last axis over all examples; each device computes a
     batch at a time."""
     devices = list(devices or local_devices())
     n = len(jax.tree.leaves(examples)[0])
+    streams = np.arange(n) if streams is None else streams
     here = [jax.device_put((params, jax.random.key(seed)), device) for device in devices]
     starts = list(range(0, n, batch))
     running: dict[int, tuple[int, Any]] = {}  # device → where its batch starts, and what will come out
@@ -139,7 +146,7 @@ def _dealt(
             if i not in running and len(found) + len(running) < len(starts):
                 start = starts[len(found) + len(running)]
                 indices = np.minimum(np.arange(start, start + batch), n - 1)  # the last batch is filled up
-                given = jax.device_put((indices, jax.tree.map(lambda x, at=indices: x[at], examples)), device)
+                given = jax.device_put((streams[indices], jax.tree.map(lambda x, at=indices: x[at], examples)), device)
                 running[i] = start, program(*here[i], *given)
         for i, (start, out) in list(running.items()):
             if all(leaf.is_ready() for leaf in jax.tree.leaves(out)):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PIXELS = {
     "none": "grey pixels", "dynamic": "binarised pixels", "static": "binarised pixels",
+    "dequantised": "dequantised bytes", "numbers": "numbers as the run sees them",
     "simulated": "the model's own pixels",
 }  # fmt: skip
 # what must agree in a table row
@@ -121,7 +122,9 @@ def table(records: Sequence[Record]) -> Table:
     for record in sorted(records, key=lambda record: (list(METRICS).index(record.metric), record.samples or 0)):
         few = f" ({record.images:,} images)" if record.images < most else ""
         by_row.setdefault(record.label + few, {})[record.run] = record
-    title = f"{most:,} {one.split} images of {one.dataset}, {PIXELS[one.binarization]} (binarize {one.binarization})"
+    how = f" (binarize {one.binarization})" if one.binarization in ("none", "dynamic", "static") else ""
+    what = "examples" if one.binarization == "numbers" else "images"
+    title = f"{most:,} {one.split} {what} of {one.dataset}, {PIXELS[one.binarization]}{how}"
     names = [PurePath(run).name for run in runs]
     headings = [name if names.count(name) == 1 else run for run, name in zip(runs, names, strict=True)]
     columns = "", *(Column(heading, justify="right") for heading in headings), "unit"

@@ -86,12 +86,12 @@ def write(
 
 def page(
     results: Results,
-    folder: Path,
+    folder: Path | None,
     runs: Sequence[Run] = (),
     dataset: Dataset | None = None,
     under_way: UnderWay | None = None,
 ) -> str:
-    """The page itself; see `write`."""
+    """The page itself; see `write`. Without a folder it is of a run that was trained in memory."""
     _check_epochs(results, folder, runs)
     first = first_seeds(runs)
     models = _models(results, first, dataset)
@@ -104,21 +104,29 @@ def page(
     )  # fmt: skip
     environment.filters |= {"number": number, "measured": measured, "depth": depth, "script_json": script_json}
     try:
-        sweep = under_way.sweep if under_way else (read_sweep(folder) or ([], {}))[1]
+        sweep = under_way.sweep if under_way else _training(folder, runs)
         return environment.get_template("report.html").render(
             page_context(None if under_way else folder, results, sweep), **models, under_way=under_way,
             policy=policy, style=Markup(style), script=Markup(script),
-            loadable=[{"name": run.config.name, "path": os.fspath(run.folder)} for run in runs], some=some,
+            loadable=[{"name": run.config.name, "path": os.fspath(run.folder)} for run in runs if folder], some=some,
             first_seeds=sorted({run.config.seed for run in first}),
             several_seeds=len({run.seed for run in results.runs}) > 1,
         )  # fmt: skip
     except InputError:
         raise
     except (*DAMAGE, jinja2.TemplateError) as error:
-        raise damaged(folder, error) from None
+        raise damaged(folder or Path(PAGE), error) from None
 
 
-def _check_epochs(results: Results, folder: Path, runs: Sequence[Run]) -> None:
+def _training(folder: Path | None, runs: Sequence[Run]) -> dict[str, Any]:
+    """How the runs were trained: what sweep.json says, else what a run says of itself."""
+    if folder and (sweep := read_sweep(folder)):
+        return sweep[1]
+    how = {"workers": 1, "epochs_trained_before": 0}
+    return runs[0].about | how | {"wall_seconds": runs[0].outcome.seconds} if runs else {}
+
+
+def _check_epochs(results: Results, folder: Path | None, runs: Sequence[Run]) -> None:
     """Refuses tables of one epoch beside models of another."""
     for run in runs:
         final = results.finals.get(run.config.name)

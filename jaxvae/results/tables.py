@@ -14,7 +14,7 @@ from jaxvae.errors import CheckpointError, Remedy, quoted, reason
 from jaxvae.formats import old_name
 from jaxvae.results.losses import means_csv, metrics_csv, metrics_parquet, read_metrics
 from jaxvae.results.results import PARTS, Results, final
-from jaxvae.runs import Divergence, Outcome, write
+from jaxvae.runs import Divergence, Outcome, load, run_folder, write
 
 SWEEP = "sweep.json"
 # what comes of reading a table that is not what it should be
@@ -110,12 +110,15 @@ def read_json(path: Path) -> Any:
 
 
 def read_results(folder: Path) -> Results:
-    """The results in a finished sweep's folder: in its sweep.json, metrics.csv and digits.json.
+    """The results in a finished sweep's folder: in its sweep.json, metrics.csv and digits.json; or in a run's folder.
 
     Raises:
-        CheckpointError: the folder holds no finished sweep, or a damaged table.
+        CheckpointError: the folder holds no finished sweep and no run, or a damaged table.
     """
     sweep = read_sweep(folder)
+    if sweep is None and run_folder.run_around(folder) == folder.absolute():
+        run = load(folder)
+        return Results((run.outcome,), run.trained_on)
     if sweep is None:
         raise CheckpointError(f"{folder} holds no finished sweep: it has no {SWEEP}; {Remedy.STUDY} writes it")
     runs, content = sweep

@@ -92,12 +92,36 @@ class Run:
         """The name of the data that it was trained on, `auto` where its folder does not say."""
         return self.about.get("dataset", {}).get("name", "auto")
 
+    @property
+    def trained_on(self) -> dict[str, Any]:
+        """What is said of the data that it was trained on: name, fingerprint, how many examples, and more.
+
+        Raises:
+            InputError: its folder does not say this.
+        """
+        data = self.about.get("dataset")
+        if not data:
+            raise InputError(f"{self.folder / 'config.json'} does not say which data the run was trained on")
+        sizes = [data.get("train_images"), data.get("test_images")]
+        if not (all(is_whole(n, 1) for n in sizes) and isinstance(data.get("fingerprint"), str)):
+            path = self.folder / "config.json"
+            raise InputError(f"{path} does not say how many images the run was trained on, and which")
+        return data
+
     @cached_property
     def scaling(self) -> Scaling | None:
         """What the numbers that it was trained on were standardised by. It is applied to what is encoded, and undone in
         what is decoded."""
         scaling = self.about.get("dataset", {}).get("scaling")
         return scaling and Scaling(**{name: np.asarray(values, np.float32) for name, values in scaling.items()})
+
+    @property
+    def log_scale(self) -> float:
+        """Σ log scale over the numbers of an example, in nats: the log-density of the numbers as given is that of the
+        standardised ones less this. 0 where nothing was standardised."""
+        if self.scaling is None:
+            return 0.0
+        return float(np.broadcast_to(np.log(self.scaling.scale.astype(np.float64)), self.vae.shape).sum())
 
     def in_trained_numbers(self) -> Run:
         """The run that encodes and decodes a dataset's own, standardised numbers."""
@@ -116,9 +140,20 @@ class Run:
         Args:
             images: [n, *shape]; bytes or floats in [0, 1] if it was trained on bytes, else numbers like those.
         """
+        return _encode(self.vae, self.params, self.as_trained(images))
+
+    def as_trained(self, images: Any) -> jax.Array:
+        """Images as the model sees them, float32 [n, *shape]: bytes as numbers in [0, 1], numbers standardised as those
+        were that it was trained on.
+
+        Raises:
+            InputError: they are of another shape or kind.
+        """
         images = _images(images, self.vae.shape, self.in_bytes)
-        images = images if self.scaling is None else (images - self.scaling.mean) / self.scaling.scale
-        return _encode(self.vae, self.params, images)
+        if self.scaling is None:
+            return images
+        own = np.asarray(images)  # NumPy divides any number of rows alike, and as the training data were
+        return jnp.asarray((own - self.scaling.mean) / self.scaling.scale)
 
     @own_settings()
     def codes(self, images: Any) -> Normal:
@@ -138,8 +173,10 @@ class Run:
         return self._decoded(jnp.asarray(z, jnp.float32))
 
     def _decoded(self, z: jax.Array) -> jax.Array:
-        means = _decode(self.vae, self.params, z)
-        return means if self.scaling is None else means * self.scaling.scale + self.scaling.mean
+        return self._in_given_numbers(_decode(self.vae, self.params, z))
+
+    def _in_given_numbers(self, x: jax.Array) -> jax.Array:
+        return x if self.scaling is None else x * self.scaling.scale + self.scaling.mean
 
     @own_settings()
     def reconstruct(self, images: Any) -> jax.Array:
@@ -147,16 +184,22 @@ class Run:
         return self._decoded(self.codes(images).mean)
 
     @own_settings()
-    def sample(self, key: Any, n: Whole) -> jax.Array:
+    def sample(self, key: Any, n: Whole, *, noise: bool = False) -> jax.Array:
         """Means of p(x|z) for n codes drawn from the prior, [n, *shape].
 
         Args:
             key: such as `jax.random.key(0)`.
+            noise: draws from p(x|z) in place of its means, so that examples are drawn from the model's p(x).
         """
         key = _as_key(key)
         if not is_whole(n := plain(n), at_least=0, below=MAX_SAMPLES):
             raise InputError(f"n must be a whole number of at least 0 and below {MAX_SAMPLES:,}, not {quoted(n)}")
-        return self.decode(self.vae.sample_prior(self.params, key, n))
+        z = self.vae.sample_prior(self.params, key, n)
+        if not noise:
+            return self.decode(z)
+        own, out = self.vae.own_params(self.params, "likelihood"), _outputs(self.vae, self.params, z)
+        own = jax.device_put(own)
+        return self._in_given_numbers(self.vae.likelihood.sample(own, jax.random.fold_in(key, 1), out))
 
 
 @own_settings()
@@ -244,3 +287,4 @@ def _batched(function):
 
 _encode = _batched(lambda vae, params, x: vae.encode(params, x))
 _decode = _batched(lambda vae, params, z: vae.mean(params, z))
+_outputs = _batched(lambda vae, params, z: vae.decode(params, z))

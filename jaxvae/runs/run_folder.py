@@ -85,7 +85,9 @@ def _is_run(folder: Path) -> bool:
 
 def folder_of(sweep: Path, run: RunConfig) -> Path:
     """Where a sweep's folder has a run: under its name, or under the one that an earlier version gave it, which did not
-    tell apart all that names do now."""
+    tell apart all that names do now; or the folder itself, if it is a run's."""
+    if _is_run(sweep):
+        return sweep
     new, old = sweep / run.name, sweep / old_name(run)
     if old == new or new.exists() or not (old / "config.json").is_file():
         return new

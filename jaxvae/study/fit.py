@@ -5,6 +5,7 @@ In: an array or a dataset, and whatever the user wants to choose. Out: a trained
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable
@@ -21,10 +22,11 @@ from jaxvae.jax_settings import own_settings
 from jaxvae.models import VAE
 from jaxvae.objectives import ELBO
 from jaxvae.optimisers import Adam
-from jaxvae.runs import Divergence, Run, history_entry, load
+from jaxvae.runs import Divergence, history_entry
 from jaxvae.study import suitable
 from jaxvae.study.progress import Display
 from jaxvae.study.resume import settle_precision
+from jaxvae.study.run import Run, load
 from jaxvae.study.study import Study
 from jaxvae.system import as_path, console
 from jaxvae.training import Epoch
@@ -110,6 +112,12 @@ def fit(
     return _in_memory(settle_precision([config], None)[0], dataset, quiet)
 
 
+def model_for(dataset: Dataset, latent_dim: Whole | None = None, **parts: Any) -> VAE:
+    """The model that suits the data, with the parts that are given, if not None, in place of its own."""
+    given = {name: part for name, part in parts.items() if part is not None}
+    return dataclasses.replace(_suitable_model(dataset, latent_dim, lambda line: None), **given)
+
+
 def _suitable_model(dataset: Dataset, latent_dim: Whole | None, say: Callable[[str], None]) -> VAE:
     network, likelihood = suitable.network(dataset), suitable.likelihood(dataset)
     for what, choice in (("network", network), ("likelihood", likelihood)):
@@ -122,7 +130,7 @@ def _in_folder(config: RunConfig, dataset: Dataset, out: str | os.PathLike, quie
     folder = as_path(out)
     (config,) = settle_precision([config], folder)
     Study(folder, [config], dataset).train(quiet=quiet)
-    return load(folder / config.name)
+    return dataclasses.replace(load(folder / config.name), data=dataset)
 
 
 def _in_memory(config: RunConfig, dataset: Dataset, quiet: bool) -> Run:
@@ -146,4 +154,7 @@ def _in_memory(config: RunConfig, dataset: Dataset, quiet: bool) -> Run:
         flat = probes.reshape(-1, *dataset.shape)
         training.train([config], dataset, strategy="loop", on_epoch=on_epoch, probes=flat)
     assert state is not None
-    return Run(Path(config.name), config, results.about(dataset), state.params, history, np.stack(pictures), diverged)
+    return Run(
+        Path(config.name), config, results.about(dataset), state.params, history, np.stack(pictures), diverged,
+        data=dataset, state=state,
+    )  # fmt: skip

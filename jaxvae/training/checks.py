@@ -72,7 +72,7 @@ def check(
     for vae in dict.fromkeys(dataclasses.replace(run.vae, latent_dim=1) for run in runs):
         vae.bind(dataset.shape).check_networks()
     for likelihood in dict.fromkeys(run.vae.likelihood for run in runs):
-        _check_support(likelihood, scaled(dataset))
+        check_support(likelihood, scaled(dataset))
     for run in runs:
         if run.batch_size > images:
             raise ConfigError(f"batch_size {run.batch_size} is larger than the training set of {images} images")
@@ -86,7 +86,7 @@ def check(
             raise ConfigError(f"{run.epochs} epochs are more than {MAX_INT32} steps, which cannot be counted")
 
 
-def _check_support(likelihood: Any, dataset: Dataset) -> None:
+def check_support(likelihood: Any, dataset: Dataset) -> None:
     """Raises DataError where examples have numbers that the likelihood gives no probability."""
     support, name = getattr(likelihood, "support", Support()), likelihood.part_label
     in_bytes = dataset.train_images.dtype == np.uint8

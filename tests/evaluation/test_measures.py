@@ -89,15 +89,16 @@ def test_numbers_of_two_measures_share_no_table(of_bytes):
         else:
             with pytest.raises(InputError, match=f"measure {measures[one]} against {measures[other]}"):
                 records.table([*of_bytes[one], *of_bytes[other]])
-    rates = [record for rows in of_bytes.values() for record in rows if record.metric in ("rate", "active units")]
-    assert records.check_comparable(rates) is None  # codes are codes
+    in_bytes = [*of_bytes["Bernoulli"], *of_bytes["DiscretizedLogistic"]]
+    rates = [record for record in in_bytes if record.metric in ("rate", "active units")]
+    assert records.check_comparable(rates) is None  # codes are codes, as long as the same numbers are seen
 
 
 def test_a_column_of_the_page_holds_numbers_of_one_measure(of_bytes):
     two = {"a": of_bytes["Gaussian"], "b": of_bytes["ContinuousBernoulli"], "c": of_bytes["DiscretizedLogistic"]}
     cells = {column.title: set(column.cells) for column in evaluation_columns(two)}
     assert (cells["−log p(x)"], cells["bits per dimension"]) == ({"a", "b"}, {"a", "b"})
-    assert cells["active units"] == {"a", "b", "c"}
+    assert cells["active units"] == {"a", "b"}  # which see dequantised bytes
 
 
 def test_whatever_depends_on_the_likelihood_says_its_measure():

@@ -6,7 +6,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from flax import linen as nn
 from scipy import stats
 from sklearn.datasets import load_breast_cancer
 
@@ -16,77 +15,44 @@ from jaxvae.config import RunConfig
 from jaxvae.errors import ConfigError, DataError, InputError
 from jaxvae.models import MLP, VAE, Bernoulli, Conv, Gaussian, Poisson
 from jaxvae.optimisers import Adam
-from jaxvae.parts import bound, part
-from jaxvae.runs import Run
+from jaxvae.study import Run
 from jaxvae.training.sweep import sweep
+from tests.linear import AsItIs, ToZero, exact
 
 NOT_TRAINED = Run(Path(), RunConfig(VAE(1, MLP())), {}, {}, [], np.zeros(0))
 fit_module = importlib.import_module("jaxvae.study.fit")  # the package offers the function of that name
 EPOCHS = 60  # of twenty copies of the measurements: 6,840 steps
 RNG = np.random.default_rng(0)
 BLOBS = np.concatenate([RNG.normal(-2, 0.3, (60, 5)), RNG.normal(2, 0.3, (60, 5))]).astype(np.float32)
-
-
-@part("network/as-it-is")
-class AsItIs(nn.Module):
-    """An example's numbers are its features, so that posterior means are linear in them."""
-
-    @nn.compact
-    def __call__(self, x):
-        return x.reshape(len(x), -1)
-
-    @nn.nowrap
-    def mirrored(self):
-        return FeaturesAsMeans()
-
-
-@part("decoder/as-it-is")
-class FeaturesAsMeans(nn.Module):
-    """The VAE's own layer from codes to features is the whole decoder."""
-
-    outputs: tuple = bound(default=())
-
-    @property
-    def features(self):
-        return int(np.prod(self.outputs))
-
-    @nn.compact
-    def __call__(self, h):
-        return h.reshape(-1, *self.outputs)
-
-
-@part("schedule/to-zero")
-class ToZero:
-    """From `initial` in equal steps."""
-
-    initial: float
-    epochs: int
-
-    def at(self, epoch):
-        return self.initial * (1 - (epoch - 1) / self.epochs)
+MANY = np.tile(BLOBS, (10, 1))  # as an epoch takes its time, however few steps it has
 
 
 def test_a_linear_gaussian_vae_is_probabilistic_pca():
     """Tipping & Bishop 1999: the most likely subspace is that of the largest eigenvalues, σ² the mean of the others; a
     linear VAE has no worse optimum (Lucas et al. 2019)."""
-    x = load_breast_cancer().data
-    x = (x - x.mean(0)) / x.std(0)
+    given = load_breast_cancer().data
+    x = (given - given.mean(0)) / given.std(0)
     p, d = x.shape[1], 2
     model, rate = VAE(d, AsItIs(), likelihood=Gaussian()), Adam(ToZero(0.02, EPOCHS))
-    run = jaxvae.fit(np.tile(x, (20, 1)), model, test=x, optimiser=rate, epochs=EPOCHS, quiet=True)
+    run = jaxvae.fit(np.tile(given, (20, 1)), model, test=given, optimiser=rate, epochs=EPOCHS, quiet=True)
     eigenvalues, vectors = np.linalg.eigh(np.cov(x.T, bias=True))
     largest, variance = eigenvalues[::-1][:d], eigenvalues[::-1][d:].mean()
     most = -0.5 * (p * np.log(2 * np.pi) + np.log(largest).sum() + (p - d) * np.log(variance) + p)
 
     layer = run.params["decoder"]["latent"]
     weights, sigma = np.asarray(layer["kernel"], float), np.exp(float(run.params["likelihood"]["log_scale"]))
-    exact = stats.multivariate_normal(np.asarray(layer["bias"]), weights.T @ weights + sigma**2 * np.eye(p))
-    assert most - 0.05 < exact.logpdf(x).mean() <= most + 1e-3
+    density = exact(run).logpdf(x)
+    assert most - 0.05 < density.mean() <= most + 1e-3
     assert most - 0.05 < -run.metrics[-1]["test"]["loss"] < most + 0.02  # by sampled codes
     assert sigma**2 == pytest.approx(variance, rel=0.01)
     own = np.linalg.qr(weights.T)[0]
     cosines = np.linalg.svd(own.T @ vectors[:, ::-1][:, :d])[1]
     assert np.rad2deg(np.arccos(cosines.min().clip(max=1))) < 1
+    # a density of the numbers as given, though they were standardised: change of variables
+    of_given = density - np.log(given.std(0)).sum()
+    bound = run.log_likelihood(given, samples=500)
+    np.testing.assert_allclose(bound, of_given, atol=0.1)  # ten standard deviations of most, three of the furthest
+    assert bound.mean() == pytest.approx(of_given.mean(), abs=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +104,7 @@ def test_a_run_without_a_folder_is_the_one_with_a_folder_and_that_of_a_sweep(tmp
 
 
 def test_codes_tell_two_groups_apart_and_decode_to_them():
-    run = jaxvae.fit(BLOBS, latent_dim=1, epochs=150, optimiser=Adam(3e-3), quiet=True)
+    run = jaxvae.fit(MANY, latent_dim=1, epochs=15, batch_size=10, optimiser=Adam(3e-3), quiet=True)
     codes = np.asarray(run.codes(BLOBS).mean)[:, 0]
     assert (codes[:60] > 0).all() != (codes[60:] > 0).all()
     np.testing.assert_allclose(run.reconstruct(BLOBS), BLOBS, atol=1.2)  # 4 standard deviations
@@ -157,11 +123,12 @@ def test_how_many_epochs_follow_from_the_number_of_examples(monkeypatch):
     ("given", "error", "says"),
     [
         ({"examples": np.zeros((9, 2)), "vae": VAE(2, MLP()), "latent_dim": 2}, ConfigError, "a model or latent_dim"),
-        ({"examples": np.full((9, 2), 0.5), "vae": VAE(2, MLP(), likelihood=Poisson())}, DataError,
+        ({"examples": np.full((9, 2), 0.5), "vae": VAE(2, MLP(), likelihood=Poisson()), "epochs": 1}, DataError,
          r"data has 0.5 at \[0, 0\] of its train images; poisson takes whole numbers of at least 0"),
-        ({"examples": np.full((9, 2), -1.0), "vae": VAE(2, MLP())}, DataError,
+        ({"examples": np.full((9, 2), -1.0), "vae": VAE(2, MLP()), "epochs": 1}, DataError,
          r"bernoulli takes numbers of at least 0 and at most 1"),
-        ({"examples": np.zeros((9, 2), np.uint8), "vae": VAE(2, MLP(), likelihood=Poisson())}, DataError, "as int32"),
+        ({"examples": np.zeros((9, 2), np.uint8), "vae": VAE(2, MLP(), likelihood=Poisson()), "epochs": 1}, DataError,
+         "as int32"),
         ({"examples": data.from_arrays(np.zeros((9, 2))), "labels": [0]}, InputError, "a Dataset has its own labels"),
         ({"examples": np.zeros((9, 2)), "latent_dim": 0}, ConfigError, "latent_dim must be a whole"),
         ({"examples": np.zeros((9, 2)), "batch_size": 10}, ConfigError, "batch_size 10 is larger than"),
@@ -183,7 +150,7 @@ def test_runs_take_and_return_the_numbers_that_were_given(tmp_path):
     units, at = np.array([1000, 0.01, 5]), np.array([3e4, 7, -2])
     examples = np.concatenate([BLOBS[:, :3] * units + at, np.full((len(BLOBS), 1), 6.5)], 1)
     how = {"latent_dim": 2, "optimiser": Adam(3e-3), "quiet": True}
-    run = jaxvae.fit(examples, **how, epochs=150)
+    run = jaxvae.fit(np.tile(examples, (10, 1)), **how, epochs=15, batch_size=10)
     error = (np.asarray(run.reconstruct(examples)) - examples) / [*units, 1]
     assert np.abs(error).mean() < 0.3
     drawn = np.asarray(run.sample(jax.random.key(0), 500)).mean(0)
