@@ -274,7 +274,7 @@ OTHERS = [
     _only(report.main, "report: no such folder", ["nowhere"], "nowhere is no folder"),
     _only(report.main, "report: a folder with a NUL", ["a\0b"], r"'a\\x00b' is no path"),
     _only(report.main, "report: a file", ["sweep/sweep.json"], "sweep.json is no folder"),
-    _only(report.main, "report: a run for a sweep", [f"sweep/{RUN.name}"], "holds no finished sweep"),
+    _only(report.main, "report: a run's checkpoints", [f"sweep/{RUN.name}/checkpoints"], "holds no finished sweep"),
     _only(report.main, "report: two sweeps", ["sweep", "sweep"], "unrecognized arguments: sweep"),
     _published("no row of that name", ["--rows", "gan"], "unknown row 'gan': choose of vae, iwae-5"),
     _published("a budget of nothing", ["--budget", "0"], "budget must be a share of the epochs above 0"),

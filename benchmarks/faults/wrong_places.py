@@ -53,7 +53,9 @@ def checks(sweep: Path) -> list[Check]:
         refused("load: an empty folder", lambda f: jaxvae.load(_made(f / "sweep/figures")), "is no run"),
         refused("load: no such epoch", lambda f: jaxvae.load(_run(f), epoch=7), "there are: 0, 1"),
         refused("load: a run without checkpoints", _without_checkpoints, "holds no checkpoint yet"),
-        refused("report: a run", lambda f: read_results(_run(f)), "holds no finished sweep"),
+        refused(
+            "report: a run's checkpoints", lambda f: read_results(_run(f) / "checkpoints"), "holds no finished sweep"
+        ),
         refused("report: what is above a sweep", read_results, "holds no finished sweep"),
         refused("study: into a run", lambda f: _train(_run(f)), f"belongs to the run .*{NAME}"),
         refused("study: into checkpoints", lambda f: _train(_run(f) / "checkpoints"), "belongs to the run"),

@@ -57,9 +57,9 @@ class Run(runs.Run):
     state: TrainState | None = None  # with the optimiser's; of a run with a folder it is there
 
     def __repr__(self) -> str:
-        loss = self.metrics[-1]["test"]["loss"] if self.metrics else float("nan")
-        after = f"{len(self.metrics) - 1} epochs" if self.metrics else "no epoch"
-        return f"<Run {self.config.name} of {self.dataset}: test loss {loss:.2f} nats after {after}>"
+        last = self.metrics[-1]
+        how = f"test loss {last['test']['loss']:.2f} nats after epoch {last['epoch']}"
+        return f"<Run {self.config.name} of {self.dataset}: {how}{f', {self.diverged}' if self.diverged else ''}>"
 
     @own_settings()
     def log_likelihood(self, examples: Any, samples: Whole = 500, seed: Whole = 0) -> np.ndarray:

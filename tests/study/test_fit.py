@@ -19,7 +19,7 @@ from jaxvae.study import Run
 from jaxvae.training.sweep import sweep
 from tests.linear import AsItIs, ToZero, exact
 
-NOT_TRAINED = Run(Path(), RunConfig(VAE(1, MLP())), {}, {}, [], np.zeros(0))
+NOT_TRAINED = Run(Path(), RunConfig(VAE(1, MLP())), {}, {}, [{"epoch": 0, "test": {"loss": 0.0}}], np.zeros(0))
 fit_module = importlib.import_module("jaxvae.study.fit")  # the package offers the function of that name
 EPOCHS = 60  # of twenty copies of the measurements: 6,840 steps
 RNG = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from jaxvae.commands import report as report_command
 from jaxvae.errors import DataError, InputError, StorageError
 from jaxvae.evaluation import Plan
 from jaxvae.models import MLP, VAE, Bernoulli, Gaussian, Poisson
-from jaxvae.runs import checkpoint
+from jaxvae.runs import Divergence, checkpoint
 from tests.linear import AsItIs, exact
 
 RNG = np.random.default_rng(0)
@@ -176,7 +176,9 @@ def test_a_report_reads_as_a_table(run, pictures):
 
 def test_a_run_is_one_line(run):
     loss = run.metrics[-1]["test"]["loss"]
-    assert repr(run) == f"<Run {run.config.name} of data: test loss {loss:.2f} nats after 3 epochs>"
+    assert repr(run) == f"<Run {run.config.name} of data: test loss {loss:.2f} nats after epoch 3>"
+    lost = dataclasses.replace(run, diverged=Divergence(4, 2))
+    assert repr(lost).endswith("after epoch 3, diverged in epoch 4, step 2>")
 
 
 # ── saved ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -198,6 +200,7 @@ def test_what_was_saved_is_the_folder_that_training_would_have_left(tmp_path):
 def test_a_loaded_run_is_saved_as_it_was_loaded(tmp_path):
     kept = fitted(epochs=3, out=tmp_path / "kept")
     assert checkpoint.epochs(kept.folder)[-2:] == [2, 3]
+    assert values(kept.evaluate(plan=PLAN, quiet=True)) == values(kept.evaluate(kept.data, PLAN, quiet=True))
     copy = jaxvae.load(jaxvae.load(kept.folder, epoch=2).save(tmp_path / "copy"))
     assert copy.metrics == kept.metrics[:3]
     jax.tree.map(np.testing.assert_array_equal, copy.params, jaxvae.load(kept.folder, epoch=2).params)
