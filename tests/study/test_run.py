@@ -266,7 +266,7 @@ def test_the_page_of_one_run(pictures, small, tmp_path, monkeypatch):
 def test_the_page_of_a_table(run, tmp_path):
     found = ["trained", "runs", "losses", "reconstructions", "rate-distortion", "explorer"]
     assert sections(run.report(tmp_path / "page.html")) == found
-    assert "nats per example" in (tmp_path / "page.html").read_text()
+    assert "nats are per example" in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.slow
