@@ -75,9 +75,9 @@ def packed_decoder(run: Run) -> dict[str, Any] | None:
     multiplied by the scale of their last axis; in a bfloat16 run no scales, and kernels as bfloat16.
     """
     _, decoder = run.vae.networks
-    if not hasattr(decoder, "layers") or not isinstance(run.vae.likelihood, Bernoulli):
+    layers = decoder.layers(run.params["decoder"]) if hasattr(decoder, "layers") else None
+    if layers is None or not isinstance(run.vae.likelihood, Bernoulli):
         return None
-    layers = decoder.layers(run.params["decoder"])
     kernels = [np.asarray(kernel, np.float32) for _, kernel, _ in layers]
     biases = [np.asarray(bias, np.float32) for _, _, bias in layers]
     if not all(np.isfinite(array).all() for array in (*kernels, *biases)):
