@@ -2,9 +2,12 @@
 
 from jaxvae.models.base import Likelihood, Network, Normal, Params, Posterior, Prior, Shape, Support
 from jaxvae.models.conv import Conv, ConvDecoder
+from jaxvae.models.equinox_network import equinox_network
+from jaxvae.models.functional import network
 from jaxvae.models.gaussian import Gaussian, Laplace
 from jaxvae.models.likelihoods import Bernoulli, ContinuousBernoulli, Poisson
 from jaxvae.models.mlp import MLP, MLPDecoder
+from jaxvae.models.nnx_network import nnx_network
 from jaxvae.models.posteriors import DiagonalNormal, standard_noise
 from jaxvae.models.priors import StandardNormal
 from jaxvae.models.vae import AUTOMATIC, VAE, automatic_precision, codes_at_once, parameter_count, resize
@@ -12,5 +15,6 @@ from jaxvae.models.vae import AUTOMATIC, VAE, automatic_precision, codes_at_once
 __all__ = [
     "AUTOMATIC", "MLP", "VAE", "Bernoulli", "ContinuousBernoulli", "Conv", "ConvDecoder", "DiagonalNormal", "Gaussian",
     "Laplace", "Likelihood", "MLPDecoder", "Network", "Normal", "Params", "Poisson", "Posterior", "Prior", "Shape",
-    "StandardNormal", "Support", "automatic_precision", "codes_at_once", "parameter_count", "resize", "standard_noise",
+    "StandardNormal", "Support", "automatic_precision", "codes_at_once", "equinox_network", "network", "nnx_network",
+    "parameter_count", "resize", "standard_noise",
 ]  # fmt: skip
