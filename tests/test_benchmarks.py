@@ -17,6 +17,7 @@ from benchmarks import (
     lanes,
     machine,
     models,
+    own_networks,
     precision,
     products,
     pytorch,
@@ -437,3 +438,10 @@ def test_json_carries_machine_and_versions(tmp_path):
     found = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
     assert found["versions"]["jax"] == jax.__version__
     assert found["machine"]["cores"] == len(machine.cores())
+
+
+def test_own_networks_are_compared_with_equal_layers():
+    shapes = {name: jax.eval_shape(vae.bind((32, 32, 3)).init, jax.random.key(0)) for name, vae in
+              own_networks.models().items()}  # fmt: skip
+    sizes = [sorted(leaf.shape for leaf in jax.tree.leaves(params)) for params in shapes.values()]
+    assert sizes[0] == sizes[1] == sizes[2]

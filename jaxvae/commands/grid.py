@@ -55,7 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--architectures", nargs="+", metavar="A",
         help="networks, such as linear, conv or linear:hidden=512x256 (default: both; linear alone for what are no "
-        "square pictures)",
+        "pictures of 16 pixels a side)",
     )  # fmt: skip
     options.add_argument("--latent-dims", nargs="+", type=int, metavar="D", help="latent sizes (default: 2 3 5 10 50)")
     options.add_argument(

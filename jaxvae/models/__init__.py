@@ -3,10 +3,13 @@
 from jaxvae.models.base import GIVEN_TOTALS, Likelihood, Network, Normal, Params, Posterior, Prior, Shape, Support
 from jaxvae.models.conv import Conv, ConvDecoder
 from jaxvae.models.counts import NegativeBinomial, Poisson
+from jaxvae.models.equinox_network import equinox_network
+from jaxvae.models.functional import network
 from jaxvae.models.gaussian import Gaussian, Laplace
 from jaxvae.models.likelihoods import Bernoulli, Categorical, ContinuousBernoulli
 from jaxvae.models.logistic import DiscretizedLogistic, LogisticMixture
 from jaxvae.models.mlp import MLP, MLPDecoder
+from jaxvae.models.nnx_network import nnx_network
 from jaxvae.models.parameters import parameter_count, resize
 from jaxvae.models.posteriors import DiagonalNormal, standard_noise
 from jaxvae.models.priors import StandardNormal
@@ -16,5 +19,6 @@ __all__ = [
     "AUTOMATIC", "GIVEN_TOTALS", "MLP", "VAE", "Bernoulli", "Categorical", "ContinuousBernoulli", "Conv", "ConvDecoder",
     "DiagonalNormal", "DiscretizedLogistic", "Gaussian", "Laplace", "Likelihood", "LogisticMixture", "MLPDecoder",
     "NegativeBinomial", "Network", "Normal", "Params", "Poisson", "Posterior", "Prior", "Shape", "StandardNormal",
-    "Support", "automatic_precision", "codes_at_once", "parameter_count", "resize", "standard_noise",
+    "Support", "automatic_precision", "codes_at_once", "equinox_network", "network", "nnx_network", "parameter_count",
+    "resize", "standard_noise",
 ]  # fmt: skip

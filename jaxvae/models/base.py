@@ -114,7 +114,10 @@ class Prior(Protocol):
 
 
 class Network(Protocol):
-    """Any Linen module. An encoder takes examples [b, *shape] to features [b, f]; a decoder takes features [b, f],
+    """Any Linen module; `jaxvae.models.network` makes one of two functions, and others one of an Equinox or NNX module.
+    On a CPU, its `lax` convolutions are computed as the project's own (see `jaxvae.nn.substitution`).
+
+    An encoder takes examples [b, *shape] to features [b, f]; a decoder takes features [b, f],
     which the VAE makes of codes, to [b, *outputs] as the likelihood asks for.
 
     A decoder says in `features` how many it takes. Everything else is optional:

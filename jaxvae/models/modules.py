@@ -4,12 +4,13 @@ In: networks, the posterior's heads, a latent size. Out: one Linen module, whose
 """
 
 import math
+from functools import partial
 from typing import Any
 
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxvae.nn import BatchLastDense, Dense
+from jaxvae.nn import BatchLastDense, Dense, own_convolutions
 
 
 class EncoderWithHeads(nn.Module):
@@ -73,6 +74,18 @@ class Networks(nn.Module):
         return self.encode(x), self.decode(z)
 
 
+def encode(networks: Networks, params: Any, x: Float[Array, "b ..."]) -> Any:
+    """What the heads on the encoder put out; convolutions that are not the project's own are replaced by these."""
+    apply = partial(networks.apply, method="encode")
+    return own_convolutions(apply, _name(networks.encoder))({"params": params}, x)
+
+
+def decode(networks: Networks, params: Any, z: Float[Array, "b z"]) -> Float[Array, "b ..."]:
+    """What the decoder makes of codes; see `encode`."""
+    apply = partial(networks.apply, method="decode")
+    return own_convolutions(apply, _name(networks.decoder))({"params": params}, z)
+
+
 class _Square(nn.Module):
     """A dense layer whose output is a matrix of latent by latent dimensions; its kernel keeps both axes."""
 
@@ -101,6 +114,10 @@ def _dense(network: Any, width: int, precision: str, name: str) -> nn.Module:
 def _turned(network: Any, x: Array) -> Array:
     """From the network's layout of features to that of codes, or back."""
     return x.T if _batch_last(network) else x
+
+
+def _name(network: Any) -> str:
+    return getattr(network, "part_name", type(network).__name__)
 
 
 def _batch_last(network: Any) -> bool:

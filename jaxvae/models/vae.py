@@ -18,9 +18,9 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Key
 
 from jaxvae.errors import MAX_WIDTH, ConfigError, quoted, reason
+from jaxvae.models import modules
 from jaxvae.models.base import Params, Shape
 from jaxvae.models.likelihoods import Bernoulli
-from jaxvae.models.modules import Networks
 from jaxvae.models.posteriors import DiagonalNormal
 from jaxvae.models.priors import StandardNormal
 from jaxvae.nn import automatic
@@ -180,7 +180,7 @@ class VAE:
         """
         if encoder_input := getattr(self.likelihood, "encoder_input", None):
             x = encoder_input(x)
-        q = self._module().apply(_of_networks(params), x, method="encode")
+        q = modules.encode(self._module(), _of_networks(params), x)
         return self._mask_posterior(q) if masked else q
 
     def _mask_posterior(self, q: Any) -> Any:
@@ -196,7 +196,7 @@ class VAE:
 
     def decode(self, params: Params, z: Float[Array, "b z"]) -> Float[Array, "b ..."]:
         """What the likelihood is given for codes, such as logits."""
-        return self._module().apply(_of_networks(params), z, method="decode")  # type: ignore[return-value]
+        return modules.decode(self._module(), _of_networks(params), z)
 
     def mean(self, params: Params, z: Float[Array, "b z"]) -> Float[Array, "b ..."]:
         """E[x|z]."""
@@ -259,9 +259,9 @@ class VAE:
         q = type(self.posterior.heads)(*(jnp.zeros((1,) + (1,) * axes) for axes in self.posterior.heads))
         return self.posterior.kl(q, self.prior) is not None
 
-    def _module(self) -> Networks:
+    def _module(self) -> modules.Networks:
         encoder, decoder = self.networks
-        return Networks(encoder, decoder, self.posterior.heads, self.latent_dim, self.operands)
+        return modules.Networks(encoder, decoder, self.posterior.heads, self.latent_dim, self.operands)
 
 
 def automatic_precision(network: Any) -> str:
@@ -278,8 +278,8 @@ def _along(mask: Array, axis: int, ndim: int) -> Array:
     return jnp.expand_dims(mask, [other for other in range(ndim) if other != axis % ndim])
 
 
-def _of_networks(params: Params) -> dict[str, Params]:
-    return {"params": {name: params[name] for name in ("encoder", "decoder") if name in params}}
+def _of_networks(params: Params) -> Params:
+    return {name: params[name] for name in ("encoder", "decoder") if name in params}
 
 
 def _filled(network: Any, **values: Any) -> Any:

@@ -27,7 +27,7 @@ def convolve(x: Images, kernel: Kernel, bias: Bias, window: Window, relu: bool, 
 
 
 def _convolve_forward(x, kernel, bias, window, relu, precision):
-    if winograd.pays(window, x.shape[1], kernel.shape, x.shape[3], precision):
+    if winograd.pays(window, x.shape[1:3], kernel.shape, x.shape[3], precision):
         y, read_again = winograd.forward(x, kernel, window)
     else:
         y, read_again = patches.forward(x, kernel, window, precision)
@@ -39,7 +39,7 @@ def _convolve_forward(x, kernel, bias, window, relu, precision):
 def _convolve_backward(window, relu, precision, kept, g):
     x, kernel, read_again, y = kept
     g = jnp.where(y > 0, g, 0) if relu else g
-    if winograd.pays(window, x.shape[1], kernel.shape, x.shape[3], precision):
+    if winograd.pays(window, x.shape[1:3], kernel.shape, x.shape[3], precision):
         return winograd.backward(g, x, kernel, read_again, window)
     return patches.backward(g, x, kernel, read_again, window, precision)
 
@@ -54,7 +54,7 @@ def convolve_transposed(x: Output, kernel: Kernel, bias: Bias, window: Window, r
 
 
 def _transposed_forward(x, kernel, bias, window, relu, precision):
-    if winograd.pays(window, window.covered(x.shape[1]), kernel.shape, x.shape[3], precision):
+    if winograd.pays(window, window.covered(*x.shape[1:3]), kernel.shape, x.shape[3], precision):
         y, read_again = winograd.transposed_forward(x, kernel, window)
     else:
         y, read_again = patches.transposed_forward(x, kernel, window, precision)
@@ -66,7 +66,7 @@ def _transposed_forward(x, kernel, bias, window, relu, precision):
 def _transposed_backward(window, relu, precision, kept, g):
     kernel, read_again, y = kept
     g = jnp.where(y > 0, g, 0) if relu else g
-    if winograd.pays(window, g.shape[1], kernel.shape, g.shape[3], precision):
+    if winograd.pays(window, g.shape[1:3], kernel.shape, g.shape[3], precision):
         return winograd.transposed_backward(g, kernel, read_again, window)
     return patches.transposed_backward(g, kernel, read_again, window, precision)
 
@@ -83,8 +83,8 @@ class _Convolution(nn.Module):
     precision: str = "float32"
 
     def weights(self, channels: int) -> tuple[Kernel, Bias]:
-        k = self.window.kernel
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (k, k, channels, self.features))
+        taps = self.window.down.kernel, self.window.across.kernel
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (*taps, channels, self.features))
         return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
 
 

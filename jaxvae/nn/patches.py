@@ -26,7 +26,7 @@ def forward(x: Images, kernel: Kernel, window: Window, precision: str) -> tuple[
     cut = window.cut(*kernel.shape[2:])
     columns = patches(read(precision, x), cut)
     rows = matmul(read(precision, as_matrix(kernel, cut)), columns)
-    return gather(rows, cut, window.positions(x.shape[1])), columns
+    return gather(rows, cut, window.positions(*x.shape[1:3])), columns
 
 
 def backward(g: Output, x: Images, kernel: Kernel, columns: Columns, window: Window, precision: str):
@@ -41,17 +41,17 @@ def backward(g: Output, x: Images, kernel: Kernel, columns: Columns, window: Win
 
 def transposed_forward(x: Output, kernel: Kernel, window: Window, precision: str) -> tuple[Images, Rows]:
     """The adjoint of `forward` with the same kernel; and the rows that the gradient of the kernel reads again."""
-    cut, size = window.cut(*kernel.shape[2:]), window.covered(x.shape[1])
+    cut = window.cut(*kernel.shape[2:])
     rows = spread(read(precision, x), cut)
     columns = matmul(read(precision, as_turned_matrix(kernel, cut)), rows)
-    return fold(columns, cut, (kernel.shape[2], size, size, x.shape[3])), rows
+    return fold(columns, cut, (kernel.shape[2], *window.covered(*x.shape[1:3]), x.shape[3])), rows
 
 
 def transposed_backward(g: Images, kernel: Kernel, rows: Rows, window: Window, precision: str):
     """Gradients of input, kernel and bias."""
     cut = window.cut(*kernel.shape[2:])
     columns = patches(read(precision, g), cut)
-    dx = gather(matmul(read(precision, as_matrix(kernel, cut)), columns), cut, window.positions(g.shape[1]))
+    dx = gather(matmul(read(precision, as_matrix(kernel, cut)), columns), cut, window.positions(*g.shape[1:3]))
     dkernel = as_kernel(matmul_nt(rows, columns), cut, kernel.shape)
     return dx, dkernel, g.sum((1, 2)).sum(1)  # space first, then batch: the inner sum runs along vectors
 
@@ -59,41 +59,47 @@ def transposed_backward(g: Images, kernel: Kernel, rows: Rows, window: Window, p
 def patches(x: Images, window: Window) -> Columns:
     """What a slab of the kernel sees at each position, as columns (im2col).
 
-    The image is cut into blocks of stride × stride pixels first, so that a piece of the columns is one slice of it.
+    The image is cut into blocks as large as the strides first, so that a piece of the columns is one slice of it.
     """
-    channels, size, _, batch = x.shape
-    k, s, padding, _ = window
-    n = window.positions(size)
-    blocks = n + (k - 1) // s
-    margin = padding, blocks * s - padding - size
-    bits = _padded(as_integers(x), margin, margin).reshape(channels, blocks, s, blocks, s, batch)
+    channels, *sizes, batch = x.shape
+    n, m = window.positions(*sizes)
+    (_, s, *_), (k, t, *_) = sides = window[:2]
+    blocks = [side.blocks(positions) for side, positions in zip(sides, (n, m), strict=True)]
+    margins = [
+        (side.before, count * side.stride - side.before - size)
+        for side, count, size in zip(sides, blocks, sizes, strict=True)
+    ]
+    bits = _padded(as_integers(x), *margins).reshape(channels, blocks[0], s, blocks[1], t, batch)
 
     def seen(row: int, column: int):
-        (i, down), (j, across) = divmod(row, s), divmod(column, s)
-        return bits[:, i : i + window.lines(n), down, j : j + n, across]
+        (i, down), (j, across) = divmod(row, s), divmod(column, t)
+        return bits[:, i : i + window.lines(n), down, j : j + m, across]
 
     # a stack of stacks, which XLA:CPU makes in one loop; of a single one with more than eight pieces it copies each
     columns = jnp.stack([jnp.stack([seen(row, column) for column in range(k)]) for row in range(window.height)])
-    return lax.bitcast_convert_type(columns.reshape(-1, window.lines(n) * n * batch), x.dtype)
+    return lax.bitcast_convert_type(columns.reshape(-1, window.lines(n) * m * batch), x.dtype)
 
 
 def fold(columns: Columns, window: Window, shape: tuple[int, ...]) -> Images:
     """The adjoint of `patches`: each column added back to the pixels it was read from (col2im).
 
-    The pixels at one place of their blocks of stride × stride make an image of their own, a sum of shifted pieces; at
+    The pixels at one place of their blocks make an image of their own, a sum of shifted pieces; at
     last these images are woven together. XLA:CPU turns all that, and bias, ReLU and rounding behind it, into one loop:
     0.08 ms for 64×7×7×100 numbers, where pieces added in place and then cropped had taken 1.5 ms.
     """
-    channels, size, _, batch = shape
-    k, s, padding, _ = window
-    n = window.positions(size)
+    channels, *sizes, batch = shape
+    n, m = window.positions(*sizes)
     lines = window.lines(n)
-    lengths = [len(range(pixel, size, s)) for pixel in range(s)]
-    images = [[jnp.zeros((channels, down, across, batch), columns.dtype) for across in lengths] for down in lengths]
-    pieces = iter(columns.reshape(-1, channels, lines, n, batch))
+    (_, s, top, _), (k, t, left, _) = sides = window[:2]
+    heights, widths = (
+        [len(range(pixel, size, side.stride)) for pixel in range(side.stride)]
+        for side, size in zip(sides, sizes, strict=True)
+    )
+    images = [[jnp.zeros((channels, down, across, batch), columns.dtype) for across in widths] for down in heights]
+    pieces = iter(columns.reshape(-1, channels, lines, m, batch))
     for row, column in itertools.product(range(window.height), range(k)):
-        (up, i), (left, j) = (divmod(line - padding, s) for line in (row, column))
-        images[i][j] += _padded(next(pieces), (up, lengths[i] - lines - up), (left, lengths[j] - n - left))
+        (up, i), (over, j) = divmod(row - top, s), divmod(column - left, t)
+        images[i][j] += _padded(next(pieces), (up, heights[i] - lines - up), (over, widths[j] - m - over))
     return _woven([_woven(row, axis=2) for row in images], axis=1)
 
 
@@ -119,9 +125,10 @@ def spread(y: Output, window: Window) -> Rows:
     return lax.bitcast_convert_type(jnp.concatenate(copies).reshape(slabs * len(y), -1), y.dtype)
 
 
-def gather(rows: Rows, window: Window, n: int) -> Output:
-    """The adjoint of `spread`: what all slabs found, added up at the kernel's `n` × `n` positions."""
-    found = rows.reshape(window.slabs, -1, window.lines(n), n, rows.shape[1] // (window.lines(n) * n))
+def gather(rows: Rows, window: Window, positions: tuple[int, int]) -> Output:
+    """The adjoint of `spread`: what all slabs found, added up at the kernel's positions."""
+    n, m = positions
+    found = rows.reshape(window.slabs, -1, window.lines(n), m, rows.shape[1] // (window.lines(n) * m))
     return sum(found[slab, :, slab : slab + n] for slab in range(window.slabs))  # type: ignore[return-value]
 
 

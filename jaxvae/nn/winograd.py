@@ -17,8 +17,8 @@ A convolution is the adjoint of that in y:
 Where the picture ends so that no tap misses an output, as with kernel 3, stride 2, padding 1 and an odd side, y itself
 is the product of the polynomials w and x, and takes n points for n outputs instead of n + 1.
 
-**Two axes, all channels.** The same is done along height and width. At each of q × q points there is then a product of
-matrices, [out, s²·in]·[s²·in, tiles²·batch], in which phases are added up like channels. A side of more outputs is cut
+**Two axes, all channels.** The same is done along height and width. At each of q × p points there is then a product of
+matrices, [out, s·r·in]·[s·r·in, tiles·batch], in which phases are added up like channels. A side of more outputs is cut
 into tiles of equal size. Gradients and the transposed convolution are the adjoints of these steps.
 
 **Rounding.** Points far from 1 make it worse, so there are at most eight, {0, ∞, ±1, ±2, ±½}. With all of them, errors
@@ -39,26 +39,26 @@ from jaxtyping import Array, Float
 
 from jaxvae.jax_settings import platform
 from jaxvae.nn.precision import batched_matmul, batched_matmul_nt, matmul
-from jaxvae.nn.window import Images, Kernel, Output, Window
+from jaxvae.nn.window import Images, Kernel, Output, Side, Window
 from jaxvae.system import machine
 
 POINTS = (0.0, math.inf, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 FEWEST_CHANNELS, FEWEST_IMAGES = 8, 25  # below, products are too small to make up for transforms and compilation
 USES = 16  # XLA:CPU computes anew what a loop reads in fewer places than that, instead of writing it out once
 
-PointsOfImage = Float[Array, "qq ssi ttn"]
-PointsOfOutput = Float[Array, "qq o ttn"]
-PointsOfKernel = Float[Array, "qq ssi o"]
+PointsOfImage = Float[Array, "qp sri tun"]  # of both axes together: points, phases, tiles
+PointsOfOutput = Float[Array, "qp o tun"]
+PointsOfKernel = Float[Array, "qp sri o"]
 
 
 class Transform(NamedTuple):
-    """The matrices of one axis, the same for height and width. Phases are numbered by their first tap."""
+    """The matrices of one axis. Phases are numbered by their first tap."""
 
     outputs: Float[np.ndarray, "m q"]  # points → outputs of a tile
     pixels: Float[np.ndarray, "s q e"]  # groups of `stride` pixels, those that a tile sees → points, by phase
     taps: Float[np.ndarray, "s q r"]  # taps → points, by phase
-    window: Window
-    size: int  # of the picture's side
+    side: Side
+    size: int  # of the picture along it
     tiles: int
     first: int  # group of pixels that the first tile sees: 0, or below where padding counts as pixels
 
@@ -73,10 +73,10 @@ def values(points: tuple[float, ...], n: int) -> Float[np.ndarray, "q n"]:
 
 
 @lru_cache
-def transform(window: Window, size: int) -> Transform:
-    """The matrices for a picture of this side, with as few points for all tiles together as there can be."""
-    k, s, padding, _ = window
-    n, r, groups = window.positions(size), -(-k // s), -(-size // s)
+def transform(side: Side, size: int) -> Transform:
+    """The matrices for a picture of this size, with as few points for all tiles together as there can be."""
+    k, s, padding, _ = side
+    n, r, groups = side.positions(size), -(-k // s), -(-size // s)
     phases = []  # of each: its taps, its pixels, and the tap that reads group 0 for output 0
     for a in range(s):
         pixel = (a - padding) % s
@@ -87,7 +87,7 @@ def transform(window: Window, size: int) -> Transform:
         for a, (taps, pixels, _) in enumerate(phases):
             of_pixels[a, :, :pixels] = values(points, pixels)
             of_taps[a, :, :taps] = values(points, taps)[:, ::-1]
-        return Transform(np.linalg.inv(values(points, n)), of_pixels, of_taps, window, size, 1, 0)
+        return Transform(np.linalg.inv(values(points, n)), of_pixels, of_taps, side, size, 1, 0)
     m = min(range(1, len(POINTS) + 2 - r), key=lambda m: (-(-n // m) * (m + r - 1), m))
     q, tiles = m + r - 1, -(-n // m)
     shifts = [shift for _, _, shift in phases]
@@ -98,22 +98,29 @@ def transform(window: Window, size: int) -> Transform:
         seen = range(max(first, -shift), min(end, q - shift))
         of_pixels[a, :, seen.start - first : seen.stop - first] = inverse[:, seen.start + shift : seen.stop + shift]
         of_taps[a, :, :taps] = values(POINTS[:q], r)[:, :taps]
-    return Transform(values(POINTS[:q], m).T, of_pixels, of_taps, window, size, tiles, first)
+    return Transform(values(POINTS[:q], m).T, of_pixels, of_taps, side, size, tiles, first)
 
 
-def pays(window: Window, size: int, kernel: tuple[int, ...], batch: int, precision: str) -> bool:
+Transforms = tuple[Transform, Transform]  # of height and width
+
+
+def transforms(window: Window, height: int, width: int) -> Transforms:
+    return transform(window.down, height), transform(window.across, width)
+
+
+def pays(window: Window, sizes: tuple[int, ...], kernel: tuple[int, ...], batch: int, precision: str) -> bool:
     """Whether this takes less time than patches, as measured for kernels of two or three taps a phase.
 
     Only on one thread, as a sweep's processes have it: XLA:CPU shares a large product among threads, but of many small
     ones it does each on one.
     """
-    k, s, _, _ = window
     if precision != "float32" or platform() != "cpu" or min(kernel[2:]) < FEWEST_CHANNELS or batch < FEWEST_IMAGES:
         return False
-    if s > 2 or not 1 < -(-k // s) <= 3 or machine.threads() > 1:
+    sides = window[:2]
+    if any(s > 2 or not 1 < -(-k // s) <= 3 or min(margin) < 0 for k, s, *margin in sides) or machine.threads() > 1:
         return False
-    t = transform(window, size)
-    return 2 * (s * t.points * t.tiles) ** 2 <= (k * window.positions(size)) ** 2
+    products = math.prod(t.side.stride * t.points * t.tiles for t in transforms(window, *sizes))
+    return 2 * products <= math.prod(k * n for (k, *_), n in zip(sides, window.positions(*sizes), strict=True))
 
 
 # ── the layer and its adjoint ────────────────────────────────────────────────────────────────────────────────────────
@@ -121,14 +128,14 @@ def pays(window: Window, size: int, kernel: tuple[int, ...], batch: int, precisi
 
 def forward(x: Images, kernel: Kernel, window: Window) -> tuple[Output, PointsOfImage]:
     """Cross-correlation; and the points of the images, which the gradient of the kernel reads again."""
-    t = transform(window, x.shape[1])
+    t = transforms(window, *x.shape[1:3])
     of_image = image_to_points(x, t)
     return points_to_output(batched_matmul(kernel_to_points(kernel, t, turned=True), of_image), t), of_image
 
 
 def backward(g: Output, x: Images, kernel: Kernel, of_image: PointsOfImage, window: Window):
     """Gradients of input, kernel and bias."""
-    t = transform(window, x.shape[1])
+    t = transforms(window, *x.shape[1:3])
     of_output = output_to_points(g, t)
     dx = points_to_image(batched_matmul(kernel_to_points(kernel, t), of_output), t)
     return dx, points_to_kernel(batched_matmul_nt(of_image, of_output), t), g.sum((1, 2)).sum(1)
@@ -136,14 +143,14 @@ def backward(g: Output, x: Images, kernel: Kernel, of_image: PointsOfImage, wind
 
 def transposed_forward(x: Output, kernel: Kernel, window: Window) -> tuple[Images, PointsOfOutput]:
     """The adjoint of `forward` with the same kernel; and the points that the gradient of the kernel reads again."""
-    t = transform(window, window.covered(x.shape[1]))
+    t = transforms(window, *window.covered(*x.shape[1:3]))
     of_output = output_to_points(x, t)
     return points_to_image(batched_matmul(kernel_to_points(kernel, t), of_output), t), of_output
 
 
 def transposed_backward(g: Images, kernel: Kernel, of_output: PointsOfOutput, window: Window):
     """Gradients of input, kernel and bias."""
-    t = transform(window, g.shape[1])
+    t = transforms(window, *g.shape[1:3])
     of_image = image_to_points(g, t)
     dx = points_to_output(batched_matmul(kernel_to_points(kernel, t, turned=True), of_image), t)
     return dx, points_to_kernel(batched_matmul_nt(of_image, of_output), t), g.sum((1, 2)).sum(1)
@@ -152,68 +159,70 @@ def transposed_backward(g: Images, kernel: Kernel, of_output: PointsOfOutput, wi
 # ── transforms and their adjoints ────────────────────────────────────────────────────────────────────────────────────
 
 
-def image_to_points(x: Images, t: Transform) -> PointsOfImage:
-    weights = t.pixels.swapaxes(0, 1)  # q, s, e
-    rows = [jnp.moveaxis(piece, 2, 0)[None] for piece in _seen(x, 1, t)]
-    half = _weighted_sum(weights, rows, (0, 1))  # q, s, channels, tiles, width, batch
-    columns = [jnp.moveaxis(piece, 5, 2)[:, None] for piece in _seen(half, 4, t)]
-    points = _weighted_sum(weights, columns, (1, 3))  # q, q, s, s, channels, tiles, tiles, batch
+def image_to_points(x: Images, t: Transforms) -> PointsOfImage:
+    down, across = t
+    of_rows, of_columns = (its.pixels.swapaxes(0, 1) for its in t)  # points, phases, groups
+    rows = [jnp.moveaxis(piece, 2, 0)[None] for piece in _seen(x, 1, down)]
+    half = _weighted_sum(of_rows, rows, (0, 1))  # q, s, channels, tiles, width, batch
+    columns = [jnp.moveaxis(piece, 5, 2)[:, None] for piece in _seen(half, 4, across)]
+    points = _weighted_sum(of_columns, columns, (1, 3))  # q, p, s, r, channels, tiles, tiles, batch
     return lax.collapse(lax.collapse(lax.collapse(points, 5), 2, 5), 0, 2)
 
 
-def points_to_image(points: PointsOfImage, t: Transform) -> Images:
-    s, q, _ = t.pixels.shape
-    points = points.reshape(q, q, s, s, -1, t.tiles, t.tiles, points.shape[2] // t.tiles**2)
-    weights = t.pixels.transpose(2, 0, 1)  # e, s, q
-    if _turned(t):
-        points, weights = lax.rev(points, (2, 3)), weights[:, ::-1]
-    columns = [jnp.moveaxis(points[:, i], 2, 5)[:, :, :, :, :, None] for i in range(q)]
-    half = _added(_weighted_sum(weights, columns, (5, 6)), 4, t)  # q, s, channels, tiles, width, batch
+def points_to_image(points: PointsOfImage, t: Transforms) -> Images:
+    down, across = t
+    (s, q, _), (r, p, _) = down.pixels.shape, across.pixels.shape
+    points = points.reshape(q, p, s, r, -1, down.tiles, across.tiles, points.shape[2] // (down.tiles * across.tiles))
+    if turned := [axis for axis, its in zip((2, 3), t, strict=True) if _turned(its)]:
+        points = lax.rev(points, turned)
+    of_rows, of_columns = (its.pixels.transpose(2, 0, 1)[:, :: -1 if _turned(its) else 1] for its in t)
+    columns = [jnp.moveaxis(points[:, i], 2, 5)[:, :, :, :, :, None] for i in range(p)]
+    half = _added(_weighted_sum(of_columns, columns, (5, 6)), 4, across)  # q, s, channels, tiles, width, batch
     rows = [jnp.moveaxis(half[i], 0, 2)[:, :, None] for i in range(q)]
-    return _added(_weighted_sum(weights, rows, (2, 3)), 1, t)
+    return _added(_weighted_sum(of_rows, rows, (2, 3)), 1, down)
 
 
-def points_to_output(points: PointsOfOutput, t: Transform) -> Output:
-    q, n = t.points, t.window.positions(t.size)
-    points = points.reshape(q, q, -1, t.tiles, t.tiles, points.shape[2] // t.tiles**2)
-    half = lax.collapse(_along(t.outputs, points, 1, 4), 3, 5)  # q, channels, tiles, width, batch
-    return lax.collapse(_along(t.outputs, half, 0, 2), 1, 3)[:, :n, :n]
+def points_to_output(points: PointsOfOutput, t: Transforms) -> Output:
+    down, across = t
+    n, m = (its.side.positions(its.size) for its in t)
+    tiles = down.tiles, across.tiles
+    points = points.reshape(down.points, across.points, -1, *tiles, points.shape[2] // math.prod(tiles))
+    half = lax.collapse(_along(across.outputs, points, 1, 4), 3, 5)  # q, channels, tiles, width, batch
+    return lax.collapse(_along(down.outputs, half, 0, 2), 1, 3)[:, :n, :m]
 
 
-def output_to_points(y: Output, t: Transform) -> PointsOfOutput:
-    (m, _), n = t.outputs.shape, y.shape[1]
-    more = t.tiles * m - n
-    y = _padded(_padded(y, 1, 0, more), 2, 0, more).reshape(len(y), t.tiles, m, t.tiles, m, y.shape[3])
-    half = _along(t.outputs.T, y, 4, 0)  # q, channels, tiles, m, tiles, batch
-    points = _along(t.outputs.T, half, 3, 0)  # q, q, channels, tiles, tiles, batch
+def output_to_points(y: Output, t: Transforms) -> PointsOfOutput:
+    down, across = t
+    for axis, its in enumerate(t, 1):
+        y = _padded(y, axis, 0, its.tiles * len(its.outputs) - y.shape[axis])
+    y = y.reshape(len(y), down.tiles, len(down.outputs), across.tiles, len(across.outputs), y.shape[3])
+    half = _along(across.outputs.T, y, 4, 0)  # p, channels, tiles, m, tiles, batch
+    points = _along(down.outputs.T, half, 3, 0)  # q, p, channels, tiles, tiles, batch
     return lax.collapse(lax.collapse(points, 3), 0, 2)
 
 
-def kernel_to_points(kernel: Kernel, t: Transform, turned: bool = False) -> Float[Array, "qq _ _"]:
-    """[q², s²·in, out]; or turned, [q², out, s²·in]: XLA:CPU is fast where the left operand is contracted on its last
+def kernel_to_points(kernel: Kernel, t: Transforms, turned: bool = False) -> Float[Array, "qp _ _"]:
+    """[qp, sr·in, out]; or turned, [qp, out, sr·in]: XLA:CPU is fast where the left operand is contracted on its last
     axis alone."""
-    s, q, r = t.taps.shape
-    k, _, channels, features = kernel.shape
-    weights = np.einsum("aqu,bpv->qpabuv", t.taps, t.taps).reshape(q * q, s * s, r * r).repeat(channels, 1)
-    taps = _padded(_padded(kernel, 0, 0, r * s - k), 1, 0, r * s - k).reshape(r, s, r, s, channels, features)
+    down, across = t
+    (s, q, u), (r, p, v) = down.taps.shape, across.taps.shape
+    *sizes, channels, features = kernel.shape
+    weights = np.einsum("aqu,bpv->qpabuv", down.taps, across.taps).reshape(q * p, s * r, u * v).repeat(channels, 1)
+    taps = _padded(_padded(kernel, 0, 0, u * s - sizes[0]), 1, 0, v * r - sizes[1])
+    taps = taps.reshape(u, s, v, r, channels, features)
     taps = jnp.transpose(taps, (0, 2, 5, 1, 3, 4) if turned else (0, 2, 1, 3, 4, 5))
-    shape = (r * r, features, s * s * channels) if turned else (r * r, s * s * channels, features)
-    # times one, so that it is written out: its numbers would be read q² times from where they are, in strides
-    taps = matmul(jnp.eye(r * r), taps.reshape(r * r, -1)).reshape(shape)
+    shape = (u * v, features, s * r * channels) if turned else (u * v, s * r * channels, features)
+    # times one, so that it is written out: its numbers would be read q·p times from where they are, in strides
+    taps = matmul(jnp.eye(u * v), taps.reshape(u * v, -1)).reshape(shape)
     return _weighted_sum(weights, [tap[None] for tap in taps], (0, 2 if turned else 1), branches=1)
 
 
-def points_to_kernel(points: PointsOfKernel, t: Transform) -> Kernel:
+def points_to_kernel(points: PointsOfKernel, t: Transforms) -> Kernel:
     """The adjoint of `kernel_to_points`."""
-    s, q, r = t.taps.shape
-    k = t.window.kernel
-    of_tap = np.zeros((r, s, q, s))
-    for a in range(s):
-        of_tap[:, a, :, a] = t.taps[a].T
-    of_tap = of_tap.reshape(r * s, q, s)[:k]
-    weights = np.einsum("kqa,lpb->klqpab", of_tap, of_tap).reshape(k * k, -1).astype(np.float32)
-    channels, features = points.shape[1] // s**2, points.shape[2]
-    return matmul(jnp.asarray(weights), points.reshape(-1, channels * features)).reshape(k, k, channels, features)
+    sizes, phases = [its.side.kernel for its in t], math.prod(its.side.stride for its in t)
+    weights = np.einsum("kqa,lpb->klqpab", *map(_of_taps, t)).reshape(math.prod(sizes), -1).astype(np.float32)
+    channels, features = points.shape[1] // phases, points.shape[2]
+    return matmul(jnp.asarray(weights), points.reshape(-1, channels * features)).reshape(*sizes, channels, features)
 
 
 # ── their parts ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -238,9 +247,18 @@ def _along(matrix: np.ndarray, x, axis: int, to: int):
     return _weighted_sum(matrix, [jnp.expand_dims(piece, to) for piece in pieces], (to,))
 
 
+def _of_taps(t: Transform) -> Float[np.ndarray, "k q s"]:
+    """What each tap has in each point of each phase."""
+    s, q, r = t.taps.shape
+    of_taps = np.zeros((r, s, q, s))
+    for a in range(s):
+        of_taps[:, a, :, a] = t.taps[a].T
+    return of_taps.reshape(r * s, q, s)[: t.side.kernel]
+
+
 def _turned(t: Transform) -> bool:
     """Whether the first of two pixels belongs to the second phase."""
-    return t.window.stride == 2 and t.window.padding % 2 == 1
+    return t.side.stride == 2 and t.side.before % 2 == 1
 
 
 def _seen(x, axis: int, t: Transform) -> list:

@@ -81,9 +81,9 @@ def packed_decoder(run: Run) -> dict[str, Any] | None:
     """
     _, decoder = run.vae.networks
     link = getattr(run.vae.likelihood, "link", None)
-    if not hasattr(decoder, "layers") or link is None:
+    layers = decoder.layers(run.params["decoder"]) if hasattr(decoder, "layers") else None
+    if layers is None or link is None:
         return None
-    layers = decoder.layers(run.params["decoder"])
     kernels = [np.asarray(kernel, np.float32) for _, kernel, _ in layers]
     biases = [np.asarray(bias, np.float32) for _, _, bias in layers]
     if run.config.precision == "bfloat16":

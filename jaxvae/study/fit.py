@@ -59,7 +59,7 @@ def fit(
     Args:
         examples: [n, *shape], real numbers; bytes (uint8) stand for [0, 1]. Or a `jaxvae.data.Dataset`.
         vae: the model; default, one of `latent_dim` dimensions (10, or as many as an example has numbers) with
-            convolutions for square pictures of at least 16 pixels a side, else fully connected layers; Bernoulli for
+            convolutions for pictures of at least 16 pixels a side, else fully connected layers; Bernoulli for
             bytes and for zeros and ones, Poisson for other counts, else a Gaussian with one learned scale.
         labels, test, test_labels: see `jaxvae.data.from_arrays`, which holds out a tenth if no test split is given.
         objective: default, `ELBO()`; `optimiser`: default, `Adam()`.

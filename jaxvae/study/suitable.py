@@ -28,10 +28,10 @@ class Choice(NamedTuple):
 
 
 def network(dataset: Dataset) -> Choice:
-    """Convolutions for square pictures of at least 16 pixels a side, else fully connected layers."""
+    """Convolutions for pictures of at least 16 pixels a side, else fully connected layers."""
     shape = dataset.shape
-    if len(shape) in (2, 3) and shape[0] == shape[1] >= CONV_SIDE:
-        return Choice(Conv(), "square pictures")
+    if len(shape) in (2, 3) and min(shape[:2]) >= CONV_SIDE:
+        return Choice(Conv(), "pictures")
     return Choice(MLP(), f"examples of shape {list(shape)}")
 
 

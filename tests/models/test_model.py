@@ -4,10 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from jaxvae.config import RunConfig
 from jaxvae.errors import ConfigError
 from jaxvae.models import MLP, VAE, Conv, Normal, parameter_count, resize
+from jaxvae.models.conv import Residual
 from jaxvae.models.modules import Networks
+from jaxvae.nn import square
 from jaxvae.objectives import ELBO, Context
 from jaxvae.training import engine
 from tests.classic import classic, vae
@@ -110,6 +115,9 @@ def test_resizing_there_and_back_is_the_identity():
         (Conv((4, 6)), (8, 8)),
         (Conv((4, 6)), (9, 9, 3)),
         (Conv((4, 6, 5, 7)), (31, 31, 2)),
+        (Conv((4, 6), kernel=5), (11, 8)),
+        (Conv((3, 4, 5, 6, 7), kernel=1), (1, 14, 4)),
+        (Conv((4, 6), residual=2), (6, 9, 3)),
     ],
     ids=str,
 )
@@ -149,10 +157,62 @@ def test_a_head_of_two_latent_axes_is_a_matrix_for_each_example(encoder):
     np.testing.assert_allclose(q.mean, features @ mean["kernel"] + mean["bias"], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(28,), (28, 27), (4, 4, 4, 4)])
-def test_a_conv_model_takes_square_pictures_alone(shape):
-    with pytest.raises(ConfigError, match="a conv network takes square pictures"):
+@pytest.mark.parametrize("shape", [(28,), (4, 4, 4, 4)])
+def test_a_conv_model_takes_pictures_alone(shape):
+    with pytest.raises(ConfigError, match=r"a conv network takes pictures, \[height, width\] or"):
         VAE(2, Conv()).bind(shape).init(jax.random.key(0))
+
+
+@given(st.integers(0, 5).map(lambda n: 2 * n + 1), st.integers(1, 70), st.integers(1, 70), st.integers(1, 9))
+def test_each_convolution_halves_a_side_and_its_mirror_image_comes_back(kernel, height, width, layers):
+    sizes = height, width
+    for window, smaller in Conv((1,) * layers, kernel).windows(sizes):
+        assert smaller == tuple(-(-size // 2) for size in sizes) == window.positions(*sizes)
+        assert window.covered(*smaller) == sizes
+        for side, size in zip(window[:2], sizes, strict=True):
+            assert side.kernel == kernel + (size % 2 == 0)
+        sizes = smaller
+
+
+def test_the_classic_model_has_the_windows_of_before():
+    windows = [window for window, _ in Conv().windows((28, 28))]
+    assert windows == [square(4, 2, 1), square(4, 2, 1), square(3, 2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (Conv(kernel=4), "network/conv: kernel must be odd, as even sides have one more, not 4"),
+        (Conv(kernel=0), "network/conv: kernel must be a whole number of at least 1 and below 32, not 0"),
+        (Conv(kernel=3.0), "network/conv: kernel must be a whole number"),
+        (Conv(residual=-1), "network/conv: residual must be a whole number of at least 0"),
+        (Conv(residual=True), "network/conv: residual must be a whole number"),
+    ],
+)
+def test_careless_kernels_and_blocks_are_one_line(encoder, message):
+    with pytest.raises(ConfigError, match=message):
+        RunConfig(VAE(2, encoder))
+
+
+def test_names_tell_of_kernels_and_blocks():
+    assert RunConfig(VAE(2, Conv())).name == "conv-2"
+    assert RunConfig(VAE(2, Conv((8,), kernel=5, residual=1))).name == "conv-2-channels8-kernel5-residual1"
+
+
+def test_a_residual_block_adds_two_convolutions_to_what_it_is_given():
+    h = jax.random.normal(jax.random.key(0), (3, 5, 4, 2))  # channels, height, width, batch
+    block = Residual(3, "float32")
+    params = block.init(jax.random.key(1), h)
+
+    def convolution(h, layer):
+        y = jax.lax.conv_general_dilated(
+            h, layer["kernel"], (1, 1), "SAME", dimension_numbers=("CHWN", "HWIO", "CHWN"), precision="highest"
+        )
+        return y + layer["bias"][:, None, None, None]
+
+    inner = jax.nn.relu(convolution(h, params["params"]["conv1"]))
+    expected = jax.nn.relu(h + convolution(inner, params["params"]["conv2"]))
+    np.testing.assert_allclose(block.apply(params, h), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_model_that_does_not_know_its_examples_says_so():

@@ -1,4 +1,9 @@
 import base64
+import json
+import math
+import shutil
+import subprocess
+from importlib import resources
 from pathlib import Path
 
 import jax
@@ -7,7 +12,9 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
+from jaxvae.config import RunConfig
 from jaxvae.figures import pictures
+from jaxvae.models import VAE, Conv
 from jaxvae.page import explorer
 from jaxvae.runs import Run
 from tests.classic import classic
@@ -15,9 +22,11 @@ from tests.classic import classic
 LOOK = pictures.Look((28, 28))
 
 
-def run_of(config, scale=1.0):
-    params = jax.tree.map(lambda leaf: scale * leaf, config.vae.bind((28, 28)).init(jax.random.key(1)))
-    return Run(Path("nowhere"), config, {}, params, [], np.zeros((1, 2, 1, 28, 28), np.uint8))
+def run_of(config, scale=1.0, shape=(28, 28)):
+    params = jax.tree.map(lambda leaf: scale * leaf, config.vae.bind(shape).init(jax.random.key(1)))
+    return Run(
+        Path("nowhere"), config, {"dataset": {"shape": list(shape)}}, params, [], np.zeros((1, 2, 1, *shape), np.uint8)
+    )
 
 
 def unpacked(decoder):
@@ -26,7 +35,7 @@ def unpacked(decoder):
     sizes = [
         (layer["outputs"], layer["inputs"] * layer["outputs"])
         if layer["kind"] == "dense"
-        else (layer["features"], layer["kernel"] ** 2 * layer["channels"] * layer["features"])
+        else (layer["features"], math.prod(layer["kernel"]) * layer["channels"] * layer["features"])
         for layer in decoder["layers"]
     ]
     outputs = sum(own for own, _ in sizes)
@@ -42,7 +51,7 @@ def unpacked(decoder):
         kernels, scales, biases = kernels[size:], scales[own:], biases[own:]
 
 
-def decode(decoder, z):
+def decode(decoder, z, shape):
     """The packed decoder by textbook: zeros between the pixels, then a full convolution, then a crop."""
     values = z
     layers = list(unpacked(decoder))
@@ -50,38 +59,58 @@ def decode(decoder, z):
         if layer["kind"] == "dense":
             values = values.ravel() @ kernel.reshape(layer["inputs"], layer["outputs"]) + bias
         else:
-            side, stride, pad = int(np.sqrt(values.size / layer["channels"])), layer["stride"], layer["padding"]
-            spread = np.zeros(((side - 1) * stride + 1,) * 2 + (layer["channels"],))
-            spread[::stride, ::stride] = values.reshape(side, side, -1)
-            taps = kernel.reshape(layer["kernel"], layer["kernel"], layer["channels"], layer["features"])
-            around = layer["kernel"] - 1
-            seen = sliding_window_view(np.pad(spread, ((around,) * 2,) * 2 + ((0, 0),)), (around + 1,) * 2, (0, 1))
+            rows, stride, pad = layer["rows"], layer["stride"], layer["padding"]
+            pixels = values.reshape(rows, -1, layer["channels"])
+            spread = np.zeros((*(stride * (size - 1) + 1 for size in pixels.shape[:2]), layer["channels"]))
+            spread[::stride, ::stride] = pixels
+            taps = kernel.reshape(*layer["kernel"], layer["channels"], layer["features"])
+            around = [(size - 1,) * 2 for size in layer["kernel"]]
+            seen = sliding_window_view(np.pad(spread, (*around, (0, 0))), layer["kernel"], (0, 1))
             full = np.einsum("yxckl,klcf->yxf", seen, taps[::-1, ::-1], optimize=True)
-            values = full[pad:-pad, pad:-pad] + bias
+            values = full[pad : len(full) - pad, pad : full.shape[1] - pad] + bias
         if i < len(layers) - 1:
             values = np.tanh(values) if decoder["activation"] == "tanh" else np.maximum(values, 0)
-    return values.reshape(28, 28)
+    return values.reshape(shape)
+
+
+RUNS = {
+    "linear": (classic("linear", 3), (28, 28)),
+    "deep": (classic("linear", 2, hidden=(20, 30), activation="tanh"), (28, 28)),
+    "conv": (classic("conv", 3), (28, 28)),
+    "not square": (RunConfig(VAE(2, Conv((4, 5, 6), kernel=5))), (18, 13, 3)),
+}
+runs = pytest.mark.parametrize(("config", "shape"), RUNS.values(), ids=RUNS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "config",
-    [
-        classic("linear", 3),
-        classic("linear", 2, hidden=(20, 30), activation="tanh"),
-        classic("conv", 3),
-    ],
-    ids=["linear", "deep", "conv"],
-)
-def test_a_packed_decoder_is_the_decoder_but_for_the_rounding_of_its_weights(config):
-    run = run_of(config, scale=3.0)
+@runs
+def test_a_packed_decoder_is_the_decoder_but_for_the_rounding_of_its_weights(config, shape):
+    run = run_of(config, 3.0, shape)
     packed = explorer.packed_decoder(run)
     assert packed is not None
     for z in np.random.default_rng(0).normal(0, 2, (2, config.latent_dim)):
         logits = np.asarray(run.vae.decode(run.params, jnp.asarray(z[None], jnp.float32)))[0]
-        found = decode(packed, z)
+        found = decode(packed, z, shape)
         assert np.abs(logits).max() > 1
         np.testing.assert_allclose(found, logits, atol=2e-4 * np.abs(logits).max())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+@runs
+def test_the_pages_script_runs_a_packed_decoder(config, shape):
+    packed = explorer.packed_decoder(run_of(config, 3.0, shape))
+    assert packed is not None
+    z = np.random.default_rng(0).normal(0, 2, config.latent_dim).round(3)
+    script = resources.files("jaxvae.page").joinpath("templates/decoder.js").read_text(encoding="utf-8")
+    script += f"\nconsole.log(JSON.stringify([...decoder({json.dumps(packed)})({z.tolist()})]));"
+    said = subprocess.run(["node", "-"], input=script, capture_output=True, text=True, check=True).stdout
+    expected = decode(packed, z, shape).ravel()
+    np.testing.assert_allclose(json.loads(said), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_page_runs_no_residual_blocks():
+    assert explorer.packed_decoder(run_of(RunConfig(VAE(2, Conv((4,), residual=1))))) is None
 
 
 @pytest.mark.slow

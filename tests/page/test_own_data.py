@@ -32,7 +32,7 @@ CASES = {
     "profiles": (data.standardized(data.from_arrays(ROWS, [*"ab"] * 30)), VAE(2, MLP((8,)), likelihood=Gaussian())),
     "counts": (data.from_arrays(RNG.poisson(3.0, (60, 70)), RNG.normal(size=60)),
                VAE(3, MLP((8,), "tanh"), likelihood=Poisson())),
-    "colours": (data.from_arrays(COLOURS[:, :, :8]), VAE(2, Conv((4, 8)), likelihood=Gaussian())),
+    "colours": (data.from_arrays(COLOURS), VAE(2, Conv((4, 8)), likelihood=Gaussian("decoded"))),
     "levels": (data.from_arrays(COLOURS[..., 0]), VAE(2, MLP((8,)), likelihood=ContinuousBernoulli())),
     "a map": (data.standardized(data.from_arrays(ROWS)), VAE(4, MLP((8,)), likelihood=WithoutALink())),
 }  # fmt: skip

@@ -27,7 +27,7 @@ function roundToBfloat16(values) {
 function network({ layers, weights, precision, activation }) {
   const packed = bytes(weights);
   const sizes = layers.map((layer) =>
-    layer.kind === "dense" ? [layer.outputs, layer.inputs * layer.outputs] : [layer.features, layer.kernel ** 2 * layer.channels * layer.features],
+    layer.kind === "dense" ? [layer.outputs, layer.inputs * layer.outputs] : [layer.features, layer.kernel[0] * layer.kernel[1] * layer.channels * layer.features],
   );
   const outputs = sizes.reduce((sum, [own]) => sum + own, 0);
   const whole = precision === "float32"; // kernels are whole numbers with scales
@@ -72,21 +72,20 @@ function dense(kernel, bias) {
 }
 
 /** Each input pixel adds its channels, times the kernel, to the patch of the output that it stands for. */
-function transposed({ channels, features, kernel: size, stride, padding, rows }, kernel, bias) {
+function transposed({ channels, features, kernel: [taps, tapsAcross], stride, padding, rows }, kernel, bias) {
   return (values) => {
     const places = values.length / channels;
-    const high = rows ?? Math.sqrt(places); // square where the layer does not say how many rows its input has
-    const across = places / high;
-    const [tall, wide] = [high, across].map((length) => (length - 1) * stride + size - 2 * padding);
+    const across = places / rows;
+    const [tall, wide] = [[rows, taps], [across, tapsAcross]].map(([length, size]) => (length - 1) * stride + size - 2 * padding);
     const sums = new Float32Array(tall * wide * features);
     for (let i = 0; i < sums.length; i += features) sums.set(bias, i);
     for (let place = 0; place < places; place++) {
       const top = Math.floor(place / across) * stride - padding;
       const left = (place % across) * stride - padding;
-      for (let r = Math.max(0, -top); r < size && top + r < tall; r++)
-        for (let q = Math.max(0, -left); q < size && left + q < wide; q++) {
+      for (let r = Math.max(0, -top); r < taps && top + r < tall; r++)
+        for (let q = Math.max(0, -left); q < tapsAcross && left + q < wide; q++) {
           const to = ((top + r) * wide + left + q) * features;
-          const tap = (r * size + q) * channels * features;
+          const tap = (r * tapsAcross + q) * channels * features;
           for (let c = 0; c < channels; c++) {
             const value = values[place * channels + c];
             if (value === 0) continue;
