@@ -66,18 +66,9 @@ def from_json(data: Any) -> Record:
 
 def _sound(record: Record) -> bool:
     errors = [error for error in (record.standard_error, record.standard_error_repeats) if error is not None]
-    texts = (
-        record.metric,
-        record.unit,
-        record.estimator,
-        record.split,
-        record.dataset,
-        record.fingerprint,
-        record.run,
-        record.measure,
-    )
+    texts = record.metric, record.unit, record.estimator, record.split, record.dataset, record.fingerprint, record.run
     return (
-        all(isinstance(text, str) for text in (*texts, record.binarization))
+        all(isinstance(text, str) for text in (*texts, record.binarization, record.measure))
         and all(isinstance(number, float) or is_whole(number, -(2**53), 2**53) for number in (record.value, *errors))
         and record.metric in METRICS
         and record.binarization in PIXELS

@@ -85,6 +85,7 @@ class Subject:
     def has(self, need: str) -> bool:
         """Whether it has what a metric needs, a key of `metrics.NEEDS`."""
         measure, support = self.vae.likelihood.measure, getattr(self.vae.likelihood, "support", Support())
+        grey_levels = self.run.in_bytes and self.run.config.binarize == "none"
         independent = isinstance(self.vae.posterior, DiagonalNormal) and isinstance(self.vae.prior, StandardNormal)
         return {
             "labels": self.labels is not None,
@@ -94,9 +95,7 @@ class Subject:
             "annealing": bool(self.plan.ais_images),
             "test split": self.plan.split == "test",
             "own images": measure != GIVEN_TOTALS,
-            "bytes": self.run.in_bytes
-            and self.run.config.binarize == "none"
-            and (support.bytes or measure == "density"),
+            "bytes": grey_levels and (support.bytes or measure == "density"),
             "independent codes": independent,
         }[need]
 
