@@ -87,7 +87,7 @@ class Evaluation:
                     name, value, over_images, over_repeats, metric.unit, measured.estimator, measured.samples,
                     measured.split or self.plan.split, images or len(subject.images),
                     measured.binarization or run.config.binarize, run.about["dataset"]["name"], given.fingerprint,
-                    run.folder.as_posix(),
+                    run.folder.as_posix(), run.vae.likelihood.measure if metric.of_likelihood else "",
                 ))  # fmt: skip
         per_dimension = subject.kl_per_dimension
         return Report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,10 @@ def _over(subject: Subject) -> str:
     return f"mean over {subject.plan.ks[-1]:,} codes from q(z|x)"
 
 
-@metric("ELBO", "nats", "evidence lower bound, mean over the codes drawn: minus rate minus distortion", SAMPLED)
+@metric(
+    "ELBO", "nats", "evidence lower bound, mean over the codes drawn: minus rate minus distortion",
+    SAMPLED, of_likelihood=True,
+)  # fmt: skip
 def _elbo(subject: Subject) -> Iterator[Measured]:
     elbo = -(subject.distortion + subject.rate[0])
     yield Measured(elbo, f"−rate − distortion, {_over(subject)}", subject.plan.ks[-1])
@@ -31,19 +35,33 @@ def _rate(subject: Subject) -> Iterator[Measured]:
 
 
 @metric(
-    "distortion", "nats", "−E log p(x|z), mean over the codes drawn: nats that a code leaves to the pixels", SAMPLED
-)
+    "distortion", "nats", "−E log p(x|z), mean over the codes drawn: nats that a code leaves to the pixels",
+    SAMPLED, of_likelihood=True,
+)  # fmt: skip
 def _codes_leave(subject: Subject) -> Iterator[Measured]:
     yield Measured(subject.distortion, _over(subject), subject.plan.ks[-1])
 
 
 @metric(
     "L_K", "nats", "importance-weighted bound on log p(x) from K codes; rises to log p(x) with K (Burda et al. 2016)",
-    SAMPLED, column=Column("−log p(x)", "K = {:,}, nats", scale=-1), of_samples=True,
+    SAMPLED, column=Column("−log p(x)", "K = {:,}, nats", scale=-1), of_samples=True, of_likelihood=True,
 )  # fmt: skip
 def _bounds(subject: Subject) -> Iterator[Measured]:
     for i, k in enumerate(subject.plan.ks):
         yield Measured(subject.weighted.bound[:, i], "importance weighting by q(z|x)", k)
+
+
+@metric(
+    "bits per dimension", "bits", "of bytes, an upper bound: −L_K / (dimensions · log 2), of dequantised bytes 8 more",
+    SAMPLED, "bytes", column=Column("bits per dimension", "K = {:,}", places=3), of_samples=True, of_likelihood=True,
+)  # fmt: skip
+def _bits(subject: Subject) -> Iterator[Measured]:
+    """A density of (byte + u)/256 bounds the byte's probability, which is 256 times as small (Theis et al. 2016)."""
+    dequantised = subject.vae.likelihood.measure == "density"
+    how = "importance weighting by q(z|x)" + (", dequantised" if dequantised else "")
+    for i, k in enumerate(subject.plan.ks):
+        bits = -subject.weighted.bound[:, i] / (math.prod(subject.vae.shape) * math.log(2))
+        yield Measured(bits + 8 * dequantised, how, k)
 
 
 @metric(
@@ -63,7 +81,7 @@ def _annealed(subject: Subject, values: np.ndarray, images: str = "") -> Iterato
 
 @metric(
     "AIS", "nats", "log p(x) by annealed importance sampling, a lower bound in expectation (Neal 2001; Wu et al. 2017)",
-    ANNEALED,
+    ANNEALED, of_likelihood=True,
 )  # fmt: skip
 def _ais(subject: Subject) -> Iterator[Measured]:
     yield from _annealed(subject, subject.annealed.lower)
@@ -86,20 +104,27 @@ def _acceptance(subject: Subject) -> Iterator[Measured]:
 OWN = "simulated"  # images, drawn from the model
 
 
-@metric("simulated, AIS", "nats", "the same for images drawn from the model: the lower end of the bracket", ANNEALED)
+@metric(
+    "simulated, AIS", "nats", "the same for images drawn from the model: the lower end of the bracket",
+    ANNEALED, "own images", of_likelihood=True,
+)  # fmt: skip
 def _lower(subject: Subject) -> Iterator[Measured]:
     yield from _annealed(subject, subject.simulated.lower, OWN)
 
 
 @metric(
     "simulated, reverse AIS", "nats",
-    "chains from the codes those images were drawn with: the upper end (Grosse et al. 2015)", ANNEALED,
+    "chains from the codes those images were drawn with: the upper end (Grosse et al. 2015)",
+    ANNEALED, "own images", of_likelihood=True,
 )  # fmt: skip
 def _upper(subject: Subject) -> Iterator[Measured]:
     yield from _annealed(subject, _reverse(subject), OWN)
 
 
-@metric("bracket", "nats", "upper minus lower end: what AIS may be wrong by, on images of the model's own", ANNEALED)
+@metric(
+    "bracket", "nats", "upper minus lower end: what AIS may be wrong by, on images of the model's own",
+    ANNEALED, "own images",
+)  # fmt: skip
 def _bracket(subject: Subject) -> Iterator[Measured]:
     yield from _annealed(subject, _reverse(subject) - subject.simulated.lower, OWN)
 

@@ -22,6 +22,8 @@ NEEDS = {
     "importance sampling": "a plan with importance samples",
     "annealing": "a plan with annealed importance sampling",
     "test split": "the test split: on the one they are fitted on such numbers say less than they seem to",
+    "own images": "a likelihood that can draw images and say how probable they are: not one that is given their totals",
+    "bytes": "bytes as they are, under a probability of them or, dequantised, under a density",
     "independent codes": "a diagonal normal posterior and a standard normal prior",
 }
 
@@ -49,24 +51,31 @@ class Metric(NamedTuple):
     """One quantity."""
 
     name: str
-    unit: str  # "nats", "share", "dimensions", "codes", or nothing
+    unit: str  # "nats", "bits", "share", "dimensions", "codes", or nothing
     meaning: str  # in a line
     compute: Callable[[Any], Iterable[Measured]]  # of a `subject.Subject`
     needs: tuple[str, ...] = ()  # keys of NEEDS
     column: Column | None = None
     of_samples: bool = False  # whether its numbers say nothing without their number of samples
+    of_likelihood: bool = False  # whether they say nothing without what the likelihood measures
 
 
 METRICS: dict[str, Metric] = {}
 
 
 def metric(
-    name: str, unit: str, meaning: str, *needs: str, column: Column | None = None, of_samples: bool = False
+    name: str,
+    unit: str,
+    meaning: str,
+    *needs: str,
+    column: Column | None = None,
+    of_samples: bool = False,
+    of_likelihood: bool = False,
 ) -> Callable[[Callable], Callable]:
     """Registers what the decorated function computes.
 
     Args:
-        name, unit, meaning: see `Metric`.
+        name, unit, meaning, of_samples, of_likelihood: see `Metric`.
         needs: without which it is left out.
 
     Raises:
@@ -79,7 +88,7 @@ def metric(
         had = METRICS.get(name)
         if had and (had.compute.__module__, had.compute.__qualname__) != (compute.__module__, compute.__qualname__):
             raise ConfigError(f"two metrics are named {name}")
-        METRICS[name] = Metric(name, unit, meaning, compute, needs, column, of_samples)
+        METRICS[name] = Metric(name, unit, meaning, compute, needs, column, of_samples, of_likelihood)
         return compute
 
     return register

@@ -20,7 +20,7 @@ PIXELS = {
     "simulated": "the model's own pixels",
 }  # fmt: skip
 # what must agree in a table row
-KIND = ("estimator", "samples", "split", "images", "binarization", "dataset", "fingerprint")
+KIND = ("estimator", "samples", "split", "images", "binarization", "dataset", "fingerprint", "measure")
 
 
 class Record(NamedTuple):
@@ -39,6 +39,7 @@ class Record(NamedTuple):
     dataset: str
     fingerprint: str  # of the dataset before binarisation
     run: str  # its folder
+    measure: str = ""  # see `jaxvae.models.Likelihood`; none where the number does not depend on it
 
     @property
     def label(self) -> str:
@@ -57,6 +58,8 @@ def from_json(data: Any) -> Record:
         raise InputError(f"not a record of this version of jaxvae ({error}); evaluate the run again") from None
     if not _sound(record):
         raise InputError(f"not a record of this version of jaxvae ({quoted(record.metric)}); evaluate the run again")
+    if "measure" not in data and METRICS[record.metric].of_likelihood:  # when there was Bernoulli alone
+        return record._replace(measure="cross-entropy")
     return record
 
 
@@ -64,7 +67,7 @@ def _sound(record: Record) -> bool:
     errors = [error for error in (record.standard_error, record.standard_error_repeats) if error is not None]
     texts = record.metric, record.unit, record.estimator, record.split, record.dataset, record.fingerprint, record.run
     return (
-        all(isinstance(text, str) for text in (*texts, record.binarization))
+        all(isinstance(text, str) for text in (*texts, record.binarization, record.measure))
         and all(isinstance(number, float) or is_whole(number, -(2**53), 2**53) for number in (record.value, *errors))
         and record.metric in METRICS
         and record.binarization in PIXELS

@@ -17,7 +17,7 @@ from jaxvae.data import Dataset
 from jaxvae.errors import MAX_INT32, InputError, is_whole, quoted
 from jaxvae.evaluation import classifier, codes, likelihood
 from jaxvae.jax_settings import own_settings
-from jaxvae.models import Conv, DiagonalNormal, StandardNormal, automatic_precision
+from jaxvae.models import GIVEN_TOTALS, Conv, DiagonalNormal, StandardNormal, Support, automatic_precision
 from jaxvae.runs import Run
 from jaxvae.training import to_stored
 
@@ -84,6 +84,8 @@ class Subject:
 
     def has(self, need: str) -> bool:
         """Whether it has what a metric needs, a key of `metrics.NEEDS`."""
+        measure, support = self.vae.likelihood.measure, getattr(self.vae.likelihood, "support", Support())
+        grey_levels = self.run.in_bytes and self.run.config.binarize == "none"
         independent = isinstance(self.vae.posterior, DiagonalNormal) and isinstance(self.vae.prior, StandardNormal)
         return {
             "labels": self.labels is not None,
@@ -92,6 +94,8 @@ class Subject:
             "importance sampling": bool(self.plan.samples),
             "annealing": bool(self.plan.ais_images),
             "test split": self.plan.split == "test",
+            "own images": measure != GIVEN_TOTALS,
+            "bytes": grey_levels and (support.bytes or measure == "density"),
             "independent codes": independent,
         }[need]
 

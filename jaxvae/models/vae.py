@@ -109,8 +109,8 @@ class VAE:
             ) from error
         decoder = self.networks[1]
         if getattr(decoder, "starts_from_data", False) and not hasattr(self.likelihood, "starting_output"):
-            ends = f"{type(decoder).__name__} cannot begin at the mean of the data"
-            raise ConfigError(f"the decoder {ends}: {self.likelihood.part_label} does not say at which output that is")
+            name, likelihood = type(decoder).__name__, self.likelihood.part_label
+            raise ConfigError(f"{name} cannot begin at the mean of the data: {likelihood} has no starting_output")
         wanted = (1, *self.likelihood.outputs(self.shape))
         if out.shape != wanted:
             name = type(decoder).__name__
@@ -140,7 +140,8 @@ class VAE:
         """Parameters that begin at what follows of the training examples, where decoder or likelihood ask for that."""
         decoder, own = self.networks[1], params.get("likelihood", {})
         if getattr(self.likelihood, "starts_from_data", False):
-            params = params | {"likelihood": (own := self.likelihood.starting_params(own, x))}
+            own = jax.jit(self.likelihood.starting_params)(own, x)  # no copy of all examples
+            params = params | {"likelihood": own}
         if getattr(decoder, "starts_from_data", False):
             out = self.likelihood.starting_output(own, x)
             params = params | {"decoder": decoder.with_output(params["decoder"], out)}

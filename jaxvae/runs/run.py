@@ -105,7 +105,7 @@ class Run:
         return dataclasses.replace(self, about=self.about | {"dataset": data}) if self.scaling else self
 
     @property
-    def _in_bytes(self) -> bool:
+    def in_bytes(self) -> bool:
         """Whether it was trained on bytes, which stand for numbers in [0, 1]."""
         return self.about.get("dataset", {}).get("dtype", "uint8") == "uint8"
 
@@ -116,7 +116,7 @@ class Run:
         Args:
             images: [n, *shape]; bytes or floats in [0, 1] if it was trained on bytes, else numbers like those.
         """
-        images = _images(images, self.vae.shape, self._in_bytes)
+        images = _images(images, self.vae.shape, self.in_bytes)
         images = images if self.scaling is None else (images - self.scaling.mean) / self.scaling.scale
         return _encode(self.vae, self.params, images)
 

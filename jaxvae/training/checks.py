@@ -36,9 +36,9 @@ def check(
 
     Raises:
         ConfigError: two runs of one name, a batch larger than the training set or not to be shared equally along the
-            mesh, more steps than are counted, binarisations that differ, an unknown strategy, worker processes that
-            are fewer than one, more than the cores could serve, or have no CPU to work on; a mesh of another kind than
-            the strategy or the workers ask for.
+            mesh, more steps than are counted, binarisations or measures that differ, an unknown strategy, worker
+            processes that are fewer than one, more than the cores could serve, or have no CPU to work on; a mesh of
+            another kind than the strategy or the workers ask for.
         DataError: see `jaxvae.data.checked`; a likelihood that gives no probability to these data.
     """
     if not isinstance(strategy, str) or strategy not in STRATEGIES:
@@ -63,6 +63,8 @@ def check(
         raise ConfigError(f"two runs are named {twice[0]}: each setting of a sweep can be trained once")
     if len(kinds := sorted({run.sees for run in runs})) > 1:
         raise ConfigError(f"runs of one sweep must see the same images, not {' and '.join(kinds)}")
+    if len(kinds := sorted({run.vae.likelihood.measure for run in runs})) > 1:
+        raise ConfigError(f"runs of one sweep must have likelihoods of one measure, not {' and '.join(kinds)}")
     if workers > 1:
         check_processes(runs)
     dataset = checked(dataset)

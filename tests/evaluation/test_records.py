@@ -8,8 +8,9 @@ from jaxvae.evaluation import METRICS, records
 from jaxvae.evaluation.records import Record
 
 ONE = Record(
-    "L_K", -98.765, 0.321, None, "nats", "importance weighting", 50, "test", 10_000, "none", "mnist", "25c9", "conv-2"
-)
+    "L_K", -98.765, 0.321, None, "nats", "importance weighting", 50, "test", 10_000, "none", "mnist", "25c9", "conv-2",
+    "cross-entropy",
+)  # fmt: skip
 
 
 def printed(rows):
@@ -24,6 +25,14 @@ def test_json_round_trip_is_the_identity():
         records.from_json({"metric": "L_K"})
     with pytest.raises(InputError, match="evaluate the run again"):
         records.from_json(ONE._replace(metric="FID")._asdict())
+
+
+def test_records_from_before_there_were_measures_are_of_the_bernoulli_likelihood():
+    data = {name: value for name, value in ONE._asdict().items() if name != "measure"}
+    assert records.from_json(data) == ONE
+    assert records.from_json(data | {"metric": "rate"}).measure == ""
+    with pytest.raises(InputError, match="evaluate the run again"):
+        records.from_json(data | {"measure": None})
 
 
 def test_a_table_has_a_row_a_metric_and_a_column_a_run_with_errors():
@@ -51,7 +60,7 @@ def test_different_k_are_different_rows_and_compare():
     ("field", "value"),
     [
         ("binarization", "dynamic"), ("split", "train"), ("estimator", "annealing"), ("images", 500),
-        ("fingerprint", "ffff"), ("dataset", "kmnist"),
+        ("fingerprint", "ffff"), ("dataset", "kmnist"), ("measure", "density"),
     ],
 )  # fmt: skip
 def test_numbers_of_different_kinds_are_not_put_side_by_side(field, value):

@@ -8,7 +8,7 @@ from scipy import special, stats
 
 from jaxvae.errors import ConfigError
 from jaxvae.models import MLP, VAE, Conv, DiscretizedLogistic, Gaussian, LogisticMixture
-from jaxvae.models.logistic import LEAST_LOG_SCALE
+from jaxvae.models.logistic import LEAST_LOG_SCALE, _softplus
 from jaxvae.parts import check, from_json, to_json
 
 BYTES = jnp.arange(256.0)[:, None] / 255
@@ -74,6 +74,13 @@ def test_a_mixture_is_the_weighted_sum_of_its_components():
 def test_a_decoder_of_zeros_likes_all_inner_levels_about_the_same():
     found = np.asarray(of_all_bytes(DiscretizedLogistic(), (0.0, 0.0)))
     assert (np.abs(found[1:-1] + np.log(256)) < 1.1).all()
+
+
+def test_softplus_and_its_derivative_are_right_to_rounding():
+    t = np.array([-80, -20, -1, -1e-6, 0, 1e-6, 1, 20, 90], np.float32)
+    np.testing.assert_allclose(_softplus(jnp.asarray(t)), np.logaddexp(0, t.astype(float)), rtol=1e-6)
+    slopes = jax.vmap(jax.grad(_softplus))(jnp.asarray(t))
+    np.testing.assert_allclose(slopes, special.expit(t.astype(float)), rtol=1e-6, atol=6e-8)
 
 
 @pytest.mark.parametrize("size", [1.0, 30.0, 80.0])
