@@ -103,7 +103,7 @@ def test_the_pages_script_runs_a_packed_decoder(config, shape):
     assert packed is not None
     z = np.random.default_rng(0).normal(0, 2, config.latent_dim).round(3)
     script = resources.files("jaxvae.page").joinpath("templates/decoder.js").read_text(encoding="utf-8")
-    script += f"\nconsole.log(JSON.stringify([...decoder({json.dumps(packed)})({z.tolist()})]));"
+    script += f"\nconsole.log(JSON.stringify([...network({json.dumps(packed)})({z.tolist()})]));"
     said = subprocess.run(["node", "-"], input=script, capture_output=True, text=True, check=True).stdout
     expected = decode(packed, z, shape).ravel()
     np.testing.assert_allclose(json.loads(said), expected, atol=1e-5 * np.abs(expected).max())
