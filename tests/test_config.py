@@ -161,8 +161,8 @@ def test_what_names_were_silent_about_is_in_them():
         (lambda: classic("linear", 2, hidden=()), "network/mlp: hidden must be a tuple of at least one width"),
         (lambda: classic("linear", 2, hidden=(0,)), "hidden"),
         (
-            lambda: classic("linear", 2, activation="gelu"),
-            "network/mlp: activation must be one of relu, tanh, not 'gelu'",
+            lambda: classic("linear", 2, activation="swish"),
+            "network/mlp: activation must be one of relu, tanh, gelu, silu, elu, linear, not 'swish'",
         ),
         (lambda: RunConfig(VAE(2, Conv(()))), "network/conv: channels"),
         (lambda: RunConfig(VAE(2, Conv((2**16,)))), "channels"),

@@ -329,9 +329,9 @@ class StudentPosterior(DiagonalNormal):
     degrees: float = static(default=4.0, name="df")
 
 
-def mlp_decoder(hidden, activation, bias):
+def mlp_decoder(hidden, activation, norm, bias):
     """Its arguments in the order that they are drawn in; `outputs` is bound."""
-    return MLPDecoder(hidden, activation, output_bias=bias)
+    return MLPDecoder(hidden, activation, norm, output_bias=bias)
 
 
 @part("optimiser/of-tests-student", label="student")
@@ -360,12 +360,12 @@ def made(drawn):
 numbers = st.sampled_from([0.0, 1.0, 4.0, 0.1, 0.3, 1e-3, 3e-4, 1e-5, 1e22, 12345.678]) | st.floats(0, 1e30)
 rates = st.integers(0, 9) | numbers | call(Stages, numbers) | call(Linear, numbers, st.integers(1, 9))
 widths = st.just((256,)) | st.lists(st.integers(1, 300), min_size=1, max_size=3).map(tuple)
-activations = st.sampled_from(["relu", "tanh"])
+activations, norms = st.sampled_from(["relu", "tanh", "silu", "linear"]), st.sampled_from(["none", "layer"])
 kernels, blocks = st.sampled_from([3, 1, 5]), st.integers(0, 2)
-encoders = call(MLP) | call(Conv) | call(MLP, widths, activations) | call(Conv, widths, kernels, blocks)
+encoders = call(MLP) | call(Conv) | call(MLP, widths, activations, norms) | call(Conv, widths, kernels, blocks)
 decoders = (
     st.none()
-    | call(mlp_decoder, widths, activations, st.sampled_from(["zero", "data"]))
+    | call(mlp_decoder, widths, activations, norms, st.sampled_from(["zero", "data"]))
     | call(ConvDecoder, widths, kernels, blocks)
 )
 degrees = st.sampled_from([4.0, 3.0])

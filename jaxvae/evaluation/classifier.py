@@ -24,8 +24,8 @@ def network(shape: tuple[int, ...], classes: int, precision: str = "float32") ->
 
     Square pictures are read by convolutions, anything else by fully connected layers.
     """
-    square = len(shape) in (2, 3) and shape[0] == shape[1]
-    return VAE(classes, Conv() if square else MLP(), precision=precision).bind(shape)
+    are_pictures = len(shape) in (2, 3)
+    return VAE(classes, Conv() if are_pictures else MLP(), precision=precision).bind(shape)
 
 
 @partial(jax.jit, static_argnames=("classes", "precision", "epochs"))

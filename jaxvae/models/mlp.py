@@ -14,7 +14,10 @@ from jaxvae.nn import Dense
 from jaxvae.parts import bound, part, require_one_of, require_widths, static
 from jaxvae.values import Widths
 
-ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
+ACTIVATIONS = {
+    "relu": nn.relu, "tanh": nn.tanh, "gelu": nn.gelu, "silu": nn.silu, "elu": nn.elu, "linear": lambda h: h,
+}  # fmt: skip
+NORMS = ("none", "layer")
 OUTPUT_BIASES = ("zero", "data")
 
 
@@ -23,6 +26,7 @@ class _Layers(nn.Module):
 
     hidden: Widths = static(default=(256,), name="hidden", title="hidden layers")
     activation: str = static(default="relu", name="", title="activation")
+    norm: str = static(default="none", name="norm", title="norm")  # before each activation
     precision: str = bound(default="float32")
 
     codes_at_once: ClassVar[int] = 1000  # what activations stay in a core's cache
@@ -32,6 +36,7 @@ class _Layers(nn.Module):
     def check(self) -> None:
         require_widths(self, "hidden", MAX_WIDTH)
         require_one_of(self, "activation", ACTIVATIONS)
+        require_one_of(self, "norm", NORMS)
 
     @nn.nowrap
     def dense(self, width: int, precision: str, name: str) -> nn.Module:
@@ -41,29 +46,36 @@ class _Layers(nn.Module):
         return Dense(width, precision, name=name)
 
     @nn.nowrap
-    def activated(self, h: Float[Array, "b i"]) -> Float[Array, "b i"]:
+    def activated(self, h: Float[Array, "b i"], layer: str) -> Float[Array, "b i"]:
+        """What the layer of this name puts out, normed and activated."""
+        h = nn.LayerNorm(name=f"{layer}-norm")(h) if self.norm == "layer" else h
         return ACTIVATIONS[self.activation](h)
 
 
 @part("network/mlp", label="linear")
 class MLP(_Layers):
-    """Fully connected layers of the widths in `hidden`, from all numbers of an example to features."""
+    """Fully connected layers of the widths in `hidden`, from all numbers of an example to features.
+
+    `activation` is relu, tanh, gelu, silu, elu or linear (none), and `norm` none or layer (Ba et al. 2016), before each
+    activation. There is no batch norm: it couples the examples of a batch, and every example has a loss of its own.
+    """
 
     @nn.compact
     def __call__(self, x: Float[Array, "b ..."]) -> Float[Array, "b f"]:
         h = x.reshape(len(x), -1)
         for width, name in zip(self.hidden, _names("hidden"), strict=False):
-            h = self.activated(self.dense(width, self.precision, name)(h))
+            h = self.activated(self.dense(width, self.precision, name)(h), name)
         return h
 
     @nn.nowrap
     def mirrored(self) -> "MLPDecoder":
-        return MLPDecoder(self.hidden, self.activation)
+        return MLPDecoder(self.hidden, self.activation, self.norm)
 
     @nn.nowrap
     def description(self, shape: Shape) -> str:
         widths = " – ".join(map(str, (math.prod(shape), *self.hidden, "d")))
-        return f"fully connected, {widths} and back, with {self.activation} between the layers"
+        norm = "layer norm and " if self.norm == "layer" else ""
+        return f"fully connected, {widths} and back, with {norm}{self.activation} between the layers"
 
 
 @part("decoder/mlp", label="linear")
@@ -85,9 +97,9 @@ class MLPDecoder(_Layers):
 
     @nn.compact
     def __call__(self, h: Float[Array, "b f"]) -> Float[Array, "b ..."]:
-        h = self.activated(h)
+        h = self.activated(h, "latent")
         for width, name in zip(reversed(self.hidden[:-1]), _names("hidden2"), strict=False):
-            h = self.activated(self.dense(width, self.precision, name)(h))
+            h = self.activated(self.dense(width, self.precision, name)(h), name)
         return self.dense(math.prod(self.outputs), self.precision, "pixels")(h).reshape(-1, *self.outputs)
 
     @property
@@ -103,13 +115,23 @@ class MLPDecoder(_Layers):
     def layers(self, params: Params) -> list[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
         """For a page that decodes by itself, of each layer: its shape in words, kernel, bias."""
         names = ["latent", *(f"hidden{i}" for i in range(2, len(self.hidden) + 1)), "pixels"]
-        return [dense_layer(params[name]) for name in names]
+        found = [(dense_layer, params[name]) for name in names]
+        if self.norm == "layer":
+            norms = [(norm_layer, params[f"{name}-norm"]) for name in names[:-1]]
+            found = [*chain(*zip(found, norms, strict=False)), found[-1]]
+        return [layer(own) for layer, own in found]
 
 
 def dense_layer(params: Params) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """A fully connected layer as `layers` gives it."""
     kernel = np.asarray(params["kernel"])
     return {"kind": "dense", "inputs": kernel.shape[0], "outputs": kernel.shape[1]}, kernel, np.asarray(params["bias"])
+
+
+def norm_layer(params: Params) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """A layer norm as `layers` gives it: no kernel, and its scales before its biases."""
+    both = np.concatenate([np.asarray(params["scale"]), np.asarray(params["bias"])])
+    return {"kind": "norm", "outputs": len(both) // 2}, np.zeros((0, len(both))), both
 
 
 def _names(first: str):

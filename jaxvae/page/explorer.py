@@ -125,7 +125,7 @@ def reach(points: np.ndarray) -> float:
 
 def _scales(kernel: np.ndarray) -> np.ndarray:
     """For each index of the last axis what a step of its whole numbers is worth."""
-    largest = np.abs(kernel.reshape(-1, kernel.shape[-1])).max(0)
+    largest = np.abs(kernel.reshape(-1, kernel.shape[-1])).max(0, initial=0)
     return np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(32767)
 
 

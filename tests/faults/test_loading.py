@@ -77,6 +77,7 @@ FORBIDDEN = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "j
 RUN_ON_PURPOSE = {
     "jaxvae/commands/study_file.py": {"compile", "exec"},  # a Python study, which the user names to have it run
     "jaxvae/evaluation/__init__.py": {"import_module"},  # of modules that it names itself
+    "jaxvae/models/functional.py": {"importlib.import_module"},  # in a worker process, of what its parent has imported
 }
 
 

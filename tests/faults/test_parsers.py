@@ -21,7 +21,7 @@ from jaxvae.data.published import LARGEST, read_idx
 from jaxvae.errors import CheckpointError, ConfigError, DataError, InputError
 from jaxvae.evaluation import records
 from jaxvae.formats import FORMAT, old_name
-from jaxvae.models.mlp import ACTIVATIONS, OUTPUT_BIASES
+from jaxvae.models.mlp import ACTIVATIONS, NORMS, OUTPUT_BIASES
 from jaxvae.models.vae import PRECISIONS
 from jaxvae.naming import shortest
 from jaxvae.page import run_table
@@ -50,9 +50,9 @@ def configs(draw):
     """The JSON of a possible configuration, with all its fields."""
     layers = {
         "hidden": draw(st.lists(st.integers(1, 1000), min_size=1, max_size=3)),
-        "activation": draw(st.sampled_from([*ACTIVATIONS])),
-    }
-    channels = {"channels": layers["hidden"]}
+        "activation": draw(st.sampled_from([*ACTIVATIONS])), "norm": draw(st.sampled_from(NORMS)),
+    }  # fmt: skip
+    channels = {"channels": layers["hidden"], "kernel": draw(st.sampled_from([1, 3, 5])), "residual": 1}
     decoder = {"part": "decoder/mlp"} | layers | {"output_bias": draw(st.sampled_from(OUTPUT_BIASES))}
     samples, rate = draw(st.integers(1, 50)), draw(RATES)
     return {

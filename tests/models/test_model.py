@@ -66,6 +66,42 @@ def test_linear_model_is_the_textbooks_two_layers():
     np.testing.assert_allclose(model.decode(params, q.mean), logits.reshape(3, 28, 28), rtol=1e-4, atol=1e-5)
 
 
+ACTIVATIONS = {
+    "gelu": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "elu": lambda x: np.where(x > 0, x, np.exp(np.minimum(x, 0)) - 1),
+    "linear": lambda x: x,
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_layers_are_normed_and_then_activated(activation):
+    model = VAE(2, MLP((8, 6), activation, "layer")).bind((5,))
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64) + 0.1, parameters(model))
+    x = np.random.default_rng(0).normal(size=(4, 5))
+
+    def layer(x, p):
+        return x @ p["kernel"] + p["bias"]
+
+    def activated(h, network, name):
+        norm = params[network][f"{name}-norm"]
+        h = (h - h.mean(1, keepdims=True)) / np.sqrt(h.var(1, keepdims=True) + 1e-6) * norm["scale"] + norm["bias"]
+        return ACTIVATIONS[activation](h)
+
+    h = x
+    for name in ("hidden", "hidden2"):
+        h = activated(layer(h, params["encoder"][name]), "encoder", name)
+    single = jax.tree.map(jnp.float32, params)
+    q = model.encode(single, jnp.float32(x))
+    np.testing.assert_allclose(q.mean, layer(h, params["encoder"]["mean"]), rtol=1e-4, atol=1e-5)
+    h = np.asarray(q.mean, np.float64)
+    for name in ("latent", "hidden2"):
+        h = activated(layer(h, params["decoder"][name]), "decoder", name)
+    np.testing.assert_allclose(
+        model.decode(single, q.mean), layer(h, params["decoder"]["pixels"]), rtol=1e-4, atol=1e-4
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["linear", "conv"])
 def test_a_padded_model_is_the_small_one(architecture):
@@ -111,6 +147,7 @@ def test_resizing_there_and_back_is_the_identity():
     [
         (MLP((8,)), (5,)),
         (MLP((8, 6)), (7, 3)),
+        (MLP((8, 6), "gelu", "layer"), (7, 3)),
         (MLP((8,)), (6, 5, 3)),
         (Conv((4, 6)), (8, 8)),
         (Conv((4, 6)), (9, 9, 3)),
@@ -182,6 +219,8 @@ def test_the_classic_model_has_the_windows_of_before():
 @pytest.mark.parametrize(
     ("encoder", "message"),
     [
+        (MLP(norm="batch"), "network/mlp: norm must be one of none, layer, not 'batch'"),
+        (MLP(activation="swish"), "network/mlp: activation must be one of relu, tanh, gelu, silu, elu, linear, not"),
         (Conv(kernel=4), "network/conv: kernel must be odd, as even sides have one more, not 4"),
         (Conv(kernel=0), "network/conv: kernel must be a whole number of at least 1 and below 32, not 0"),
         (Conv(kernel=3.0), "network/conv: kernel must be a whole number"),
@@ -189,12 +228,13 @@ def test_the_classic_model_has_the_windows_of_before():
         (Conv(residual=True), "network/conv: residual must be a whole number"),
     ],
 )
-def test_careless_kernels_and_blocks_are_one_line(encoder, message):
+def test_careless_settings_are_one_line(encoder, message):
     with pytest.raises(ConfigError, match=message):
         RunConfig(VAE(2, encoder))
 
 
-def test_names_tell_of_kernels_and_blocks():
+def test_names_tell_of_what_is_not_the_default():
+    assert RunConfig(VAE(2, MLP((256,), "silu", "layer"))).name == "linear-2-silu-normlayer"
     assert RunConfig(VAE(2, Conv())).name == "conv-2"
     assert RunConfig(VAE(2, Conv((8,), kernel=5, residual=1))).name == "conv-2-channels8-kernel5-residual1"
 

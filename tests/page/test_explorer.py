@@ -11,15 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.special import expit
 
 from jaxvae.config import RunConfig
 from jaxvae.figures import pictures
-from jaxvae.models import VAE, Conv
+from jaxvae.models import MLP, VAE, Conv
 from jaxvae.page import explorer
 from jaxvae.runs import Run
 from tests.classic import classic
 
 LOOK = pictures.Look((28, 28))
+ACTIVATIONS = {
+    "relu": lambda x: np.maximum(x, 0),
+    "tanh": np.tanh,
+    "gelu": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    "silu": lambda x: x * expit(x),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+    "linear": lambda x: x,
+}
 
 
 def run_of(config, scale=1.0, shape=(28, 28)):
@@ -32,12 +41,14 @@ def run_of(config, scale=1.0, shape=(28, 28)):
 def unpacked(decoder):
     """The layers with their arrays in float64, read as the page reads them."""
     raw = base64.b64decode(decoder["weights"])
-    sizes = [
-        (layer["outputs"], layer["inputs"] * layer["outputs"])
-        if layer["kind"] == "dense"
-        else (layer["features"], math.prod(layer["kernel"]) * layer["channels"] * layer["features"])
-        for layer in decoder["layers"]
-    ]
+    numbers = {
+        "dense": lambda layer: (layer["outputs"], layer["inputs"] * layer["outputs"]),
+        "norm": lambda layer: (2 * layer["outputs"], 0),
+        "transposed": lambda layer: (
+            layer["features"], math.prod(layer["kernel"]) * layer["channels"] * layer["features"],
+        ),
+    }  # fmt: skip
+    sizes = [numbers[layer["kind"]](layer) for layer in decoder["layers"]]
     outputs = sum(own for own, _ in sizes)
     if decoder["precision"] == "float32":
         floats, kernels = np.frombuffer(raw[: 8 * outputs], np.float32), np.frombuffer(raw[8 * outputs :], np.int16)
@@ -56,8 +67,13 @@ def decode(decoder, z, shape):
     values = z
     layers = list(unpacked(decoder))
     for i, (layer, kernel, bias) in enumerate(layers):
+        if decoder["precision"] == "bfloat16" and layer["kind"] != "norm":
+            values = np.asarray(values).astype(jnp.bfloat16).astype(float)
         if layer["kind"] == "dense":
             values = values.ravel() @ kernel.reshape(layer["inputs"], layer["outputs"]) + bias
+        elif layer["kind"] == "norm":
+            scale, shift = np.split(bias, 2)
+            values = (values - values.mean()) / np.sqrt(values.var() + 1e-6) * scale + shift
         else:
             rows, stride, pad = layer["rows"], layer["stride"], layer["padding"]
             pixels = values.reshape(rows, -1, layer["channels"])
@@ -68,8 +84,8 @@ def decode(decoder, z, shape):
             seen = sliding_window_view(np.pad(spread, (*around, (0, 0))), layer["kernel"], (0, 1))
             full = np.einsum("yxckl,klcf->yxf", seen, taps[::-1, ::-1], optimize=True)
             values = full[pad : len(full) - pad, pad : full.shape[1] - pad] + bias
-        if i < len(layers) - 1:
-            values = np.tanh(values) if decoder["activation"] == "tanh" else np.maximum(values, 0)
+        if i < len(layers) - 1 and layers[i + 1][0]["kind"] != "norm":
+            values = ACTIVATIONS[decoder["activation"]](values)
     return values.reshape(shape)
 
 
@@ -77,6 +93,8 @@ RUNS = {
     "linear": (classic("linear", 3), (28, 28)),
     "deep": (classic("linear", 2, hidden=(20, 30), activation="tanh"), (28, 28)),
     "conv": (classic("conv", 3), (28, 28)),
+    **{name: (RunConfig(VAE(2, MLP((9, 7), name, "layer"))), (6,)) for name in ACTIVATIONS},
+    "norm in bfloat16": (RunConfig(VAE(2, MLP((9, 7), norm="layer"), precision="bfloat16")), (6,)),
     "not square": (RunConfig(VAE(2, Conv((4, 5, 6), kernel=5))), (18, 13, 3)),
 }
 runs = pytest.mark.parametrize(("config", "shape"), RUNS.values(), ids=RUNS)

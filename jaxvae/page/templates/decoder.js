@@ -1,5 +1,5 @@
-// A run's decoder, run here: dense layers and transposed convolutions on numbers of the run's own precision. Or a map
-// that was decoded beforehand, where the page cannot run it.
+// A run's decoder, run here: dense layers, layer norms and transposed convolutions on numbers of the run's own precision.
+// Or a map that was decoded beforehand, where the page cannot run it.
 
 /** The bytes in base64. */
 const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)).buffer;
@@ -23,12 +23,26 @@ function roundToBfloat16(values) {
   for (let i = 0; i < bits.length; i++) bits[i] = (bits[i] + 0x7fff + ((bits[i] >>> 16) & 1)) & 0xffff0000;
 }
 
+const activations = {
+  relu: (value) => Math.max(0, value),
+  tanh: Math.tanh,
+  gelu: (value) => 0.5 * value * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (value + 0.044715 * value ** 3))),
+  silu: (value) => value / (1 + Math.exp(-value)),
+  elu: (value) => (value > 0 ? value : Math.expm1(value)),
+  linear: (value) => value,
+};
+
+/** Of each kind of layer, how many biases and how many kernel values it has. */
+const numbers = {
+  dense: ({ inputs, outputs }) => [outputs, inputs * outputs],
+  norm: ({ outputs }) => [2 * outputs, 0], // scales are before biases
+  transposed: ({ kernel, channels, features }) => [features, kernel[0] * kernel[1] * channels * features],
+};
+
 /** A function from a code to what the decoder puts out for it. */
 function network({ layers, weights, precision, activation }) {
   const packed = bytes(weights);
-  const sizes = layers.map((layer) =>
-    layer.kind === "dense" ? [layer.outputs, layer.inputs * layer.outputs] : [layer.features, layer.kernel[0] * layer.kernel[1] * layer.channels * layer.features],
-  );
+  const sizes = layers.map((layer) => numbers[layer.kind](layer));
   const outputs = sizes.reduce((sum, [own]) => sum + own, 0);
   const whole = precision === "float32"; // kernels are whole numbers with scales
   const biases = new Float32Array(packed, 0, outputs);
@@ -42,22 +56,23 @@ function network({ layers, weights, precision, activation }) {
     const kernel = kernels.subarray(at, at + size);
     if (whole) for (let k = 0; k < size; k++) kernel[k] *= scales[output + (k % own)];
     [output, at] = [output + own, at + size];
-    return layer.kind === "dense" ? dense(kernel, bias) : transposed(layer, kernel, bias);
+    return { dense, norm, transposed }[layer.kind](layer, kernel, bias);
   });
-  const activate = activation === "tanh" ? Math.tanh : (value) => Math.max(0, value);
+  const activate = activations[activation];
+  const kind = (i) => layers[i]?.kind;
   return (code) => {
     let values = Float32Array.from(code);
     steps.forEach((step, i) => {
-      if (precision === "bfloat16") roundToBfloat16(values);
+      if (precision === "bfloat16" && kind(i) !== "norm") roundToBfloat16(values);
       values = step(values);
-      if (i < steps.length - 1) for (let j = 0; j < values.length; j++) values[j] = activate(values[j]);
+      if (i < steps.length - 1 && kind(i + 1) !== "norm") for (let j = 0; j < values.length; j++) values[j] = activate(values[j]);
     });
     return values;
   };
 }
 
 /** Products stay in rows of the kernel, and what a ReLU has set to zero costs nothing. */
-function dense(kernel, bias) {
+function dense(_, kernel, bias) {
   const outputs = bias.length;
   return (values) => {
     const sums = Float32Array.from(bias);
@@ -68,6 +83,15 @@ function dense(kernel, bias) {
       for (let o = 0; o < outputs; o++) sums[o] += value * kernel[row + o];
     }
     return sums;
+  };
+}
+
+/** Layer norm: values of mean 0 and variance 1, times a scale, plus a bias. */
+function norm({ outputs }, _, own) {
+  return (values) => {
+    const mean = values.reduce((sum, value) => sum + value, 0) / outputs;
+    const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / outputs;
+    return values.map((value, i) => ((value - mean) / Math.sqrt(variance + 1e-6)) * own[i] + own[outputs + i]);
   };
 }
 
