@@ -22,7 +22,7 @@ READ_AT_ONCE = 500
 def network(shape: tuple[int, ...], classes: int, precision: str = "float32") -> VAE:
     """The model whose encoder it is, with as many codes as classes: their means are the logits.
 
-    Square pictures are read by convolutions, anything else by fully connected layers.
+    Pictures are read by convolutions, anything else by fully connected layers.
     """
     are_pictures = len(shape) in (2, 3)
     return VAE(classes, Conv() if are_pictures else MLP(), precision=precision).bind(shape)
