@@ -206,8 +206,8 @@ class Study:
         if mesh:
             of = f" of {jax.process_count()} processes" if distributed.several() else ""
             places = f"a mesh {training.layout_of(mesh)} of {mesh.size} × {device['kind']}{of}"
-        count = len(self.runs)
-        head = f"{count} run{'s' if count > 1 else ''} of {results.caption(self.about['dataset'], self.runs)} on {places}"
+        count, data = len(self.runs), results.caption(self.about["dataset"], self.runs)
+        head = f"{count} run{'s' if count > 1 else ''} of {data} on {places}"
         going_on = f", going on after {behind} of {total} epochs" if self.epochs else ""
         self.console.print(f"{head}{going_on}; writing {self.folder}/")
         self.console.print(results.precisions(self.runs))
