@@ -211,7 +211,7 @@ def _reconstructions(results: Results, runs: Sequence[Run], dataset: Dataset) ->
         "digits": originals.shape[1],
         "height": originals.shape[2],
         "width": originals.shape[3],
-        "firstOfClass": dataset.labels is not None,
+        "which": _which(originals.shape[1], dataset.classes, results.words.example),
         "originals": [png(pictures.tiled(images[None])) for images in originals],
         "runs": [
             {"name": run.config.name, "about": results.labels[run.config.name], "epochs": run.metrics[-1]["epoch"]}
@@ -220,6 +220,13 @@ def _reconstructions(results: Results, runs: Sequence[Run], dataset: Dataset) ->
             for run, of_run in zip(runs, strips, strict=True)
         ],
     }
+
+
+def _which(count: int, classes: int, example: str) -> str:
+    """In words, which examples are followed."""
+    if not classes:
+        return f"the first {example}s"
+    return f"the first {example}{'s' if count > classes else ''} of each class"
 
 
 def _explorer(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[str, Any] | None:

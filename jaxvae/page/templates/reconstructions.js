@@ -1,6 +1,6 @@
 // Strips of reconstructions, a row a run, that follow a slider over epochs.
 
-function reconstructions({ digits, width, height, firstOfClass, originals, runs }) {
+function reconstructions({ digits, width, height, which, originals, runs }) {
   const slider = byId("epoch");
   const last = Math.max(...runs.map((run) => run.epochs));
   const picture = (png) => element("img", { src: `data:image/png;base64,${png}`, alt: "" });
@@ -20,7 +20,7 @@ function reconstructions({ digits, width, height, firstOfClass, originals, runs 
 
   function choose() {
     first.strip.replaceChildren(firsts[split()]);
-    first.strip.setAttribute("aria-label", `${choice("pictures")} ${data.words.example}s, ${firstOfClass ? "the first of each class" : "the first of all"}`);
+    first.strip.setAttribute("aria-label", `${which} of the ${choice("pictures")} split`);
     for (const { strip, pictures } of rows) strip.replaceChildren(pictures[split()]);
     show();
   }
