@@ -38,6 +38,7 @@ class Remedy(StrEnum):
     PASS_DATA = "pass its parent as data_dir"
     NAME_PROCESSES = "pass each the coordinator's HOST:PORT, the number of processes and its own index"
     SAME_FOR_ALL = "pass the same to all"
+    KNOW_PART = "import its module, or hand it in: parts=[…]"
 
 
 class InputError(ValueError):
@@ -49,6 +50,10 @@ class InputError(ValueError):
 
 class ConfigError(InputError):
     """A configuration that no run can have."""
+
+
+class UnknownPartError(ConfigError):
+    """A part that nobody has registered or handed in."""
 
 
 def quoted(value: Any) -> str:

@@ -60,13 +60,10 @@ def parsed(kind: str, given: str, what: str = "", **apart: Any) -> Any:
         ConfigError: there is no such part or field, or a field without a default is missing, or is given twice.
 
     Example:
-        >>> parsed("network", "linear:hidden=64x32")
-        MLP(
-            # attributes
-            hidden = (64, 32)
-            activation = 'relu'
-            precision = 'float32'
-        )
+        >>> parsed("likelihood", "gaussian:scale=0.5")
+        Gaussian(scale=0.5)
+        >>> parsed("network", "linear:hidden=64x32,activation=tanh").hidden
+        (64, 32)
     """
     name, _, rest = given.partition(":")
     cls = named(what or kind, name.strip(), kind)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar, dataclass_transform
 import jax
 import numpy as np
 
-from jaxvae.errors import MAX_FLOAT32, ConfigError, is_whole, quoted
+from jaxvae.errors import MAX_FLOAT32, ConfigError, Remedy, UnknownPartError, is_whole, quoted
 from jaxvae.values import Number as Number
 
 T = TypeVar("T")
@@ -289,7 +289,7 @@ def _built(what: str, data: Any, known: Mapping[str, type]) -> Any:
         raise ConfigError(f"{what} must be an object with the key 'part', not {quoted(data)}")
     name = data["part"]
     if not isinstance(name, str) or name not in known:
-        raise ConfigError(f"there is no part named {quoted(name)}; import its module, or hand it in: parts=[…]")
+        raise UnknownPartError(f"there is no part named {quoted(name)}; {Remedy.KNOW_PART}")
     cls = known[name]
     allowed = {f.name: f for f in fields(cls)}
     if unknown := sorted(map(quoted, data.keys() - allowed.keys() - {"part"})):

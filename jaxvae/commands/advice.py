@@ -33,6 +33,7 @@ def with_options(line: str) -> str:
         Remedy.PASS_DATA: "give its parent as --data-dir",
         Remedy.NAME_PROCESSES: "give --coordinator HOST:PORT --processes N --process I to each",
         Remedy.SAME_FOR_ALL: "give all the same command",
+        Remedy.KNOW_PART: "give the Python file that defines it as --study",
     }
     for remedy in Remedy:
         line = line.replace(remedy, options[remedy])

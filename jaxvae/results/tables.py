@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxvae.config import RunConfig
-from jaxvae.errors import CheckpointError, Remedy, quoted, reason
+from jaxvae.errors import CheckpointError, Remedy, UnknownPartError, quoted, reason
 from jaxvae.formats import old_name
 from jaxvae.results.losses import means_csv, metrics_csv, metrics_parquet, read_metrics
 from jaxvae.results.results import PARTS, Results, final
@@ -97,6 +97,8 @@ def read_sweep(folder: Path) -> tuple[list[RunConfig], dict[str, Any]] | None:
         if not runs or not isinstance(content.get("dataset", {}), dict):
             raise ValueError
         return runs, content
+    except UnknownPartError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(f"{path} is damaged; {Remedy.START_ANEW}, or {Remedy.ANOTHER_FOLDER}") from None
 
