@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     data_options.register_parts(options)
     results = read_results(folder)
     folders = [run_folder.folder_of(folder, run) for run in results.runs_to_plot]
-    runs = [load(own).in_trained_numbers() for own in folders if checkpoint.epochs(own)]
+    runs = [load(own) for own in folders if checkpoint.epochs(own)]
     page = folder / report.PAGE
     missing = len(results.runs_to_plot) - len(runs)
     if missing and page.exists() and 'id="explorer"' in page.read_text(encoding="utf-8", errors="replace"):
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     if runs:
         dataset = evaluation.data_of(runs[0], data_options.of_run(runs[0], options))
         dataset = runs[0].config.dataset_as_trained(dataset)
-    report.write(results, folder, runs, dataset)
+    report.write(results, folder, [run.in_trained_numbers() for run in runs], dataset)
     print(f"{page}, {page.stat().st_size / 1e6:.1f} MB: open it in a browser")
     if missing:
         count = len(results.runs_to_plot)
