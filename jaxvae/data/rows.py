@@ -20,6 +20,7 @@ from jaxvae.errors import DataError
 from jaxvae.system import machine
 
 BLOCK = 32 * 2**20  # bytes of a file that are read at once, where all of it is
+LARGE = 8 * 2**30  # bytes of a file that stays there, however much memory is free: an accelerator's may be less
 AT_HAND = 256 * 2**20  # bytes of examples that stand for all, where all are not needed
 
 Change = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of examples, by their places in their split
@@ -118,9 +119,9 @@ def array_or_rows(name: str, given: Any) -> Examples:
 
 
 def is_large(size: int) -> bool:
-    """Whether a file of so many bytes is rather mapped than read: an array is held up to four times, as it is given, in
-    float32, split in two and on the device."""
-    return size > machine.free_memory() // 4
+    """Whether so many bytes stay in their file: more than 8 GiB, or than a quarter of the free memory, as an array is
+    held up to four times: as it is given, in float32, split in two and on the device."""
+    return size > min(LARGE, machine.free_memory() // 4)
 
 
 @lru_cache(maxsize=16)

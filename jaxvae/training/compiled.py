@@ -98,10 +98,12 @@ def train_steps(program: Program, state: TrainState, images, order, examples: in
 epoch_losses = jax.jit(engine.epoch_losses)
 
 
-def no_losses(program: Program, state: TrainState) -> Any:
-    """Zeros for `add_losses` to begin with."""
-    image = jax.ShapeDtypeStruct((1, *program.vae.shape), np.float32)
-    shapes = jax.eval_shape(partial(engine.train_step, examples=1), program, _with_key(state), image)[1]
+@lru_cache(maxsize=64)
+def no_losses(program: Program) -> Any:
+    """Zeros for `add_losses` to begin with; `program` as `abstract` makes it."""
+    images = jax.ShapeDtypeStruct((program.batch_size, *program.vae.shape), np.float32)
+    step = partial(engine.train_step, examples=program.batch_size)
+    shapes = jax.eval_shape(step, program, jax.eval_shape(engine.init, program, 0), images)[1]
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 

@@ -90,7 +90,7 @@ class Stream:
         def gathered(part: np.ndarray) -> tuple[jax.Array, jax.Array]:
             return self._put(images[np.minimum(part.ravel(), n - 1)]), self._put(part)
 
-        total = self._put(compiled.no_losses(program, state))
+        total = self._put(compiled.no_losses(compiled.abstract(program)))
         for chunk in self._ahead(gathered, parts):
             total = jax.block_until_ready(compiled.add_losses(program, state, total, *chunk, count, n))
         return compiled.mean_losses(state, total, n)

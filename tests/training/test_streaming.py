@@ -136,6 +136,7 @@ def test_no_more_of_a_file_is_read_at_a_time_than_a_chunk_or_a_block(tmp_path, m
     jax.tree.map(np.testing.assert_array_equal, fitted.params, in_memory.params)
     assert max(sizes) <= 100 * 40  # a batch of an evaluation
     assert fitted.about == in_memory.about
+    np.testing.assert_array_equal(fitted.codes(there).mean, in_memory.codes(np.array(there)).mean)
 
 
 def test_a_file_that_changes_while_a_run_is_trained_ends_it_in_a_line(tmp_path):
