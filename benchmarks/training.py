@@ -131,7 +131,7 @@ def run(options: argparse.Namespace) -> None:
     from jaxvae import data
 
     dataset = data.load("auto", options.data_dir)
-    settings = Settings(options.latent_dim, BATCH, dataset.train_images, options.device)
+    settings = Settings(options.latent_dim, BATCH, data.at_hand(dataset.train_images), options.device)
     tasks: list[Task] = [
         Gemm(precision, product, math.ceil(GEMM_FLOPS / product.flops))
         for product in products.probes(architectures, options.latent_dim, BATCH)

@@ -24,6 +24,7 @@ from benchmarks import (
     scale,
     speeds,
     stock_flax,
+    streaming,
     training,
     watched,
 )
@@ -329,6 +330,17 @@ def test_a_contenders_call_is_epochs_of_the_training_engine(strategy, small, mon
         np.testing.assert_array_equal(kernel[latent_dim:], 0)
 
 
+def test_a_table_of_streaming_has_the_median_of_the_rounds_ratios(tmp_path):
+    timed = [streaming.Timed("linear", "in memory", 100, [1.0, 2.0, 4.0])]
+    timed += [streaming.Timed("linear", "streamed", 100, [2.0, 2.0, 5.0])]
+    *_, row = streaming.as_table(timed).splitlines()
+    assert [cell.strip() for cell in row.strip("| ").split("|")] == ["linear", "50", "50", "0.800", "0.50 to 1.00"]
+    streaming.write_images(tmp_path / "x.npy", streaming.BLOCK + 3)
+    images = np.load(tmp_path / "x.npy")
+    assert images.shape == (streaming.BLOCK + 3, 28, 28)
+    np.testing.assert_array_equal(images[:3], images[streaming.BLOCK :])
+
+
 @pytest.mark.slow
 def test_lanes_of_a_benchmark_are_epochs_of_copies():
     options = lanes.parser().parse_args(["--images", "100", "--mesh", "runs=1"])
@@ -388,6 +400,7 @@ def test_a_command_that_fails_says_why(tmp_path):
 
 COMMANDS = {
     "training": training, "pytorch": pytorch, "sweep": sweeps, "growth": growth, "lanes": lanes, "scale": scale,
+    "streaming": streaming,
 }  # fmt: skip
 
 
@@ -411,6 +424,7 @@ def test_without_pytorch_there_is_one_line_that_says_what_to_do(name, monkeypatc
     ("sweep", ["--limit", "60"], "--limit must be at least 100, not 60"),
     ("growth", ["--counts", "3", "0"], "--counts must be at least 1, not 0"),
     ("lanes", ["--architectures", "round"], "--architectures must be one of linear, conv, not 'round'"),
+    ("streaming", ["--images", "99"], "--images must be at least 100, not 99"),
     ("lanes", ["--precision", "float16"], "--precision must be one of float32, bfloat16, not 'float16'"),
 ])  # fmt: skip
 def test_bad_arguments_are_one_line(name, arguments, says, capsys):

@@ -99,7 +99,7 @@ def _of_a_run(place: Path) -> list[Check]:
     def sampled(what: str, key: Any, n: Any) -> Check:
         return equal(f"a key {what}", lambda run: run.sample(key, n), lambda run: run.sample(jax.random.key(3), 2))
 
-    images = ground.known().test_images
+    images = np.asarray(ground.known().test_images)
     grey = np.full((2, 28, 28), 0.5)
     z = [[0.5, -1.0], [2.0, 0.0]]
 

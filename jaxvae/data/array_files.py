@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxvae.data.reading import Found, Reading
+from jaxvae.data.rows import is_large
 from jaxvae.errors import DataError, reason
 from jaxvae.system import as_path
 
@@ -22,16 +23,18 @@ NAMES = {  # what people call arrays of an .npz
 
 
 def read_npy(path: Path, reading: Reading) -> Found:
-    """Examples; labels from the .npy that `reading.label` names, beside it or anywhere."""
+    """Examples, which stay in a file that is large; labels from the .npy that `reading.label` names, beside it or
+    anywhere."""
+    examples = _array(path, mapped=is_large(path.stat().st_size))
     if not reading.label:
-        return Found(_array(path))
+        return Found(examples)
     beside = path.parent / reading.label
-    return Found(_array(path), _array(beside if beside.exists() else as_path(reading.label)))
+    return Found(examples, _array(beside if beside.exists() else as_path(reading.label)))
 
 
-def _array(path: Path) -> np.ndarray:
+def _array(path: Path, mapped: bool = False) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; give the .npy file of labels") from None
     except (EOFError, ValueError) as error:

@@ -6,12 +6,15 @@ In: examples, perhaps with labels, perhaps with a test split. Out: a `Dataset`, 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from jaxvae.data.dataset import Dataset, checked
 from jaxvae.data.labels import coded
+from jaxvae.data.rows import Rows, array_or_rows, taken
 from jaxvae.errors import DataError, is_whole, quoted
 from jaxvae.values import Whole, plain
 
@@ -32,7 +35,7 @@ def from_arrays(
 
     Args:
         examples: [n, *shape], real numbers. Bytes (uint8) stand for [0, 1]; all others are taken as they are, in
-            float32.
+            float32. Of a memory map, `np.load(path, mmap_mode="r")`, examples stay in the file.
         labels: [n], classes as whole numbers or texts, or real numbers, see `jaxvae.data.labels.coded`; or None.
         test: [m, *shape], of the same kind; default, every example that is held out: a tenth of them, at least one,
             drawn with `seed`. The others are trained on, in their order.
@@ -53,27 +56,34 @@ def from_arrays(
         raise DataError(f"seed must be a whole number of at least 0, not {quoted(seed)}")
     if test is None and test_labels is not None:
         raise DataError("test_labels were given without test")
-    examples = _array(examples)
+    examples, test = _examples(name, examples), _examples(name, test)
     labels, test_labels, names = coded(name, _array(labels), _array(test_labels))
     if test is not None:
-        return checked(Dataset(name, examples, labels, _array(test), test_labels, class_names=names))
+        return checked(Dataset(name, examples, labels, test, test_labels, class_names=names))
     checked(Dataset(name, examples, labels, examples, labels))  # before rows are taken from what may be no array
     if (n := len(examples)) < 2:
         raise DataError(f"{name} has {n} example; at least 2 are needed, one of them to test on")
     order = np.random.default_rng(seed).permutation(n)
     held_out = np.zeros(n, bool)
     held_out[order[: max(1, n // HELD_OUT)]] = True
-    dataset = Dataset(name, examples[~held_out], None, examples[held_out], None, class_names=names)
+    dataset = Dataset(name, taken(examples, ~held_out), None, taken(examples, held_out), None, class_names=names)
     if labels is not None:
         dataset = dataset._replace(train_labels=labels[~held_out], test_labels=labels[held_out])
     return checked(dataset)
 
 
-def _array(given: Any) -> Any:
-    """NumPy's array of what may be a list or a table; what cannot be one stays, for an error to name."""
+def _examples(name: str, given: Any) -> Any:
+    """NumPy's array of what may be a list or a table, or the rows of a memory map; what can be neither stays, for an
+    error to name."""
+    return given if given is None or isinstance(given, Rows) else _array(given, partial(array_or_rows, name))
+
+
+def _array(given: Any, made: Callable[[Any], Any] = np.asarray) -> Any:
     if given is None:
         return None
     try:
-        return np.asarray(given)
+        return made(given)
+    except DataError:
+        raise
     except (TypeError, ValueError):  # rows of different lengths
         return given

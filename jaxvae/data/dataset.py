@@ -1,6 +1,6 @@
 """A dataset: examples of any shape, perhaps with labels, in host memory, with a fingerprint.
 
-In: arrays. Out: a `Dataset`, checked; and the same with black and white pixels.
+In: arrays, or rows of a file. Out: a `Dataset`, checked.
 
 Examples are bytes (uint8), which models see as numbers in [0, 1], or float32, which they see as they are.
 """
@@ -8,11 +8,12 @@ Examples are bytes (uint8), which models see as numbers in [0, 1], or float32, w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxvae.data.rows import Examples, Rows, array_or_rows, blocks, first_examples
 from jaxvae.errors import MAX_FLOAT32, DataError, quoted
 
 FILES = {
@@ -22,7 +23,6 @@ FILES = {
     "test_labels": "t10k-labels-idx1-ubyte.gz",
 }
 MAX_CLASSES = 1000  # of labels: what has more is no class
-BINARIZATION = 2008  # key of what is drawn once
 EXACT = 2**24  # whole numbers beyond are rounded by float32
 
 
@@ -37,9 +37,9 @@ class Dataset(NamedTuple):
     """A train and a test split, as read."""
 
     name: str  # which data these are: every file and figure made from them says so
-    train_images: np.ndarray  # uint8 or float32, [n, *shape]
+    train_images: Examples  # uint8 or float32, [n, *shape]
     train_labels: np.ndarray | None  # [n], classes counted from 0, or float32 numbers; none where nobody has labelled
-    test_images: np.ndarray
+    test_images: Examples
     test_labels: np.ndarray | None
     note: str = ""  # why these data stand in for MNIST, when they do
     scaling: Scaling | None = None  # what runs see is standardised by; the arrays are as they were given
@@ -71,28 +71,48 @@ class Dataset(NamedTuple):
         return 1 + max(int(labels.max()) for labels in self.labels) if self.labels else 0
 
     @property
+    def on_disk(self) -> bool:
+        """Whether examples stay in a file, of which they are read when they are needed."""
+        return any(isinstance(split, Rows) for split in (self.train_images, self.test_images))
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over shape and bytes of the arrays, the type of what is float32, and the scaling, hexadecimal."""
-        digest = hashlib.sha256()
-        arrays = self.train_images, self.train_labels, self.test_images, self.test_labels
-        for array in (*arrays, *(self.scaling or ())):
-            if array is not None:
-                digest.update(str(array.shape).encode())
-                digest.update(b"float32" if array.dtype == np.float32 else b"")
-                digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
+        arrays = self.train_images, self.train_labels, self.test_images, self.test_labels, *(self.scaling or ())
+        if not self.on_disk:
+            return _digest(arrays)
+        known = _digest([array.identity if isinstance(array, Rows) else array for array in arrays])
+        if known not in FINGERPRINTS:
+            FINGERPRINTS[known] = _digest(arrays)
+        return FINGERPRINTS[known]
 
     def first(self, train: int, test: int) -> Dataset:
         """The first images of each split, with their labels."""
-        first = self._replace(train_images=self.train_images[:train], test_images=self.test_images[:test])
+        images = first_examples(self.train_images, train), first_examples(self.test_images, test)
+        first = self._replace(train_images=images[0], test_images=images[1])
         labels = self.labels or self.numbers
         if not labels:
             return first._replace(train_labels=None, test_labels=None)
         return first._replace(train_labels=labels[0][:train], test_labels=labels[1][:test])
 
 
+FINGERPRINTS: dict[str, str] = {}  # by what says which rows of which file: these are read for it once
+
+
+def _digest(arrays: Sequence[Examples | None]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        if array is not None:
+            digest.update(str(array.shape).encode())
+            digest.update(b"float32" if array.dtype == np.float32 else b"")
+            for block in blocks(array):
+                digest.update(np.ascontiguousarray(block).data)
+    return digest.hexdigest()
+
+
 def checked(dataset: Dataset) -> Dataset:
-    """The dataset with NumPy's arrays, if they belong together; labels of one split alone are left out.
+    """The dataset with NumPy's arrays, or of memory maps their rows, if they belong together; labels of one split alone
+    are left out.
 
     Numbers other than bytes become float32.
 
@@ -103,12 +123,14 @@ def checked(dataset: Dataset) -> Dataset:
     if not isinstance(dataset, Dataset):
         raise DataError(f"a dataset must be a jaxvae.data.Dataset, not {quoted(dataset)}")
     given = {name: getattr(dataset, name) for name in FILES}
-    dataset = dataset._replace(**{name: np.asarray(a) for name, a in given.items() if hasattr(a, "__array__")})
+    arrays = {name: a for name, a in given.items() if hasattr(a, "__array__") and not isinstance(a, Rows)}
+    held = {name: array_or_rows(dataset.name, a) if "images" in name else np.asarray(a) for name, a in arrays.items()}
+    dataset = dataset._replace(**held)
     for split in ("train", "test"):
         images, labels = getattr(dataset, f"{split}_images"), getattr(dataset, f"{split}_labels")
         images = _as_numbers(dataset.name, f"{split} images", images)
         dataset = dataset._replace(**{f"{split}_images": images})
-        if images.ndim < 2 or not images[:1].size:
+        if images.ndim < 2 or 0 in images.shape:
             raise DataError(f"{dataset.name} has {split} images of shape {images.shape}; at least one image is needed")
         if labels is None:
             continue
@@ -141,94 +163,30 @@ def _as_labels(name: str, split: str, labels: object, examples: int) -> np.ndarr
     return labels
 
 
-def _as_numbers(name: str, what: str, array: object) -> np.ndarray:
+def _as_numbers(name: str, what: str, array: object) -> Examples:
     """Bytes as they are, any other real numbers as float32."""
+    if isinstance(array, Rows):
+        if array.known and array.source.dtype not in (np.uint8, np.bool_):
+            low, high, _, not_finite = array.known
+            _check_numbers(name, what, array.source.dtype, not_finite, low, high)
+        return array
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
         kind = getattr(array, "dtype", type(array).__name__)
         raise DataError(f"{name} has {what} of {kind}; they must be an array of real numbers")
     if array.dtype in (np.uint8, np.bool_) or not array.size:
         return array if array.dtype == np.uint8 else array.astype(np.float32)
-    if wrong := int((~np.isfinite(array)).sum()):
-        raise DataError(f"{name} has {what} of which {wrong:,} numbers are not finite; fill them or leave rows out")
-    largest = max(abs(array.max().item()), abs(array.min().item()))
-    if array.dtype.kind in "ui" and largest > EXACT:
-        raise DataError(f"{name} has {what} up to {largest:,}; whole numbers beyond {EXACT:,} are not exact in float32")
-    if largest >= MAX_FLOAT32:
-        raise DataError(f"{name} has {what} up to {largest:g}; they must be below {MAX_FLOAT32:g}")
+    wrong = int((~np.isfinite(array)).sum())
+    _check_numbers(name, what, array.dtype, wrong, array.min().item(), array.max().item())
     return array.astype(np.float32, copy=False)
 
 
-def binarized(dataset: Dataset, how: str) -> Dataset:
-    """The images that runs see: black and white pixels, white with the grey level for probability, drawn once.
-
-    Salakhutdinov & Murray 2008, section 5. The draws depend on an image's place alone: they are the same for every
-    run, wherever it is trained.
-
-    Args:
-        how: `static`, both splits; `dynamic`, the test split, as training draws its own at each step; `none`, neither.
-
-    Raises:
-        DataError: the images are no bytes.
-    """
-    if how == "none":
-        return dataset
-    if (kind := dataset.train_images.dtype) != np.uint8:
-        raise DataError(f"{dataset.name} has images of {kind}; only grey levels, uint8, can be binarised")
-    dataset = dataset._replace(test_images=_draw(dataset.test_images, stream=1))
-    return dataset if how == "dynamic" else dataset._replace(train_images=_draw(dataset.train_images, stream=0))
-
-
-def standardized(dataset: Dataset) -> Dataset:
-    """The dataset with the scaling that gives its training split mean 0 and standard deviation 1: of vectors each
-    column by itself, of pictures all numbers together. Columns that do not vary become 0.
-
-    Raises:
-        DataError: examples are bytes, which stand for [0, 1] already.
-    """
-    dataset = checked(dataset)
-    if dataset.train_images.dtype == np.uint8:
-        raise DataError(f"{dataset.name} has bytes, which stand for [0, 1] and are not standardised")
-    axis = 0 if len(dataset.shape) == 1 else None
-    mean, scale = (of(dataset.train_images, axis=axis, dtype=np.float64) for of in (np.mean, np.std))
-    scale = np.where(scale > 1e-6 * np.abs(mean), scale, 1)  # below, rounding is all that varies
-    return dataset._replace(scaling=Scaling(np.asarray(mean, np.float32), np.asarray(scale, np.float32)))
-
-
-def scaled(dataset: Dataset) -> Dataset:
-    """The numbers that runs see: standardised by the dataset's scaling, where it has one."""
-    if dataset.scaling is None:
-        return dataset
-    mean, scale = dataset.scaling
-    train, test = ((images - mean) / scale for images in (dataset.train_images, dataset.test_images))
-    return dataset._replace(train_images=train, test_images=test, scaling=None)
-
-
-def dequantized(dataset: Dataset) -> Dataset:
-    """The images that runs with a density see: bytes as (byte + u) / 256 with u uniform in [0, 1), drawn once.
-
-    A density of numbers that repeat can grow without limit; of these its mean logarithm is a lower bound of the bytes'
-    log-probability less log 256 for each number (Theis et al. 2016, section 3.1). Other numbers stay as they are. The
-    draws depend on an image's place alone.
-    """
-    if dataset.train_images.dtype != np.uint8:
-        return dataset
-    train, test = (_spread(images, stream) for stream, images in ((2, dataset.train_images), (3, dataset.test_images)))
-    return dataset._replace(train_images=train, test_images=test)
-
-
-def _spread(images: np.ndarray, stream: int) -> np.ndarray:
-    """Each byte somewhere between its level and the next one, float32 in [0, 1)."""
-    source, out = np.random.PCG64([BINARIZATION, stream]), np.empty(images.shape, np.float32)
-    for image, spread in zip(images, out, strict=True):
-        raw = source.random_raw(image.size).reshape(image.shape) >> np.uint64(48)  # below 2¹⁶: float32 holds the sum
-        np.multiply(image * np.uint64(2**16) + raw, np.float32(2**-24), out=spread, casting="same_kind")
-    return out
-
-
-def _draw(images: np.ndarray, stream: int) -> np.ndarray:
-    """Bytes 0 and 255. Raw numbers of PCG64, whose stream NumPy keeps for good."""
-    source, binary = np.random.PCG64([BINARIZATION, stream]), np.empty_like(images)
-    for image, out in zip(images, binary, strict=True):
-        raw = source.random_raw(image.size).reshape(image.shape) >> np.uint64(32)  # below 2³²
-        np.multiply(raw * np.uint64(255) < image * np.uint64(2**32), np.uint8(255), out=out)
-    return binary
+def _check_numbers(name: str, what: str, dtype: np.dtype, not_finite: int, low: Any, high: Any) -> None:
+    if not_finite:
+        raise DataError(
+            f"{name} has {what} of which {not_finite:,} numbers are not finite; fill them or leave rows out"
+        )
+    largest = max(abs(high), abs(low))
+    if dtype.kind in "ui" and largest > EXACT:
+        raise DataError(f"{name} has {what} up to {largest:,}; whole numbers beyond {EXACT:,} are not exact in float32")
+    if largest >= MAX_FLOAT32:
+        raise DataError(f"{name} has {what} up to {largest:g}; they must be below {MAX_FLOAT32:g}")

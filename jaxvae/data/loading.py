@@ -34,7 +34,8 @@ def load(
     Args:
         name: a path: an `.npy` or `.npz` of arrays, a `.csv` or `.parquet` table of numbers, an `.h5ad` of counts, or a
             folder of pictures whose sub-folders are classes; a tenth of the examples is held out to test on, unless an
-            `.npz` has `x_test` or a folder has `train` and `test`.
+            `.npz` has `x_test` or a folder has `train` and `test`. The examples of an `.npy` larger than 8 GiB, or than
+            a quarter of the free memory, stay in the file and are read in chunks.
             Or a name: `mnist`, `fashion_mnist` or `kmnist`; `digits`, `digits8`, `photos`, `cancer` or `counts`,
             which need neither files nor network; `auto`, MNIST where it can be had and `digits` (with a `note` that
             says why) where it cannot; or that of any images that tensorflow-datasets prepared as array_record.

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from jaxvae.evaluation import classifier, codes, likelihood, records
     from jaxvae.evaluation.evaluation import Evaluation, Report, data_of, in_float32
     from jaxvae.evaluation.records import Record, from_json
-    from jaxvae.evaluation.subject import Plan, Subject, by_class, reader
+    from jaxvae.evaluation.subject import Plan, Subject, by_class, read_classes, reader
 
 __all__ = [
     "METRICS", "NEEDS", "Column", "Evaluation", "Measured", "Metric", "Plan", "Record", "Report", "Subject", "by_class",
     "classifier", "code_metrics", "codes", "data_of", "from_json", "in_float32", "likelihood",
-    "likelihood_metrics", "metric", "reader", "records",
+    "likelihood_metrics", "metric", "read_classes", "reader", "records",
 ]  # fmt: skip
 _HOMES = {
     "evaluation": ("Evaluation", "Report", "data_of", "in_float32"),
     "records": ("Record", "from_json"),
-    "subject": ("Plan", "Subject", "by_class", "reader"),
+    "subject": ("Plan", "Subject", "by_class", "read_classes", "reader"),
 }
 
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvae.data import Examples
 from jaxvae.evaluation import annealing
 from jaxvae.evaluation.importance import Bounds, importance_weighted_bounds
 from jaxvae.jax_settings import local_devices, own_settings
@@ -43,7 +44,7 @@ class Weighted(NamedTuple):
 def bounds(
     vae: VAE,
     params: Params,
-    images: np.ndarray,
+    images: Examples,
     ks: Sequence[int],
     seed: int = 0,
     *,
@@ -73,7 +74,7 @@ def suitable_batch(vae: VAE, samples: int) -> int:
 
 
 @own_settings()
-def rate(vae: VAE, params: Params, images: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
+def rate(vae: VAE, params: Params, images: Examples, seed: int = 0) -> tuple[np.ndarray, str]:
     """KL(q(z|x) ‖ p(z)) of each image, in nats, [n], and how it was computed: in closed form where there is one, else
     as the mean of log q(z|x) − log p(z) over codes drawn from q."""
     batch = min(LARGEST_BATCH, len(images))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvae.data import Dataset
+from jaxvae.data import Dataset, Examples, at_hand, blocks, first_examples
 from jaxvae.errors import MAX_INT32, InputError, is_whole, quoted
 from jaxvae.evaluation import classifier, codes, likelihood
 from jaxvae.jax_settings import own_settings
@@ -79,7 +79,7 @@ class Subject:
         self.run, self.vae, self.params = run, run.vae, run.params
         self.dataset, self.plan, self.advance, self._readers = dataset, plan, advance, readers
         labels = dataset.labels
-        self.images = getattr(dataset, f"{plan.split}_images")[: plan.images]
+        self.images = first_examples(getattr(dataset, f"{plan.split}_images"), plan.images)
         self.labels = labels and labels[plan.split == "test"][: plan.images]
 
     def has(self, need: str) -> bool:
@@ -213,7 +213,7 @@ class Subject:
     @cached_property
     def read_originals(self) -> np.ndarray:
         """The class that the classifier reads in each original image."""
-        return np.asarray(classifier.read(self.reader, jnp.asarray(self.images)))
+        return read_classes(self.reader, self.images)
 
     @cached_property
     def classes(self) -> dict[str, Any]:
@@ -234,13 +234,21 @@ class Subject:
 
 @own_settings()
 def reader(dataset: Dataset) -> Any:
-    """Parameters of a classifier trained on the training split; it must have labels."""
-    images, labels = jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels)
+    """Parameters of a classifier trained on the training split, or on the first 256 MiB of one that stays in its file;
+    it must have labels."""
+    images = jnp.asarray(at_hand(dataset.train_images))
+    labels = jnp.asarray(dataset.train_labels)[: len(images)]
     return classifier.train(images, labels, dataset.classes, precision=automatic_precision(Conv()))
 
 
 @own_settings()
-def by_class(run: Run, reader: Any, images: np.ndarray, labels: Any, classes: int) -> dict[str, Any]:
+def read_classes(reader: Any, images: Examples) -> np.ndarray:
+    """The class that the classifier reads in each image."""
+    return np.concatenate([np.asarray(classifier.read(reader, jnp.asarray(block))) for block in blocks(images)])
+
+
+@own_settings()
+def by_class(run: Run, reader: Any, images: Examples, labels: Any, classes: int) -> dict[str, Any]:
     """How the codes of each class lie apart, and what a classifier reads in their reconstructions.
 
     Args:
@@ -253,8 +261,9 @@ def by_class(run: Run, reader: Any, images: np.ndarray, labels: Any, classes: in
         `confusion`, how often a reconstruction of class i was read as j.
     """
     mean = np.asarray(run.codes(images).mean)
-    pictures = to_stored(run.reconstruct(images), images.dtype)
-    confusion = codes.confusion(labels, np.asarray(classifier.read(reader, pictures)), classes)
+    drawn = (to_stored(run.reconstruct(block), images.dtype) for block in blocks(images))
+    seen = np.concatenate([np.asarray(classifier.read(reader, pictures)) for pictures in drawn])
+    confusion = codes.confusion(labels, seen, classes)
     enough = 1 < len(np.unique(labels)) < len(labels) and np.isfinite(mean).all()  # a diverged run has none
     apart = codes.separation(mean, labels) if enough else codes.Separation(*[np.array([])] * 4)
     return {name: value.tolist() for name, value in apart._asdict().items()} | {"confusion": confusion.tolist()}

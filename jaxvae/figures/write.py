@@ -20,7 +20,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from jaxvae.data import Dataset
+from jaxvae.data import Dataset, at_hand
 from jaxvae.figures import animation, curves, pictures, plotting, settings_map
 from jaxvae.results import MAX_FOLLOWED_CLASSES, Results, evenly_spaced, first_seeds, probes
 from jaxvae.runs import Run, manifest
@@ -84,7 +84,7 @@ def _figures(results: Results, runs: Sequence[Run], dataset: Dataset) -> Iterato
             yield f"latent-{run.config.name}", _latent_plane(results, run, dataset)
     if not pictures.drawable(dataset.shape):
         return
-    look = pictures.look(dataset.train_images)
+    look = pictures.look(at_hand(dataset.train_images))
     originals = pictures.as_pictures(probes(dataset), look)
     best = {final.name for setting in results.best for final in setting.finals}
     if compared := [run for run in runs if run.config.name in best]:
@@ -153,7 +153,7 @@ def _latent_plane(results: Results, run: Run, dataset: Dataset) -> Figure:
     if pictures.drawable(dataset.shape):
         z1, z2 = np.meshgrid(GRID_TICKS, GRID_TICKS)
         images = np.asarray(run.decode(np.stack([z1.ravel(), z2.ravel()], 1)))
-        images = pictures.as_pictures(images, pictures.look(dataset.train_images))
+        images = pictures.as_pictures(images, pictures.look(at_hand(dataset.train_images)))
         decoded = images.reshape(k, k, *images.shape[1:])
     labels = dataset.labels or dataset.numbers
     title = f"The latent plane: {results.labels[run.config.name]} – {results.caption(shared=True)}"

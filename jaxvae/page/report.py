@@ -23,7 +23,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from jaxvae.data import Dataset
+from jaxvae.data import Dataset, at_hand
 from jaxvae.errors import CheckpointError, InputError, Remedy
 from jaxvae.figures import POINTS, pictures
 from jaxvae.page import explorer
@@ -204,7 +204,7 @@ def _models(results: Results, runs: Sequence[Run], dataset: Dataset | None) -> d
 
 def _reconstructions(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[str, Any]:
     """Originals and, for each run and split, a picture with a row of reconstructions for each epoch."""
-    look = pictures.look(dataset.train_images)
+    look = pictures.look(at_hand(dataset.train_images))
     originals = pictures.as_pictures(probes(dataset), look)
     strips = [[pictures.as_pictures(run.reconstructions[:, split], look) for split in range(2)] for run in runs]
     return {
@@ -231,7 +231,7 @@ def _which(count: int, classes: int, example: str) -> str:
 
 def _explorer(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[str, Any] | None:
     """Test images, and of each run what `jaxvae.explorer.explored` makes; None if no run can be explored."""
-    images, look = dataset.test_images[:POINTS], pictures.look(dataset.train_images)
+    images, look = dataset.test_images[:POINTS], pictures.look(at_hand(dataset.train_images))
     labels = dataset.labels[1][:POINTS] if dataset.labels else None
     spaces = {run.config.name: explorer.explored(run, images, look) for run in runs}
     if not any(spaces.values()):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvae.config import RunConfig
-from jaxvae.data import Scaling
+from jaxvae.data import Rows, Scaling, blocks
 from jaxvae.errors import MAX_FLOAT32, CheckpointError, InputError, Remedy, is_whole, quoted
 from jaxvae.jax_settings import own_settings
 from jaxvae.models import VAE, Normal, Params, parameter_count
@@ -140,6 +140,9 @@ class Run:
         Args:
             images: [n, *shape]; bytes or floats in [0, 1] if it was trained on bytes, else numbers like those.
         """
+        if isinstance(images, Rows | np.memmap) and len(images):
+            parts = [self.encode(block) for block in blocks(images)]
+            return jax.tree.map(lambda *each: jnp.concatenate(each), *parts)
         return _encode(self.vae, self.params, self.as_trained(images))
 
     def as_trained(self, images: Any) -> jax.Array:

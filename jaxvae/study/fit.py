@@ -57,7 +57,9 @@ def fit(
     """Trains a VAE on an array, with what suits the data wherever nothing is said, and prints what was chosen and why.
 
     Args:
-        examples: [n, *shape], real numbers; bytes (uint8) stand for [0, 1]. Or a `jaxvae.data.Dataset`.
+        examples: [n, *shape], real numbers; bytes (uint8) stand for [0, 1]. Or a `jaxvae.data.Dataset`. Those of a
+            memory map, `np.load(path, mmap_mode="r")`, stay in its file, which may be larger than memory; the run is
+            the same to the bit.
         vae: the model; default, one of `latent_dim` dimensions (10, or as many as an example has numbers) with
             convolutions for pictures of at least 16 pixels a side, else fully connected layers; Bernoulli for
             bytes and for zeros and ones, Poisson for other counts, else a Gaussian with one learned scale.
@@ -107,6 +109,8 @@ def fit(
         steps = len(dataset.train_images) // config.batch_size
         say(f"{epochs} epochs of {steps} steps, each on {config.batch_size} examples")
     config = RunConfig(vae, config.objective, config.optimiser, config.batch_size, epochs=epochs, seed=config.seed)
+    if out is None and (words := training.streaming.in_words(dataset)):
+        say(words)
     if out is not None:
         return _in_folder(config, dataset, out, quiet)
     return _in_memory(settle_precision([config], None)[0], dataset, quiet)

@@ -13,8 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
 from rich.console import Console
 
 from jaxvae import evaluation, figures, results
@@ -84,7 +82,7 @@ class Outputs:
         diverged = {one.config.name: results.divergence(one) for one in found.outcomes}
         with self._working(f"classifying {where}, with a classifier trained on the originals") as at:
             reader = evaluation.reader(self.runs[0].dataset_as_trained(self.dataset, drawn_once=True))
-            own = np.asarray(classifier.read(reader, jnp.asarray(images)))
+            own = evaluation.read_classes(reader, images)
             how = {"epochs": classifier.EPOCHS, "accuracy": float((own == labels).mean()), "test_images": len(labels)}
 
             def record(run: RunConfig) -> dict[str, Any]:

@@ -95,7 +95,8 @@ class Run(runs.Run):
                 raise InputError(f"{name} must be {limits}, not {quoted(value)}")
         dataset = self._as_dataset(examples)
         in_bytes = dataset.test_images.dtype == np.uint8
-        x = (self.config.dataset_as_trained(dataset, drawn_once=True) if in_bytes else scaled(dataset)).test_images
+        seen = self.config.dataset_as_trained(dataset, drawn_once=True) if in_bytes else scaled(dataset)
+        x = np.asarray(seen.test_images)
         x = x.astype(np.float32) / np.float32(255) if x.dtype == np.uint8 else x
         if not len(x):
             return np.zeros(0)

@@ -106,7 +106,7 @@ class Study:
         distributed.all_or_none("check", lambda: training.check(self.runs, self.dataset, strategy, workers, mesh))
         self._check_equal(strategy, mesh)
         with contextlib.ExitStack() as locks, machine.storage(self.folder):
-            vmapped = training.vmaps(strategy, mesh)
+            vmapped = training.vmaps(strategy, mesh, self.dataset.on_disk)
             self._begin(distributed.broadcast_from_first("folder", lambda: self._prepare(locks, fresh, vmapped)))
             self._train(strategy, workers, mesh, quiet)
             distributed.barrier("trained")  # before anybody reads what all have saved, or lets go of the lock
@@ -118,7 +118,7 @@ class Study:
             "runs": hashlib.sha256(text.encode()).hexdigest(),
             "data": self.dataset.fingerprint,
             "meshes": mesh and [training.layout_of(mesh), *(device.id for device in mesh.devices.flat)],
-            "strategies": training.vmaps(strategy, mesh),
+            "strategies": training.vmaps(strategy, mesh, self.dataset.on_disk),
             "versions": self.about["versions"],
         })  # fmt: skip
 
@@ -211,6 +211,8 @@ class Study:
         going_on = f", going on after {behind} of {total} epochs" if self.epochs else ""
         self.console.print(f"{head}{going_on}; writing {self.folder}/")
         self.console.print(results.precisions(self.runs))
+        if words := training.streaming.in_words(self.dataset):
+            self.console.print(words)
 
     def _save(self, report: Epoch) -> None:
         """Makes the epoch permanent: once this returns, an interrupted study goes on from here.

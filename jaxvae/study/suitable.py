@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxvae.data import Dataset, standardized
+from jaxvae.data import Dataset, limits, standardized
 from jaxvae.models import MLP, Bernoulli, Conv, Gaussian, Poisson, Support
 
 BATCH = 100
@@ -37,12 +37,13 @@ def network(dataset: Dataset) -> Choice:
 
 def likelihood(dataset: Dataset) -> Choice:
     """Bernoulli for bytes and for zeros and ones, Poisson for other counts, else a Gaussian with one learned scale."""
-    both = dataset.train_images, dataset.test_images
     if dataset.train_images.dtype == np.uint8:
         return Choice(Bernoulli(), "bytes, as grey levels from 0 to 1")
-    if all(np.isin(part, (0, 1)).all() for part in both):
+    both = [limits(images) for images in (dataset.train_images, dataset.test_images)]
+    counts = all(numbers.whole and numbers.low >= 0 for numbers in both)
+    if counts and all(numbers.high <= 1 for numbers in both):
         return Choice(Bernoulli(), "zeros and ones")
-    if all((part >= 0).all() and (part == np.rint(part)).all() for part in both):
+    if counts:
         return Choice(Poisson(), "whole numbers of at least 0, as counts")
     return Choice(Gaussian(), "real numbers")
 

@@ -1,6 +1,6 @@
 """Training as pure functions, compiled, on devices, in processes, many runs at once."""
 
-from jaxvae.training import compiled, devices, distributed, engine
+from jaxvae.training import compiled, devices, distributed, engine, streaming
 from jaxvae.training.checks import check, check_support, vmaps
 from jaxvae.training.devices import Epoch
 from jaxvae.training.engine import TrainState, to_float, to_stored
@@ -10,6 +10,6 @@ from jaxvae.training.sweep import automatic_workers, sweep, train
 
 __all__ = [
     "Epoch", "LaneRuns", "TrainState", "ahead", "automatic_workers", "check", "check_support", "compiled", "devices",
-    "distributed", "engine", "layout_of", "make_mesh", "run_mesh", "sweep", "to_float", "to_stored", "train",
-    "vmaps",
+    "distributed", "engine", "layout_of", "make_mesh", "run_mesh", "streaming", "sweep", "to_float", "to_stored",
+    "train", "vmaps",
 ]  # fmt: skip

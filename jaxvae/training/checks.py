@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxvae.config import RunConfig
-from jaxvae.data import Dataset, checked, scaled
+from jaxvae.data import Dataset, Limits, Rows, blocks, checked, limits, scaled
 from jaxvae.errors import MAX_INT32, ConfigError, DataError, is_whole, quoted
 from jaxvae.jax_settings import own_settings, platform
 from jaxvae.models import Support
@@ -68,6 +68,11 @@ def check(
     if workers > 1:
         check_processes(runs)
     dataset = checked(dataset)
+    if dataset.on_disk and (strategy == "vmap" or shards > 1 or jax.process_count() > 1):
+        raise ConfigError(
+            f"{dataset.name} stays in its file and is streamed to each run by itself, as each has an order of its own: "
+            "use the strategy loop, in one process and without shared batches"
+        )
     images = len(dataset.train_images)
     for vae in dict.fromkeys(dataclasses.replace(run.vae, latent_dim=1) for run in runs):
         vae.bind(dataset.shape).check_networks()
@@ -95,17 +100,28 @@ def check_support(likelihood: Any, dataset: Dataset) -> None:
     if support.bytes and not in_bytes:
         raise DataError(f"{dataset.name} has images of {dataset.train_images.dtype}; {name} takes {support}")
     for split in ("train", "test"):
-        images = getattr(dataset, f"{split}_images")
-        if in_bytes:
+        images, before = getattr(dataset, f"{split}_images"), 0
+        if in_bytes or support == Support() or (isinstance(images, Rows) and _holds(support, limits(images))):
             continue
-        wrong = (images < support.low) | (images > support.high)
-        wrong |= images != np.rint(images) if support.whole else False
-        if wrong.any():
-            where = np.unravel_index(int(wrong.argmax()), wrong.shape)
-            place, value = ", ".join(map(str, where)), images[where]
-            raise DataError(f"{dataset.name} has {value:g} at [{place}] of its {split} images; {name} takes {support}")
+        for block in blocks(images):
+            wrong = (block < support.low) | (block > support.high)
+            wrong |= block != np.rint(block) if support.whole else False
+            if wrong.any():
+                first, *where = np.unravel_index(int(wrong.argmax()), wrong.shape)
+                place, value = ", ".join(map(str, [before + first, *where])), block[first, *where]
+                what = f"{value:g} at [{place}] of its {split} images"
+                raise DataError(f"{dataset.name} has {what}; {name} takes {support}")
+            before += len(block)
 
 
-def vmaps(strategy: str, mesh: Mesh | None = None) -> bool:
-    """Whether runs that can be are trained as one program."""
+def _holds(support: Support, limits: Limits) -> bool:
+    inside = support.low <= limits.low and limits.high <= support.high
+    return inside and (limits.whole or not support.whole)
+
+
+def vmaps(strategy: str, mesh: Mesh | None = None, on_disk: bool = False) -> bool:
+    """Whether runs that can be are trained as one program; not on data that stay on disk, which each run is given in an
+    order of its own."""
+    if on_disk:
+        return False
     return strategy == "vmap" or (strategy == "auto" and (mesh is not None or platform() != "cpu"))

@@ -81,6 +81,50 @@ def reconstruct(vmapped: bool, mesh: Mesh, program: Program, params, images):
     return _over_lanes(reconstruction, vmapped, mesh, (0, 0, None))(program, params, images)
 
 
+# ── a chunk at a time, of examples that are not all on the device ────────────────────────────────────────────────────
+
+
+@partial(jax.jit, static_argnames="examples")
+def epoch_order(program: Program, state: TrainState, examples: int) -> Any:
+    return engine.epoch_order(program, _with_key(state), examples)
+
+
+@partial(jax.jit, static_argnames="examples", donate_argnames="state")
+def train_steps(program: Program, state: TrainState, images, order, examples: int) -> Any:
+    state, losses = engine.train_steps(program, _with_key(state), images, order, examples)
+    return state._replace(key=jax.random.key_data(state.key)), losses
+
+
+epoch_losses = jax.jit(engine.epoch_losses)
+
+
+@lru_cache(maxsize=64)
+def no_losses(program: Program) -> Any:
+    """Zeros for `add_losses` to begin with; `program` as `abstract` makes it."""
+    images = jax.ShapeDtypeStruct((program.batch_size, *program.vae.shape), np.float32)
+    step = partial(engine.train_step, examples=program.batch_size)
+    shapes = jax.eval_shape(step, program, jax.eval_shape(engine.init, program, 0), images)[1]
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+@partial(jax.jit, static_argnames="examples")
+def add_losses(program: Program, state: TrainState, total, images, indices, epoch, examples: int) -> Any:
+    return engine.add_losses(program, _with_key(state), total, images, indices, epoch, examples)
+
+
+@partial(jax.jit, static_argnames="examples")
+def mean_losses(state: TrainState, total, examples: int) -> Any:
+    """Test losses, and whether the state is finite, as `evaluate` has them."""
+    return jax.tree.map(lambda t: t / examples, total), engine.is_finite(state)
+
+
+def _with_key(state: TrainState) -> TrainState:
+    return state._replace(key=jax.random.wrap_key_data(state.key))
+
+
+# ── lanes ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
 def _over_lanes(function: Callable, vmapped: bool, mesh: Mesh, axes: tuple[int | None, ...]) -> Callable:
     """`function` for one lane; or for stacked ones, of which each device has its own. Devices do not communicate."""
     if not vmapped:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +27,7 @@ from jaxvae.system import machine
 from jaxvae.training import compiled, distributed, engine
 from jaxvae.training.engine import TrainState
 from jaxvae.training.mesh import RUNS, replicated, sharded_by_run
+from jaxvae.training.streaming import Stream, starting_examples
 
 
 class Work(NamedTuple):
@@ -82,15 +84,20 @@ class DeviceWorker:
         self._memory = memory or _free_memory(mesh, self._shared)
         self._fits: dict[Any, int] = {}  # by program, lanes that all processes have room for
         self._shape = dataset.shape
-        arrays = dataset.train_images, dataset.test_images, probes
-        self._train_images, self._test_images, self._probes = jax.tree.map(lambda a: _put(a, replicated(mesh)), arrays)
+        self._stream = Stream(mesh, dataset) if dataset.on_disk else None
+        splits: Any = dataset.train_images, dataset.test_images
+        self._train_images, self._test_images = splits if self._stream else [_put(a, replicated(mesh)) for a in splits]
+        self._probes = None if probes is None else _put(probes, replicated(mesh))
 
     def begin(self, work: Work) -> None:
         self._work, self._started = work, time.perf_counter()
-        self._results: tuple[Any, ...] | None = None
+        self._results: tuple[Any, ...] | Future | None = None
         self._lanes = work.lanes and -(-work.lanes // self._rows) * self._rows
         self._latent_dim = max(run.latent_dim for run in work.runs)
         program = compiled.abstract(self._program(work.runs[0]))
+        if self._stream:
+            self._results = self._stream.begin(*self._on_devices(program), work.epoch, self._probes)
+            return
         lanes = self._lanes or 1
         several = lanes > self._rows  # one on each device is tried in any case
         if several and self._too_many(lanes, program, compiled.bytes_expected(program)):
@@ -112,6 +119,8 @@ class DeviceWorker:
         self._results = state, train, sound, test, finite, pictures
 
     def ready(self) -> bool:
+        if isinstance(self._results, Future):
+            return self._results.done()
         return self._results is None or all(leaf.is_ready() for leaf in jax.tree.leaves(self._results[1:]))
 
     def reports(self) -> list[Epoch] | TooMany:
@@ -119,9 +128,12 @@ class DeviceWorker:
 
         Raises:
             PeerError: another process, with which the mesh is shared, was lost.
+            DataError: the file that examples stay in cannot be read, or has been changed.
         """
         if self._results is None:
             return TooMany(self._fit)
+        if isinstance(self._results, Future):
+            self._results = self._results.result()
         with distributed.raise_on_lost_peer():
             results, work = jax.block_until_ready(self._results), self._work
             seconds = time.perf_counter() - self._started
@@ -146,7 +158,8 @@ class DeviceWorker:
         return reports
 
     def close(self) -> None:
-        pass
+        if self._stream:
+            self._stream.close()
 
     @property
     def _rows(self) -> int:
@@ -213,8 +226,9 @@ class DeviceWorker:
         state = compiled.init(program, np.uint32(run.seed))
         if not program.vae.starts_from_data:
             return state
-        images = self._train_images.addressable_data(0)
-        return state._replace(params=program.vae.with_data(state.params, engine.to_float(images)))
+        images: Any = self._train_images
+        first = starting_examples(images if self._stream else images.addressable_data(0))
+        return state._replace(params=program.vae.with_data(state.params, engine.to_float(jnp.asarray(first))))
 
 
 def on_host(tree: Any) -> Any:

@@ -6,6 +6,7 @@ have the same state; everything drawn for a batch is drawn whole on each device,
 """
 
 import enum
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -105,6 +106,37 @@ def steps_per_epoch(batch_size: int, images: int) -> int:
     return images // batch_size
 
 
+def epoch_order(program: Program, state: TrainState, examples: int) -> Int[Array, "s b"]:
+    """Which of the training examples each step of the next epoch sees: a fresh permutation, cut into batches."""
+    steps = steps_per_epoch(program.batch_size, examples)
+    key_order = key_for(state, Purpose.ORDER, state.step // steps)
+    order = jax.random.permutation(key_order, examples)[: steps * program.batch_size]
+    return order.reshape(steps, program.batch_size)
+
+
+def train_steps(
+    program: Program, state: TrainState, images: Stored, order: Int[Array, "s b"], examples: int, shards: int = 1
+) -> tuple[TrainState, Losses]:
+    """A step on each batch that `order` takes from the images; returns the losses of each step, [s].
+
+    Args:
+        examples: of the training set.
+    """
+
+    def body(state, indices):
+        batch = to_float(images[own_rows(indices, shards)])
+        return train_step(program, state, batch, examples, shards)
+
+    return lax.scan(body, state, order)
+
+
+def epoch_losses(losses: Losses) -> tuple[Losses, Int[Array, ""]]:
+    """The running mean of an epoch's losses, [s], and how many come before the first that is not finite."""
+    finite = jnp.isfinite(losses.loss)
+    sound = jnp.where(finite.all(), len(finite), jnp.argmin(finite))
+    return jax.tree.map(jnp.mean, losses), sound
+
+
 def train_epoch(
     program: Program, state: TrainState, images: Stored, shards: int = 1
 ) -> tuple[TrainState, Losses, Int[Array, ""]]:
@@ -112,18 +144,9 @@ def train_epoch(
 
     Returns the running mean of the training losses, and how many steps came before the first whose loss is not finite.
     """
-    steps = steps_per_epoch(program.batch_size, len(images))
-    key_order = key_for(state, Purpose.ORDER, state.step // steps)
-    order = jax.random.permutation(key_order, len(images))[: steps * program.batch_size]
-
-    def body(state, indices):
-        batch = to_float(images[own_rows(indices, shards)])
-        return train_step(program, state, batch, len(images), shards)
-
-    state, losses = lax.scan(body, state, order.reshape(steps, program.batch_size))
-    finite = jnp.isfinite(losses.loss)
-    sound = jnp.where(finite.all(), steps, jnp.argmin(finite))
-    return state, jax.tree.map(jnp.mean, losses), sound
+    order = epoch_order(program, state, len(images))
+    state, losses = train_steps(program, state, images, order, len(images), shards)
+    return state, *epoch_losses(losses)
 
 
 def evaluate(program: Program, state: TrainState, images: Stored, epoch: Int[Array, ""], shards: int = 1) -> Losses:
@@ -140,11 +163,7 @@ def evaluate(program: Program, state: TrainState, images: Stored, epoch: Int[Arr
     key = key_for(state, Purpose.TEST_NOISE, epoch)
 
     def of(indices):
-        noise = codes_noise(program, jax.random.fold_in(key, indices[0]), len(indices))
-        batch = to_float(images[jnp.minimum(indices, n - 1)])
-        losses = program.objective(program.vae, state.params, batch, noise, Context(n))
-        counts = indices < n
-        return jax.tree.map(lambda values: jnp.where(counts, values, 0).sum(), losses)
+        return _batch_losses(program, state, indices, lambda: images[jnp.minimum(indices, n - 1)], key, n)
 
     def body(total, indices):
         return jax.tree.map(jnp.add, total, of(indices)), None
@@ -156,6 +175,35 @@ def evaluate(program: Program, state: TrainState, images: Stored, epoch: Int[Arr
     if shards > 1:
         total = lax.psum(total, DATA)
     return jax.tree.map(lambda t: t / n, total)
+
+
+def add_losses(
+    program: Program, state: TrainState, total: Losses, images: Stored, indices: Int[Array, "s b"], epoch: Any, n: int
+) -> Losses:
+    """`total` and the summed losses of some batches of the `n` images that `evaluate` would be given in one piece.
+
+    Args:
+        images: those of `indices`, one after another.
+        indices: of the images of each batch among all; those from `n` on have weight zero.
+    """
+    key = key_for(state, Purpose.TEST_NOISE, epoch)
+
+    def body(total, of):
+        own = _batch_losses(program, state, of, lambda: images[of - indices[0, 0]], key, n)
+        return jax.tree.map(jnp.add, total, own), None
+
+    total, _ = lax.scan(body, total, indices)
+    return total
+
+
+def _batch_losses(
+    program: Program, state: TrainState, indices: Int[Array, "b"], batch: Callable[[], Stored], key: Any, n: int
+) -> Losses:
+    """Summed over a batch of images, whose `indices` are among all `n`."""
+    noise = codes_noise(program, jax.random.fold_in(key, indices[0]), len(indices))
+    losses = program.objective(program.vae, state.params, to_float(batch()), noise, Context(n))
+    counts = indices < n
+    return jax.tree.map(lambda values: jnp.where(counts, values, 0).sum(), losses)
 
 
 def is_finite(state: TrainState) -> Bool[Array, ""]:

@@ -89,7 +89,8 @@ def train(
             runs of one architecture, precision and batch size as one program, latent sizes padded to the largest, its
             lanes shared among the devices of the mesh, in several waves where memory asks for it; `auto` vmaps on a
             mesh that is given, and on accelerators, which no GPU has confirmed yet; else, on CPU, it loops: a
-            prototype's step of five conv models took 57 ms looped and 82 ms vmapped.
+            prototype's step of five conv models took 57 ms looped and 82 ms vmapped. Data that stay on disk are
+            streamed to each run by itself, so that `auto` loops.
         workers: processes to compute in, on CPU only, each with an equal share of the cores; 1 computes in this
             process. The bits of the results depend on the threads that a share has. A script that asks for more than
             one and itself defines parts of the runs, such as a network, must guard what it does by
@@ -111,11 +112,12 @@ def train(
         ConfigError: see `check`.
         WorkerError: a worker process was ended from outside.
         PeerError: a process that shares the mesh was lost.
+        DataError: data that stay on disk cannot be read, or have been changed.
     """
     workers = plain(workers)
     check(runs, dataset, strategy, workers, mesh)
     dataset = runs[0].dataset_as_trained(checked(dataset)) if runs else dataset
-    vmapped, before = vmaps(strategy, mesh), state or {}.__getitem__
+    vmapped, before = vmaps(strategy, mesh, dataset.on_disk), state or {}.__getitem__
     groups = grouped(runs, before, epochs or {}, vmapped, workers, lane_runs or {}, diverged)
     places = _places(workers, mesh, vmapped, sum(not group.done for group in groups), dataset, probes, runs)
     try:
