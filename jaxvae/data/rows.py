@@ -7,10 +7,9 @@ and rows alike.
 from __future__ import annotations
 
 import math
-import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ BLOCK = 32 * 2**20  # bytes of a file that are read at once, where all of it is
 LARGE = 8 * 2**30  # bytes of a file that stays there, however much memory is free: an accelerator's may be less
 AT_HAND = 256 * 2**20  # bytes of examples that stand for all, where all are not needed
 
-Change = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of examples, by their places in their split
+Change = partial[np.ndarray]  # of a function of examples and their places in their split; with named arguments alone
 
 
 class Limits(NamedTuple):
@@ -94,7 +93,11 @@ class Rows:
     @property
     def identity(self) -> np.ndarray:
         """Bytes that are the same for the same rows, made without reading them."""
-        return np.frombuffer(pickle.dumps((self.source, self.changes)) + self.places.tobytes(), np.uint8)
+        words = [repr(self.source).encode(), self.places.tobytes()]
+        for change in self.changes:
+            words.append(change.func.__name__.encode())
+            words += [name.encode() + np.asarray(value).tobytes() for name, value in change.keywords.items()]
+        return np.frombuffer(b"".join(words), np.uint8)
 
 
 Examples = np.ndarray | Rows

@@ -27,7 +27,7 @@ epoch_order = jax.jit(engine.epoch_order, static_argnums=2)
 CHUNK = 1000  # bytes: three batches of ten bytes images, less than one of float32
 
 
-@part("objective/of-tests-coupled")
+@part("objective/of-tests-streaming")
 class Coupled:
     """Takes from each loss a share of the batch's mean, and is not finite where a batch has a certain number."""
 
@@ -80,7 +80,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+FAST = ("grey", "coupled")
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, marks=[] if c in FAST else pytest.mark.slow) for c in CASES])
 def test_states_and_losses_are_those_in_memory_to_the_bit_and_go_on_to_the_same(case, tmp_path):
     config, array = CASES[case]
     here, there = data.from_arrays(array), in_file(tmp_path / "x.npy", array)
@@ -113,6 +116,7 @@ def test_each_example_is_trained_on_once_an_epoch_in_the_order_of_the_permutatio
     np.testing.assert_array_equal(batches, there.train_images[order.ravel()].reshape(20, 10, 6, 5))
 
 
+@pytest.mark.slow
 def test_the_step_of_the_first_loss_that_is_not_finite_is_the_one_in_memory(tmp_path):
     config, array = CASES["coupled"][0], BYTES.copy()
     array[[20, 120]] = 255
