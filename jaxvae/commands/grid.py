@@ -84,7 +84,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     train = group("training: the same for all runs")
     train.add_argument(
         "--epochs", type=int, metavar="N",
-        help="passes over the data (default: 15; of your own data at least 6,000 steps, and 500 epochs at most)",
+        help="passes over the data (default: 15; of your own data enough for 6,000 steps, from 15 to 100)",
     )  # fmt: skip
     train.add_argument(
         "--batch-size", type=int, metavar="N",

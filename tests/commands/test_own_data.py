@@ -75,7 +75,7 @@ def test_what_is_not_said_suits_the_data_and_what_is_said_holds():
     runs = asked(pictures)
     assert [(run.architecture, run.latent_dim) for run in runs[:2]] == [("linear", 2), ("linear", 3)]
     assert {run.architecture for run in runs} == {"linear", "conv"}
-    assert (runs[0].batch_size, runs[0].epochs) == (27, 500)
+    assert (runs[0].batch_size, runs[0].epochs) == (27, 100)
     counts = data.from_arrays(RNG.poisson(3.0, (3000, 4)), name="counts-of-mine")
     runs = asked(counts, "--epochs", "2", "--architectures", "linear:hidden=8x4,activation=tanh", "linear:hidden=8")
     assert [run.vae.encoder for run in runs] == [MLP((8, 4), "tanh")] * 2 + [MLP((8,))] * 2

@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -76,7 +77,7 @@ def test_what_suits_the_data_is_chosen_and_said(examples, network, likelihood, l
     assert (vae.encoder, vae.likelihood, vae.latent_dim) == (network, likelihood, latent_dim)
     assert f"network: {network.part_label}, for " in printed
     assert f"likelihood: {likelihood.part_label}, for " in printed
-    assert "500 epochs of 12 steps, each on 3 examples" in printed  # ten batches and more of the 36 trained on
+    assert "100 epochs of 12 steps, each on 3 examples" in printed  # ten batches and more of the 36 trained on
     assert ("numbers are standardised" in printed) == (likelihood == Gaussian())
 
 
@@ -88,6 +89,15 @@ def test_reconstructions_are_kept_in_the_numbers_of_the_data(examples):
     assert run.metrics[0]["test"]["loss"] > 0
     assert (run.reconstructions.shape, run.reconstructions.dtype) == ((1, 2, 4, *examples.shape[1:]), np.float32)
     assert run.sample(jax.random.key(0), 3).shape == (3, *examples.shape[1:])
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"), [([9, 4, 3, 4], 2), ([9, -4, -3.7], 1), ([9, 4, 4.1], None), ([9, 4, np.inf], None)]
+)
+def test_a_test_loss_that_has_risen_is_said(losses, best):
+    metrics = [{"test": {"loss": float(loss)}} for loss in losses]
+    said = fit_module._of_overfitting(SimpleNamespace(metrics=metrics))
+    assert said == "" if best is None else f"lowest after epoch {best}, {losses[best]:.2f} nats" in said
 
 
 def test_a_run_without_a_folder_is_the_one_with_a_folder_and_that_of_a_sweep(tmp_path):
@@ -114,7 +124,7 @@ def test_codes_tell_two_groups_apart_and_decode_to_them():
 def test_how_many_epochs_follow_from_the_number_of_examples(monkeypatch):
     configs = []
     monkeypatch.setattr(fit_module, "_in_memory", lambda config, dataset, quiet: configs.append(config) or NOT_TRAINED)
-    for n, batch, epochs in ((2, 1, 500), (120, 10, 500), (5_000, 100, 134), (70_000, 100, 15)):
+    for n, batch, epochs in ((2, 1, 100), (120, 10, 100), (8_000, 100, 84), (70_000, 100, 15)):
         jaxvae.fit(np.zeros((n, 2), np.uint8), quiet=True)
         assert (configs[-1].batch_size, configs[-1].epochs) == (batch, epochs), n
 
