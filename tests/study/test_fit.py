@@ -2,7 +2,6 @@
 
 import importlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -96,7 +95,7 @@ def test_reconstructions_are_kept_in_the_numbers_of_the_data(examples):
 )
 def test_a_test_loss_that_has_risen_is_said(losses, best):
     metrics = [{"test": {"loss": float(loss)}} for loss in losses]
-    said = fit_module._of_overfitting(SimpleNamespace(metrics=metrics))
+    said = fit_module._of_overfitting(metrics)
     assert said == "" if best is None else f"lowest after epoch {best}, {losses[best]:.2f} nats" in said
 
 
