@@ -24,6 +24,7 @@ from jaxvae.models import resize
 from jaxvae.objectives import Losses
 from jaxvae.system import machine
 from jaxvae.training import compiled, distributed, engine
+from jaxvae.training.conditions import GivenConditions, Probes
 from jaxvae.training.engine import TrainState
 from jaxvae.training.mesh import RUNS, replicated, sharded_by_run
 
@@ -73,15 +74,18 @@ class DeviceWorker:
 
     Args:
         mesh: work that is not vmapped takes a mesh of one device.
-        probes: images whose reconstructions each epoch reports, [n, *shape]; or none.
+        probes: see `jaxvae.training.train`.
         memory: bytes of a device that a vmapped group may take; default, what is free now.
     """
 
-    def __init__(self, mesh: Mesh, dataset: Dataset, probes: np.ndarray | None, memory: int | None = None):
+    def __init__(self, mesh: Mesh, dataset: Dataset, probes: Probes | None, memory: int | None = None):
         self.mesh, self._shared = mesh, len({device.process_index for device in mesh.devices.flat}) > 1
         self._memory = memory or _free_memory(mesh, self._shared)
         self._fits: dict[Any, int] = {}  # by program, lanes that all processes have room for
         self._shape = dataset.shape
+        self._conditions = GivenConditions(dataset, probes, lambda array: _put(array, replicated(mesh)))
+        if isinstance(probes, Dataset):
+            probes = np.concatenate([probes.train_images, probes.test_images])
         arrays = dataset.train_images, dataset.test_images, probes
         self._train_images, self._test_images, self._probes = jax.tree.map(lambda a: _put(a, replicated(mesh)), arrays)
 
@@ -96,7 +100,9 @@ class DeviceWorker:
         if several and self._too_many(lanes, program, compiled.bytes_expected(program)):
             return
         shape, dtype = self._train_images.shape, self._train_images.dtype
-        train_epoch = compiled.train_epoch(program, self._lanes, shape, dtype, self.mesh)
+        given = self._conditions.of(work.runs[0].vae.condition)
+        how = self.mesh, compiled.abstract(given.train)
+        train_epoch = compiled.train_epoch(program, self._lanes, shape, dtype, *how)
         each = compiled.bytes_needed(train_epoch) * self._rows / lanes
         if several and self._too_many(lanes, (program, lanes), each):
             return
@@ -104,11 +110,11 @@ class DeviceWorker:
             program, state = self._on_devices(program)
             train, sound, pictures = None, None, None
             if work.epoch:
-                state, train, sound = train_epoch(program, state, self._train_images)
+                state, train, sound = train_epoch(program, state, self._train_images, given.train)
             how = self._lanes is not None, self.mesh, program
-            test, finite = compiled.evaluate(*how, state, self._test_images, np.int32(work.epoch))
+            test, finite = compiled.evaluate(*how, state, self._test_images, np.int32(work.epoch), given.test)
             if self._probes is not None:
-                pictures = compiled.reconstruct(*how, state.params, self._probes)
+                pictures = compiled.reconstruct(*how, state.params, self._probes, given.probes)
         self._results = state, train, sound, test, finite, pictures
 
     def ready(self) -> bool:

@@ -1,10 +1,12 @@
 """Training as pure functions: a state, one step, one epoch, one exact evaluation.
 
-In: a program (model, objective, optimiser and their numbers), a state, the dataset on the device, as stored. Out: the
-next state and mean losses. Where a run's batch is shared among `shards` devices, each of them computes its part and all
-have the same state; everything drawn for a batch is drawn whole on each device, which keeps its own rows.
+In: a program (model, objective, optimiser and their numbers), a state, the dataset on the device, as stored, for a
+model with a condition those of the examples beside it. Out: the next state and mean losses. Where a run's batch is
+shared among `shards` devices, each of them computes its part and all have the same state; everything drawn for a batch
+is drawn whole on each device, which keeps its own rows.
 """
 
+import dataclasses
 import enum
 from typing import Any, NamedTuple
 
@@ -105,8 +107,16 @@ def steps_per_epoch(batch_size: int, images: int) -> int:
     return images // batch_size
 
 
+def given(program: Program, conditions: Any, rows: Int[Array, "b"]) -> Program:
+    """The program with a model that is given the conditions of these rows; itself, where there are none."""
+    if conditions is None:
+        return program
+    vae = program.vae.given(jax.tree.map(lambda stored: stored[rows], conditions))
+    return dataclasses.replace(program, vae=vae)
+
+
 def train_epoch(
-    program: Program, state: TrainState, images: Stored, shards: int = 1
+    program: Program, state: TrainState, images: Stored, shards: int = 1, conditions: Any = None
 ) -> tuple[TrainState, Losses, Int[Array, ""]]:
     """One pass over a fresh permutation of the images.
 
@@ -117,8 +127,8 @@ def train_epoch(
     order = jax.random.permutation(key_order, len(images))[: steps * program.batch_size]
 
     def body(state, indices):
-        batch = to_float(images[own_rows(indices, shards)])
-        return train_step(program, state, batch, len(images), shards)
+        rows = own_rows(indices, shards)
+        return train_step(given(program, conditions, rows), state, to_float(images[rows]), len(images), shards)
 
     state, losses = lax.scan(body, state, order.reshape(steps, program.batch_size))
     finite = jnp.isfinite(losses.loss)
@@ -126,7 +136,14 @@ def train_epoch(
     return state, jax.tree.map(jnp.mean, losses), sound
 
 
-def evaluate(program: Program, state: TrainState, images: Stored, epoch: Int[Array, ""], shards: int = 1) -> Losses:
+def evaluate(
+    program: Program,
+    state: TrainState,
+    images: Stored,
+    epoch: Int[Array, ""],
+    shards: int = 1,
+    conditions: Any = None,
+) -> Losses:
     """Mean losses over `images`, each counted exactly once.
 
     The last batch is filled up with images of weight zero; where an example's loss depends on its batch, it is smaller.
@@ -141,8 +158,9 @@ def evaluate(program: Program, state: TrainState, images: Stored, epoch: Int[Arr
 
     def of(indices):
         noise = codes_noise(program, jax.random.fold_in(key, indices[0]), len(indices))
-        batch = to_float(images[jnp.minimum(indices, n - 1)])
-        losses = program.objective(program.vae, state.params, batch, noise, Context(n))
+        rows = jnp.minimum(indices, n - 1)
+        vae = given(program, conditions, rows).vae
+        losses = program.objective(vae, state.params, to_float(images[rows]), noise, Context(n))
         counts = indices < n
         return jax.tree.map(lambda values: jnp.where(counts, values, 0).sum(), losses)
 
