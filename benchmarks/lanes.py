@@ -62,7 +62,7 @@ def prepared(architecture: str, lanes: int, devices: Any, options: argparse.Name
 
     def epoch() -> None:
         nonlocal state
-        state, *_ = jax.block_until_ready(train_epoch(numbers, state, images_there))
+        state, *_ = jax.block_until_ready(train_epoch(numbers, state, images_there, None))
 
     epoch()
     each = compiled.bytes_needed(train_epoch) * devices.shape[mesh.RUNS] / lanes

@@ -78,7 +78,7 @@ def prepared(name: str, vae: Any, steps: int) -> Any:
 
     def epoch() -> None:
         nonlocal state
-        state, *_ = jax.block_until_ready(train(program, state, images))
+        state, *_ = jax.block_until_ready(train(program, state, images, None))
 
     epoch()
     return epoch

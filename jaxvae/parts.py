@@ -52,7 +52,7 @@ def static(default: Any = dataclasses.MISSING, *, name: str | None = None, symbo
 
 
 def nested(default: Any = dataclasses.MISSING) -> Any:
-    """Another part, of which traced numbers stay traced."""
+    """Another part, of which traced numbers stay traced; or, where None is the default, none, which JSON leaves out."""
     return _field(default, "nested", Label())
 
 
@@ -173,7 +173,7 @@ def check(value: Any) -> None:
         held, its_kind = getattr(value, f.name), kind(f)
         if is_part(held):
             check(held)
-        elif its_kind == "nested":
+        elif its_kind == "nested" and not (held is None and f.default is None):
             raise _error(value, f.name, "be a part")
         if its_kind == "traced" and not is_schedule(held):
             require_number(value, f.name)
@@ -246,7 +246,8 @@ def at_epoch(value: T, epoch: int) -> T:
 def to_json(value: Any) -> Any:
     """Plain data that `from_json` makes the same part of."""
     if is_part(value):
-        return {"part": value.part_name} | {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+        held = ((f, getattr(value, f.name)) for f in fields(value))
+        return {"part": value.part_name} | {f.name: to_json(v) for f, v in held if v is not None or kind(f) != "nested"}
     if isinstance(value, tuple):
         return [to_json(one) for one in value]
     if value is None or isinstance(value, bool | int | float | str):

@@ -28,6 +28,8 @@ def from_arrays(
     *,
     test: Any = None,
     test_labels: Any = None,
+    condition: Any = None,
+    test_condition: Any = None,
     name: str = "data",
     seed: Whole = 0,
 ) -> Dataset:
@@ -40,6 +42,8 @@ def from_arrays(
         test: [m, *shape], of the same kind; default, every example that is held out: a tenth of them, at least one,
             drawn with `seed`. The others are trained on, in their order.
         test_labels: of `test`.
+        condition: [n, size] or [n], real numbers that a model with the condition `Side` is given beside each example;
+            `test_condition`: of `test`.
         name: what figures and folders call the data.
 
     Raises:
@@ -56,11 +60,18 @@ def from_arrays(
         raise DataError(f"seed must be a whole number of at least 0, not {quoted(seed)}")
     if test is None and test_labels is not None:
         raise DataError("test_labels were given without test")
-    examples, test = _examples(name, examples), _examples(name, test)
+    if (test is None or condition is None) and test_condition is not None:
+        raise DataError(f"test_condition was given without {'test' if test is None else 'condition'}")
+    if test is not None and condition is not None and test_condition is None:
+        raise DataError("test was given without test_condition, which a condition needs")
+    examples, test, condition = _examples(name, examples), _examples(name, test), _array(condition)
     labels, test_labels, names = coded(name, _array(labels), _array(test_labels))
     if test is not None:
-        return checked(Dataset(name, examples, labels, test, test_labels, class_names=names))
-    checked(Dataset(name, examples, labels, examples, labels))  # before rows are taken from what may be no array
+        conditions = None if condition is None else (condition, _array(test_condition))
+        return checked(Dataset(name, examples, labels, test, test_labels, class_names=names, conditions=conditions))
+    conditions = None if condition is None else (condition, condition)
+    # before rows are taken from what may be no array
+    whole = checked(Dataset(name, examples, labels, examples, labels, conditions=conditions))
     if (n := len(examples)) < 2:
         raise DataError(f"{name} has {n} example; at least 2 are needed, one of them to test on")
     order = np.random.default_rng(seed).permutation(n)
@@ -69,6 +80,8 @@ def from_arrays(
     dataset = Dataset(name, taken(examples, ~held_out), None, taken(examples, held_out), None, class_names=names)
     if labels is not None:
         dataset = dataset._replace(train_labels=labels[~held_out], test_labels=labels[held_out])
+    if whole.conditions:
+        dataset = dataset._replace(conditions=(whole.conditions[0][~held_out], whole.conditions[1][held_out]))
     return checked(dataset)
 
 

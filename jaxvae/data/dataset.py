@@ -45,6 +45,7 @@ class Dataset(NamedTuple):
     scaling: Scaling | None = None  # what runs see is standardised by; the arrays are as they were given
     class_names: tuple[str, ...] = ()  # of the classes 0, 1, 2 …; none where their numbers are what they are called
     source: Mapping[str, Any] | None = None  # arguments with which `jaxvae.data.load` reads it again, if it is a file
+    conditions: tuple[np.ndarray, np.ndarray] | None = None  # of both splits, float32 [n, size]: beside each example
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -77,8 +78,9 @@ class Dataset(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over shape and bytes of the arrays, the type of what is float32, and the scaling, hexadecimal."""
-        arrays = self.train_images, self.train_labels, self.test_images, self.test_labels, *(self.scaling or ())
+        """SHA-256 over shape and bytes of arrays, the type of what is float32, scaling and conditions, hexadecimal."""
+        arrays = self.train_images, self.train_labels, self.test_images, self.test_labels
+        arrays = *arrays, *(self.scaling or ()), *(self.conditions or ())
         if not self.on_disk:
             return _digest(arrays)
         known = _digest([array.identity if isinstance(array, Rows) else array for array in arrays])
@@ -87,13 +89,26 @@ class Dataset(NamedTuple):
         return FINGERPRINTS[known]
 
     def first(self, train: int, test: int) -> Dataset:
-        """The first images of each split, with their labels."""
+        """The first images of each split, with their labels and conditions."""
         images = first_examples(self.train_images, train), first_examples(self.test_images, test)
-        first = self._replace(train_images=images[0], test_images=images[1])
-        labels = self.labels or self.numbers
-        if not labels:
-            return first._replace(train_labels=None, test_labels=None)
-        return first._replace(train_labels=labels[0][:train], test_labels=labels[1][:test])
+        return self._beside(*images, slice(train), slice(test))
+
+    def rows(self, train: Any, test: Any) -> Dataset:
+        """These images of each split, with their labels and conditions.
+
+        Args:
+            train, test: what an array takes between brackets: a slice, or whole numbers.
+        """
+        return self._beside(self.train_images[train], self.test_images[test], train, test)
+
+    def _beside(self, train_images: Any, test_images: Any, train: Any, test: Any) -> Dataset:
+        """These images, with the labels and conditions of these rows."""
+        rows = self._replace(train_images=train_images, test_images=test_images)
+        if self.conditions:
+            rows = rows._replace(conditions=(self.conditions[0][train], self.conditions[1][test]))
+        labels = self.labels or self.numbers or (None, None)
+        of_train, of_test = (own if own is None else own[at] for own, at in zip(labels, (train, test), strict=True))
+        return rows._replace(train_labels=of_train, test_labels=of_test)
 
 
 FINGERPRINTS: dict[str, str] = {}  # by what says which rows of which file: these are read for it once
@@ -118,7 +133,7 @@ def checked(dataset: Dataset) -> Dataset:
 
     Raises:
         DataError: examples are no numbers, not finite, too large, or none; their counts or shapes differ, or those of
-            one split are bytes and of the other not; a label is negative or not finite.
+            one split are bytes and of the other not; a label is negative or not finite; likewise conditions.
     """
     if not isinstance(dataset, Dataset):
         raise DataError(f"a dataset must be a jaxvae.data.Dataset, not {quoted(dataset)}")
@@ -141,7 +156,32 @@ def checked(dataset: Dataset) -> Dataset:
     if dataset.test_images.dtype != dataset.train_images.dtype:
         kinds = f"{dataset.train_images.dtype} and {dataset.test_images.dtype}"
         raise DataError(f"{dataset.name} has train and test images of {kinds}; only bytes stand for numbers in [0, 1]")
+    if dataset.conditions is not None:
+        dataset = dataset._replace(conditions=_as_conditions(dataset))
     return dataset if dataset.labels or dataset.numbers else dataset._replace(train_labels=None, test_labels=None)
+
+
+def _as_conditions(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [n, size] of both splits, also of one number for each example."""
+    name, given = dataset.name, dataset.conditions
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise DataError(f"{name} has conditions {quoted(given)}; they must be those of both splits, (train, test)")
+    found = []
+    for split, array in zip(("train", "test"), given, strict=True):
+        given_numbers = np.asarray(array) if hasattr(array, "__array__") else array
+        array = np.asarray(_as_numbers(name, f"{split} conditions", given_numbers))
+        array = array.astype(np.float32, copy=False).reshape(len(array), -1) if array.ndim in (1, 2) else array
+        examples = len(getattr(dataset, f"{split}_images"))
+        if array.ndim != 2 or not array.size:
+            raise DataError(f"{name} has {split} conditions of shape {array.shape}; they must be [{examples}, size]")
+        if len(array) != examples:
+            raise DataError(f"{name} has {examples} {split} examples but {len(array)} conditions")
+        found.append(array)
+    train, test = found
+    if train.shape[1] != test.shape[1]:
+        sizes = f"{train.shape[1]} and {test.shape[1]}"
+        raise DataError(f"{name} has train and test conditions of {sizes} numbers; they must be the same")
+    return train, test
 
 
 def _as_labels(name: str, split: str, labels: object, examples: int) -> np.ndarray:

@@ -81,15 +81,18 @@ class Evaluation:
         self._readers: dict[str, Any] = {}
 
     @own_settings()
-    def evaluate(self, run: Run, dataset: Dataset) -> Report:
+    def evaluate(self, run: Run, dataset: Dataset, conditions: Any = None) -> Report:
         """`dataset` is the whole one, grey, that the run's folder names.
+
+        Args:
+            conditions: see `Subject`. Likelihoods of a model with a condition are given that.
 
         Raises:
             InputError: it is another dataset, or the run's codes are not finite.
         """
         log_scale, run, given = run.log_scale, in_float32(run).in_trained_numbers(), data_of(run, dataset)
         seen = run.config.dataset_as_trained(given, drawn_once=True)
-        subject = Subject(run, seen, self.plan, self.advance, self._readers)
+        subject = Subject(run, seen, self.plan, self.advance, self._readers, conditions)
         subject.codes  # noqa: B018 – refuses codes that are not finite before hours are spent
         found = []
         for name, metric in METRICS.items():

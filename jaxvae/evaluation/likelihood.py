@@ -48,6 +48,7 @@ def bounds(
     ks: Sequence[int],
     seed: int = 0,
     *,
+    conditions: Any = None,
     streams: np.ndarray | None = None,
     batch: int | None = None,
     devices: Sequence[Any] | None = None,
@@ -58,6 +59,7 @@ def bounds(
     Args:
         vae: bound to the images' shape.
         images: [n, *shape], as a dataset has them.
+        conditions: of the images, as stored, for a model that has one: L_K bounds log p(x|c) then.
         streams: whole numbers [n] below 2³²: images of one number are given the same noise; default, their places.
         batch: images at once; default, what suits the model and the largest K. Memory does not grow with K.
         devices: of type `jax.Device`; default all local ones.
@@ -65,7 +67,7 @@ def bounds(
     batch = batch or min(suitable_batch(vae, max(ks)), len(images))
     at_once = max(1, min(codes_at_once(vae.encoder) // batch, max(ks)))
     program = partial(_bounds, tuple(ks), at_once, vae.in_float32())
-    return Weighted(*_dealt(program, params, images, seed, batch, devices, advance, streams))
+    return Weighted(*_dealt(program, params, (images, conditions), seed, batch, devices, advance, streams))
 
 
 def suitable_batch(vae: VAE, samples: int) -> int:
@@ -74,11 +76,13 @@ def suitable_batch(vae: VAE, samples: int) -> int:
 
 
 @own_settings()
-def rate(vae: VAE, params: Params, images: Examples, seed: int = 0) -> tuple[np.ndarray, str]:
+def rate(
+    vae: VAE, params: Params, images: Examples, seed: int = 0, *, conditions: Any = None
+) -> tuple[np.ndarray, str]:
     """KL(q(z|x) ‖ p(z)) of each image, in nats, [n], and how it was computed: in closed form where there is one, else
     as the mean of log q(z|x) − log p(z) over codes drawn from q."""
     batch = min(LARGEST_BATCH, len(images))
-    (values,) = _dealt(partial(_rate, vae.in_float32()), params, images, seed, batch)
+    (values,) = _dealt(partial(_rate, vae.in_float32()), params, (images, conditions), seed, batch)
     return values, "exact" if vae.has_closed_kl else f"mean over {RATE_SAMPLES:,} codes from q(z|x)"
 
 
@@ -99,6 +103,7 @@ def annealed(
     chains: int,
     seed: int = 0,
     *,
+    conditions: Any = None,
     codes: np.ndarray | None = None,
     batch: int = 5,
     devices: Sequence[Any] | None = None,
@@ -115,15 +120,18 @@ def annealed(
     known = codes is not None
     given = codes if known else np.zeros((len(images), vae.latent_dim), np.float32)
     program = partial(_annealed, steps, chains, known, vae.in_float32())
-    examples = images, given
+    examples = images, given, conditions
     lower, upper, acceptance = _dealt(program, params, examples, seed, min(batch, len(images)), devices, advance)
     return Annealed(lower, upper if known else None, acceptance)
 
 
 @own_settings()
-def simulated(vae: VAE, params: Params, n: int, seed: int = 0, dtype: Any = np.uint8) -> tuple[np.ndarray, np.ndarray]:
-    """`n` images of the model's own, stored as `dtype`, and the codes that they were drawn from, [n, d]."""
-    vae = vae.in_float32()
+def simulated(
+    vae: VAE, params: Params, n: int, seed: int = 0, dtype: Any = np.uint8, *, conditions: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """`n` images of the model's own, given so many conditions if it has one, stored as `dtype`, and the codes that they
+    were drawn from, [n, d]."""
+    vae = vae.in_float32().given(conditions)
     key_z, key_x = jax.random.split(jax.random.key(seed))
     z = vae.sample_prior(params, key_z, n)
     x = vae.likelihood.sample(vae.own_params(params, "likelihood"), key_x, vae.decode(params, z))
@@ -160,8 +168,9 @@ def _dealt(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _bounds(ks: tuple[int, ...], at_once: int, vae: VAE, params, key, indices, images) -> Bounds:
-    x = to_float(images)
+def _bounds(ks: tuple[int, ...], at_once: int, vae: VAE, params, key, indices, examples) -> Bounds:
+    images, conditions = examples
+    vae, x = vae.given(conditions), to_float(images)
     q = vae.encode(params, x)
     keys = jax.vmap(partial(jax.random.fold_in, key))(indices)
 
@@ -173,7 +182,9 @@ def _bounds(ks: tuple[int, ...], at_once: int, vae: VAE, params, key, indices, i
 
 
 @partial(jax.jit, static_argnums=0)
-def _rate(vae: VAE, params, key, indices, images):
+def _rate(vae: VAE, params, key, indices, examples):
+    images, conditions = examples
+    vae = vae.given(conditions)
     q = vae.encode(params, to_float(images))
     keys = jax.vmap(partial(jax.random.fold_in, key))(indices)
     noise = jax.vmap(lambda key: jax.random.normal(key, (RATE_SAMPLES, vae.latent_dim)), out_axes=1)(keys)
@@ -183,9 +194,11 @@ def _rate(vae: VAE, params, key, indices, images):
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _annealed(steps: int, chains: int, known: bool, vae: VAE, params, key, indices, examples):
     betas, coarse = annealing.schedule(steps), annealing.schedule(max(1, steps // 5))
-    own, log_prior = vae.own_params(params, "likelihood"), partial(vae.log_prior, params)
+    own, model = vae.own_params(params, "likelihood"), vae
 
-    def one(index, image, code):
+    def one(index, image, code, condition):
+        vae = model.given(jax.tree.map(lambda stored: stored[None], condition))
+        log_prior = partial(vae.log_prior, params)
         key_tune, key_first, key_chains, key_start = jax.random.split(jax.random.fold_in(key, index), 4)
         x = to_float(image[None])
 

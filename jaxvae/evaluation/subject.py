@@ -17,7 +17,15 @@ from jaxvae.data import Dataset, Examples, at_hand, blocks, first_examples
 from jaxvae.errors import MAX_INT32, InputError, is_whole, quoted
 from jaxvae.evaluation import classifier, codes, likelihood
 from jaxvae.jax_settings import own_settings
-from jaxvae.models import GIVEN_TOTALS, Conv, DiagonalNormal, StandardNormal, Support, automatic_precision
+from jaxvae.models import (
+    GIVEN_TOTALS,
+    Conv,
+    DiagonalNormal,
+    StandardNormal,
+    Support,
+    automatic_precision,
+    conditions_of,
+)
 from jaxvae.runs import Run
 from jaxvae.training import to_stored
 
@@ -73,12 +81,18 @@ class Subject:
         run: with its products in float32.
         dataset: the images as the run sees them.
         readers: classifiers by the fingerprint of their dataset, to be trained once for all runs.
+        conditions: of a model that has one, those of the images of either split; default, the dataset's.
     """
 
-    def __init__(self, run: Run, dataset: Dataset, plan: Plan, advance: Advance, readers: dict[str, Any]):
+    def __init__(
+        self, run: Run, dataset: Dataset, plan: Plan, advance: Advance, readers: dict[str, Any], conditions: Any = None
+    ):
         self.run, self.vae, self.params = run, run.vae, run.params
         self.dataset, self.plan, self.advance, self._readers = dataset, plan, advance, readers
-        labels = dataset.labels
+        labels, given = dataset.labels, (conditions, conditions)
+        given = conditions_of(run.config.vae.condition, dataset) if conditions is None else given
+        self.train_conditions = given[0]
+        self.conditions = jax.tree.map(lambda rows: rows[: plan.images], given[plan.split == "test"])
         self.images = first_examples(getattr(dataset, f"{plan.split}_images"), plan.images)
         self.labels = labels and labels[plan.split == "test"][: plan.images]
 
@@ -108,7 +122,7 @@ class Subject:
         Raises:
             InputError: they are not finite.
         """
-        mean, log_std = (np.asarray(leaf) for leaf in self.run.codes(self.images))
+        mean, log_std = (np.asarray(leaf) for leaf in self.run.codes(self.images, self.conditions))
         if not (np.isfinite(mean).all() and np.isfinite(log_std).all()):
             raise InputError(f"{self.run.folder} has codes that are not finite: its training diverged")
         return Arrays(mean, log_std)
@@ -116,14 +130,14 @@ class Subject:
     @cached_property
     def train_codes(self) -> np.ndarray:
         """Posterior means of the training split."""
-        return np.asarray(self.run.codes(self.dataset.train_images).mean)
+        return np.asarray(self.run.codes(self.dataset.train_images, self.train_conditions).mean)
 
     @cached_property
     def rate(self) -> tuple[np.ndarray, str]:
         """KL(q(z|x) ‖ p(z)) of each image, and how it was computed."""
         if self.has("independent codes"):
             return codes.kl_per_image(*self.codes), "exact"
-        return likelihood.rate(self.vae, self.params, self.images, self.plan.seed)
+        return likelihood.rate(self.vae, self.params, self.images, self.plan.seed, conditions=self.conditions)
 
     @cached_property
     def kl_per_dimension(self) -> np.ndarray | None:
@@ -167,7 +181,7 @@ class Subject:
         repeats = [
             likelihood.bounds(
                 self.vae, self.params, self.images, self.plan.ks, self.plan.seed + repeat,
-                advance=lambda done: self.advance(what, done, total),
+                conditions=self.conditions, advance=lambda done: self.advance(what, done, total),
             )
             for repeat in range(self.plan.repeats)
         ]  # fmt: skip
@@ -187,13 +201,20 @@ class Subject:
     def simulated(self) -> likelihood.Annealed:
         """The same, both ways, on as many images of the model's own."""
         count = min(self.plan.ais_images, len(self.images))
-        own, given = likelihood.simulated(self.vae, self.params, count, self.plan.seed, self.images.dtype)
+        conditions = self._first_conditions(count)
+        own, given = likelihood.simulated(
+            self.vae, self.params, count, self.plan.seed, self.images.dtype, conditions=conditions
+        )
         return self._annealed("annealing on simulated images, both ways", own, given)
+
+    def _first_conditions(self, count: int) -> Any:
+        return jax.tree.map(lambda rows: rows[:count], self.conditions)
 
     def _annealed(self, what: str, images: np.ndarray, given: np.ndarray | None = None) -> likelihood.Annealed:
         self.advance(what, 0, len(images))
         return likelihood.annealed(
-            self.vae, self.params, images, self.plan.ais_steps, self.plan.ais_chains, self.plan.seed, codes=given,
+            self.vae, self.params, images, self.plan.ais_steps, self.plan.ais_chains, self.plan.seed,
+            conditions=self._first_conditions(len(images)), codes=given,
             advance=lambda done: self.advance(what, done, len(images)),
         )  # fmt: skip
 
@@ -218,7 +239,7 @@ class Subject:
     @cached_property
     def classes(self) -> dict[str, Any]:
         """See `by_class`."""
-        return by_class(self.run, self.reader, self.images, self.labels, self.dataset.classes)
+        return by_class(self.run, self.reader, self.images, self.labels, self.dataset.classes, self.conditions)
 
     @property
     def read_rightly(self) -> np.ndarray:
@@ -248,20 +269,26 @@ def read_classes(reader: Any, images: Examples) -> np.ndarray:
 
 
 @own_settings()
-def by_class(run: Run, reader: Any, images: Examples, labels: Any, classes: int) -> dict[str, Any]:
+def by_class(
+    run: Run, reader: Any, images: Examples, labels: Any, classes: int, conditions: Any = None
+) -> dict[str, Any]:
     """How the codes of each class lie apart, and what a classifier reads in their reconstructions.
 
     Args:
         run: with its products in float32.
         reader: the classifier's parameters.
+        conditions: of the images, if the run's model has one.
 
     Returns:
         `classes`, and for each `purity`, `silhouette`, `radius` (empty lists where images are too few or codes not
         finite);
         `confusion`, how often a reconstruction of class i was read as j.
     """
-    mean = np.asarray(run.codes(images).mean)
-    drawn = (to_stored(run.reconstruct(block), images.dtype) for block in blocks(images))
+    mean = np.asarray(run.codes(images, conditions).mean)
+    if conditions is None:
+        drawn = (to_stored(run.reconstruct(block), images.dtype) for block in blocks(images))
+    else:
+        drawn = [to_stored(run.reconstruct(images, conditions), images.dtype)]
     seen = np.concatenate([np.asarray(classifier.read(reader, pictures)) for pictures in drawn])
     confusion = codes.confusion(labels, seen, classes)
     enough = 1 < len(np.unique(labels)) < len(labels) and np.isfinite(mean).all()  # a diverged run has none

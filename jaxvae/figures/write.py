@@ -21,13 +21,13 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from jaxvae.data import Dataset, at_hand
-from jaxvae.figures import animation, curves, pictures, plotting, settings_map
+from jaxvae.figures import animation, conditions, curves, pictures, plotting, settings_map
 from jaxvae.results import MAX_FOLLOWED_CLASSES, Results, evenly_spaced, first_seeds, probes
 from jaxvae.runs import Run, manifest
 
 POINTS = 2_000  # test images that the walk and the page show: a fifth of MNIST's
 GRID_TICKS = (-2.0, -1.0, 0.0, 1.0, 2.0)
-SAMPLES = 64
+SAMPLES, SAMPLES_IN_ROW = 64, 8
 WALK_STEPS = 8  # frames from a class to the next
 CONFUSION_SIZES = 8  # latent sizes side by side in the figure of confusions
 
@@ -90,7 +90,7 @@ def _figures(results: Results, runs: Sequence[Run], dataset: Dataset) -> Iterato
     if compared := [run for run in runs if run.config.name in best]:
         yield "comparison", _comparison(results, compared, originals[1], look)
     for run in runs:
-        yield from _of_run(results, run, originals, look)
+        yield from _of_run(results, run, dataset, originals, look)
     if moving := first_seeds(runs):
         yield from _animations(results, moving, dataset, originals[1], look)
 
@@ -131,15 +131,19 @@ def _confusions(results: Results, records: Mapping[str, Any]) -> list[list[tuple
     return [evenly_spaced([row[d] for d in sorted(row)], CONFUSION_SIZES) for row in rows.values()]
 
 
-def _of_run(results: Results, run: Run, originals: np.ndarray, look: pictures.Look) -> Iterator[tuple[str, Figure]]:
+def _of_run(
+    results: Results, run: Run, dataset: Dataset, originals: np.ndarray, look: pictures.Look
+) -> Iterator[tuple[str, Figure]]:
     name, data = run.config.name, results.caption(shared=True)
     reconstructions = pictures.as_pictures(run.reconstructions, look)
     for i, split in enumerate(("train", "test")):
         title = f"{split} {results.words.example}s reconstructed during training\n{results.labels[name]} – {data}"
         epochs = epochs_to_draw(run.metrics[-1]["epoch"])
         yield f"evolution-{name}-{split}", pictures.evolution(originals[i], reconstructions[:, i], epochs, title)
-    samples = pictures.as_pictures(np.asarray(run.sample(jax.random.key(run.config.seed), SAMPLES)), look)
-    yield f"samples-{name}", pictures.mosaic(samples, 8, f"drawn from the prior: {results.labels[name]}\n{data}")
+    given, count, words = conditions.of_samples(run, dataset, SAMPLES // SAMPLES_IN_ROW, SAMPLES_IN_ROW)
+    drawn = np.asarray(run.sample(jax.random.key(run.config.seed), count, condition=given))
+    title = f"drawn from the prior{words}: {results.labels[name]}\n{data}"
+    yield f"samples-{name}", pictures.mosaic(pictures.as_pictures(drawn, look), SAMPLES_IN_ROW, title)
 
 
 def epochs_to_draw(last: int) -> list[int]:
@@ -149,15 +153,16 @@ def epochs_to_draw(last: int) -> list[int]:
 
 def _latent_plane(results: Results, run: Run, dataset: Dataset) -> Figure:
     """The test images' codes, beside what codes on a grid decode to if that is a picture."""
-    k, decoded = len(GRID_TICKS), None
+    k, decoded, words = len(GRID_TICKS), None, ""
     if pictures.drawable(dataset.shape):
         z1, z2 = np.meshgrid(GRID_TICKS, GRID_TICKS)
-        images = np.asarray(run.decode(np.stack([z1.ravel(), z2.ravel()], 1)))
+        given, words = conditions.one_for_all(run, dataset, k * k)
+        images = np.asarray(run.decode(np.stack([z1.ravel(), z2.ravel()], 1), given))
         images = pictures.as_pictures(images, pictures.look(at_hand(dataset.train_images)))
         decoded = images.reshape(k, k, *images.shape[1:])
     labels = dataset.labels or dataset.numbers
-    title = f"The latent plane: {results.labels[run.config.name]} – {results.caption(shared=True)}"
-    codes = np.asarray(run.codes(dataset.test_images).mean)
+    title = f"The latent plane{words}: {results.labels[run.config.name]} – {results.caption(shared=True)}"
+    codes = np.asarray(run.codes(dataset.test_images, conditions.of_test(run, dataset)).mean)
     return pictures.latent_plane(
         decoded, GRID_TICKS, codes, labels and labels[1], title, results.words, dataset.class_names
     )
@@ -187,8 +192,9 @@ def _animations(
     evolutions = list(zip(names, epochs, strict=True))
     example, label = results.words
     yield "evolution", animation.evolution(pictures.as_bytes(originals), evolutions, f"Test {example}s, {data}")
-    if dataset.labels:
-        walks = [(name, _walk(run, dataset, look)) for name, run in zip(names, runs, strict=True)]
+    walkers = [(name, run) for name, run in zip(names, runs, strict=True) if run.config.vae.condition is None]
+    if dataset.labels and walkers:  # a condition does not change on the way from code to code
+        walks = [(name, _walk(run, dataset, look)) for name, run in walkers]
         yield "walk", animation.walk(walks, f"From {label} to {label} through latent space, {data}")
 
 

@@ -93,7 +93,8 @@ class Posterior(Protocol):
     def log_prob(self, q: Any, z: Float[Array, "k b z"]) -> Float[Array, "k b"]: ...
 
     def kl(self, q: Any, prior: Any) -> Float[Array, "b"] | None:
-        """KL(q(z|x) ‖ p(z)); None where there is no closed form for this prior."""
+        """KL(q(z|x) ‖ p(z)); None where there is no closed form for this prior, which is a part, or `Normal` where it
+        is that given the condition."""
         ...
 
     def marginals(self, q: Any) -> Normal:
@@ -102,7 +103,11 @@ class Posterior(Protocol):
 
 
 class Prior(Protocol):
-    """p(z)."""
+    """p(z); or p(z|c) with `takes_condition = True`, a class variable. Then `init` has the condition's size for one
+    more argument, `log_prob` and `sample` have conditions [b, size], and there may be
+
+    normal(params, condition) -> Normal   p(z|c), where it is independent normals: posteriors know more of these
+    """
 
     def init(self, key: Key[Array, ""], latent_dim: int) -> Params:
         """Fresh parameters; an empty dictionary if there are none."""
@@ -113,12 +118,33 @@ class Prior(Protocol):
     def sample(self, params: Params, key: Key[Array, ""], n: int, latent_dim: int) -> Float[Array, "n z"]: ...
 
 
+class Condition(Protocol):
+    """What encoder, decoder and perhaps the prior are told of each example beside it. Conditions are stored with the
+    dataset, as arrays or a tree of arrays with a row for each example, and become numbers in the compiled program."""
+
+    @property
+    def size(self) -> int:
+        """How many numbers the networks are given."""
+        ...
+
+    def to_float(self, stored: Any) -> Float[Array, "b size"]: ...
+
+    def from_dataset(self, dataset: Any) -> tuple[Any, Any]:
+        """As stored, of the train and the test split of a `jaxvae.data.Dataset`; raises DataError if it has none."""
+        ...
+
+    def from_user(self, given: Any, n: int) -> Any:
+        """As stored, what a user gives for n examples, or what is stored already; raises InputError if it is none."""
+        ...
+
+
 class Network(Protocol):
     """Any Linen module; `jaxvae.models.network` makes one of two functions, and others one of an Equinox or NNX module.
     On a CPU, its `lax` convolutions are computed as the project's own (see `jaxvae.nn.substitution`).
 
     An encoder takes examples [b, *shape] to features [b, f]; a decoder takes features [b, f],
-    which the VAE makes of codes, to [b, *outputs] as the likelihood asks for.
+    which the VAE makes of codes, to [b, *outputs] as the likelihood asks for. In a model with a condition,
+    the encoder's vectors are longer by its size, and its pictures have one more channel, [b, h, w, channels + 1].
 
     A decoder says in `features` how many it takes. Everything else is optional:
 

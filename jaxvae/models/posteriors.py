@@ -37,12 +37,17 @@ class DiagonalNormal:
     def log_ratio(
         self, q: Normal, z: Float[Array, "k b z"], noise: Float[Array, "k b z"], prior: object
     ) -> Float[Array, "k b"] | None:
-        """log p(z) − log q(z|x) for the standard normal prior, where the normals' constants cancel; else None."""
+        """log p(z) − log q(z|x) for a standard normal prior and for normals, where the constants cancel; else None."""
+        if isinstance(prior, Normal):
+            u = (z - prior.mean) * jnp.exp(-prior.log_std)
+            return (0.5 * (jnp.square(noise) - jnp.square(u)) + q.log_std - prior.log_std).sum(-1)
         if not isinstance(prior, StandardNormal):
             return None
         return (0.5 * (jnp.square(noise) - jnp.square(z)) + q.log_std).sum(-1)
 
     def kl(self, q: Normal, prior: object) -> Float[Array, "b"] | None:
+        if isinstance(prior, Normal):
+            return kl_between(q, prior)
         return kl_to_standard_normal(q) if isinstance(prior, StandardNormal) else None
 
     def marginals(self, q: Normal) -> Normal:
@@ -69,3 +74,9 @@ def kl_to_standard_normal(normal: Normal) -> Float[Array, "b"]:
     mean, log_std = normal
     kl = 0.5 * (jnp.square(mean) + jnp.exp(2 * log_std) - 1 - 2 * log_std).sum(-1)
     return kl + jax.lax.stop_gradient(jnp.maximum(-kl, 0))  # float32 may round it below zero; its gradient is right
+
+
+def kl_between(one: Normal, other: Normal) -> Float[Array, "b"]:
+    """KL(one ‖ other) of each example, in nats: that of the standard normal, in the numbers in which `other` is it."""
+    mean = (one.mean - other.mean) * jnp.exp(-other.log_std)
+    return kl_to_standard_normal(Normal(mean, one.log_std - other.log_std))

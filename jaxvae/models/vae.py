@@ -14,28 +14,28 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Key
 
-from jaxvae.errors import MAX_WIDTH, ConfigError, quoted, reason
-from jaxvae.models import modules
-from jaxvae.models.base import Params, Shape
+from jaxvae.errors import ConfigError
+from jaxvae.models import checks, conditions, modules
+from jaxvae.models.base import Normal, Params, Shape
 from jaxvae.models.likelihoods import Bernoulli
 from jaxvae.models.posteriors import DiagonalNormal
 from jaxvae.models.priors import StandardNormal
 from jaxvae.nn import automatic
-from jaxvae.parts import bound, nested, part, require_kind, require_one_of, require_whole, static
+from jaxvae.parts import bound, nested, part, static
 from jaxvae.values import Whole
 
+PARTS = ("prior", "posterior", "likelihood")  # that may have parameters of their own
 AUTOMATIC = "auto:"  # before a precision that a machine chose by itself: it is not part of a run's name
-PRECISIONS = ("float32", "bfloat16", "auto:float32", "auto:bfloat16")
 
 
 @part("vae")
 class VAE:
     """A model, as a configuration has it (Kingma & Welling 2014).
 
-    `VAE(2, MLP())` is what the classic experiment calls linear-2. `bind` tells it the shape of the examples.
+    `VAE(2, MLP())` is what the classic experiment calls linear-2. `bind` tells it the shape of the examples. With a
+    condition (Sohn, Lee & Yan 2015) it computes nothing without `given`, which tells it that of each example.
     """
 
     latent_dim: Whole
@@ -45,28 +45,41 @@ class VAE:
     prior: Any = nested(default=StandardNormal())
     likelihood: Any = nested(default=Bernoulli())
     precision: str = static(default="float32", name="", title="precision")  # dtype of the operands of matrix products
+    condition: Any = nested(default=None)  # see `base.Condition`; None: p(x) of examples by themselves
     shape: Shape = bound(default=())  # of an example
     used: Any = bound(default=None, data=True)  # latent dimensions in use, of a padded model
+    given_condition: Any = bound(default=None, data=True)  # of each example of a batch, [b, size]
 
     def check(self) -> None:
         """See `jaxvae.parts.check`."""
-        require_whole(self, "latent_dim", 1, MAX_WIDTH)
-        require_one_of(self, "precision", PRECISIONS)
-        for name in ("posterior", "prior", "likelihood"):
-            require_kind(self, name, name)
-        for name in ("encoder", "decoder"):
-            network = getattr(self, name)
-            if not isinstance(network, nn.Module) and not (network is None and name == "decoder"):
-                raise ConfigError(f"vae: {name} must be a Linen module, not {quoted(network)}")
-            if network is not None and not hasattr(type(network), "part_label"):
-                own = type(network).__name__
-                raise ConfigError(f"vae: {name} must be a part; write @part('network/{own.lower()}') above class {own}")
-        if self.decoder is None and not hasattr(self.encoder, "mirrored"):
-            raise ConfigError(f"vae: the encoder {type(self.encoder).__name__} has no mirror image; give a decoder")
+        checks.check(self)
 
     def bind(self, shape: Shape) -> "VAE":
         """The model for examples of this shape."""
         return dataclasses.replace(self, shape=tuple(shape))
+
+    def given(self, stored: Any) -> "VAE":
+        """The model given the conditions of a batch, as they are stored; itself, if these are None."""
+        if stored is None:
+            return self
+        numbers = self.condition.to_float(jax.tree.map(jnp.asarray, stored))
+        return dataclasses.replace(self, given_condition=numbers)
+
+    def given_zeros(self) -> "VAE":
+        """The model given a condition of zeros for one example, where only shapes matter."""
+        if self.condition is None:
+            return self
+        return dataclasses.replace(self, given_condition=jnp.zeros((1, self.condition.size)))
+
+    @property
+    def _condition(self) -> Float[Array, "b size"]:
+        if self.given_condition is None:
+            raise ConfigError("the model has a condition; give it those of the examples: vae.given(conditions)")
+        return self.given_condition
+
+    @property
+    def prior_takes_condition(self) -> bool:
+        return getattr(self.prior, "takes_condition", False)
 
     def in_float32(self) -> "VAE":
         """The model as it is evaluated, whatever precision it was trained in."""
@@ -92,43 +105,28 @@ class VAE:
         return encoder, _filled(decoder, outputs=outputs)
 
     def check_networks(self) -> None:
-        """Builds the networks for the shape of the examples, without computing anything.
-
-        Raises:
-            ConfigError: they cannot be built, or do not put out what is asked of them; says which.
-        """
-        try:
-            params = jax.eval_shape(self.init, jax.random.key(0))
-            z = jax.ShapeDtypeStruct((1, self.latent_dim), jnp.float32)
-            out = jax.eval_shape(self.decode, params, z)
-        except ConfigError:
-            raise
-        except Exception as error:  # whatever Linen and JAX say of layers that do not fit
-            raise ConfigError(
-                f"networks for examples of shape {list(self.shape)} cannot be built ({reason(error)})"
-            ) from error
-        decoder = self.networks[1]
-        if getattr(decoder, "starts_from_data", False) and not hasattr(self.likelihood, "starting_output"):
-            name, likelihood = type(decoder).__name__, self.likelihood.part_label
-            raise ConfigError(f"{name} cannot begin at the mean of the data: {likelihood} has no starting_output")
-        wanted = (1, *self.likelihood.outputs(self.shape))
-        if out.shape != wanted:
-            name = type(decoder).__name__
-            raise ConfigError(f"the decoder {name} puts out {list(out.shape)}; {list(wanted)} is asked of it")
+        """Raises ConfigError unless the networks can be built for the shape of the examples; computes nothing."""
+        checks.check_networks(self)
 
     # ── parameters ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def init(self, key: Key[Array, ""]) -> Params:
         """Fresh parameters, float32: of both networks with their heads, and of each part that has some."""
-        x, z = jnp.zeros((1, *self.shape)), jnp.zeros((1, self.latent_dim))
+        x, z, plane = jnp.zeros((1, *self.shape)), jnp.zeros((1, self.latent_dim)), {}
+        if self.condition is not None:
+            plane = conditions.init_plane(jax.random.fold_in(key, len(PARTS)), self.condition.size, self.shape)
+            c = jnp.zeros((1, self.condition.size))
+            x, z = conditions.beside(plane, x, c), conditions.before(c, z)
         params: Params = self._module().init(key, x, z)["params"]
-        for count, name in enumerate(("prior", "posterior", "likelihood")):
+        for count, name in enumerate(PARTS):
             if own := self._init_part(name, jax.random.fold_in(key, count), self.latent_dim):
                 params = params | {name: own}
-        return params
+        return params | {"condition": plane} if plane else params
 
     def _init_part(self, name: str, key: Key[Array, ""], latent_dim: int) -> Params:
         init = getattr(getattr(self, name), "init", None)
+        if name == "prior" and self.prior_takes_condition:
+            return self.prior.init(key, latent_dim, self.condition.size)
         return init(key, self.shape if name == "likelihood" else latent_dim) if init else {}
 
     @property
@@ -181,6 +179,8 @@ class VAE:
         """
         if encoder_input := getattr(self.likelihood, "encoder_input", None):
             x = encoder_input(x)
+        if self.condition is not None:
+            x = conditions.beside(params.get("condition", {}), x, self._condition)
         q = modules.encode(self._module(), _of_networks(params), x)
         return self._mask_posterior(q) if masked else q
 
@@ -197,6 +197,7 @@ class VAE:
 
     def decode(self, params: Params, z: Float[Array, "b z"]) -> Float[Array, "b ..."]:
         """What the likelihood is given for codes, such as logits."""
+        z = z if self.condition is None else conditions.before(self._condition, z)
         return modules.decode(self._module(), _of_networks(params), z)
 
     def mean(self, params: Params, z: Float[Array, "b z"]) -> Float[Array, "b ..."]:
@@ -211,10 +212,12 @@ class VAE:
         return jax.vmap(lambda one: self.likelihood.log_prob(own, one, x))(out)
 
     def log_prior(self, params: Params, z: Float[Array, "*s z"]) -> Float[Array, "*s"]:
-        return self.prior.log_prob(self.own_params(params, "prior"), z)
+        condition = (self._condition,) if self.prior_takes_condition else ()
+        return self.prior.log_prob(self.own_params(params, "prior"), z, *condition)
 
     def sample_prior(self, params: Params, key: Key[Array, ""], n: int) -> Float[Array, "n z"]:
-        return self.prior.sample(self.own_params(params, "prior"), key, n, self.latent_dim)
+        condition = (self._condition,) if self.prior_takes_condition else ()
+        return self.prior.sample(self.own_params(params, "prior"), key, n, self.latent_dim, *condition)
 
     def sample(self, q: Any, noise: Float[Array, "b z"]) -> Float[Array, "b z"]:
         """A code of each example drawn from q(z|x), zeros in latent dimensions that are not in use."""
@@ -229,26 +232,31 @@ class VAE:
     def sample_codes(self, params: Params, q: Any, noise: Float[Array, "k b z"]) -> tuple[Array, Array]:
         """Codes [k, b, z] drawn from q(z|x), and log p(z) − log q(z|x) of each, [k, b]."""
         z, log_q = self.posterior.sample_and_log_prob(q, noise)
-        exact = self._log_ratio(q, z, noise)
+        exact = self._log_ratio(params, q, z, noise)
         return z, self.log_prior(params, z) - log_q if exact is None else exact
 
     def log_ratio(self, params: Params, q: Any, z: Float[Array, "k b z"]) -> Float[Array, "k b"]:
         """log p(z) − log q(z|x) of given codes."""
         noise = getattr(self.posterior, "noise", None)
-        exact = self._log_ratio(q, z, noise(q, z)) if noise else None
+        exact = self._log_ratio(params, q, z, noise(q, z)) if noise else None
         return self.log_prior(params, z) - self.posterior.log_prob(q, z) if exact is None else exact
 
-    def _log_ratio(self, q: Any, z: Array, noise: Array) -> Array | None:
+    def _log_ratio(self, params: Params, q: Any, z: Array, noise: Array) -> Array | None:
         """What the posterior knows of the two together; None if it knows nothing."""
         ratio = getattr(self.posterior, "log_ratio", None)
-        return ratio(q, z, noise, self.prior) if ratio else None
+        return ratio(q, z, noise, self._prior(params)) if ratio else None
+
+    def _prior(self, params: Params) -> Any:
+        """What the posterior is asked about: the prior, or what it is given the condition, if these are normals."""
+        normal = getattr(self.prior, "normal", None) if self.prior_takes_condition else None
+        return normal(self.own_params(params, "prior"), self._condition) if normal else self.prior
 
     def kl(self, params: Params, q: Any, noise: Float[Array, "k b z"]) -> Float[Array, "b"]:
         """KL(q(z|x) ‖ p(z)): in closed form where there is one, else the mean over the codes made of the noise.
 
         A closed form has no gradient in latent dimensions that are not in use, where both are standard normal.
         """
-        exact = self.posterior.kl(q, self.prior)
+        exact = self.posterior.kl(q, self._prior(params))
         return (
             -self.sample_codes(params, self._mask_posterior(q), self.mask_codes(noise))[1].mean(0)
             if exact is None
@@ -258,7 +266,9 @@ class VAE:
     @property
     def has_closed_kl(self) -> bool:
         q = type(self.posterior.heads)(*(jnp.zeros((1,) + (1,) * axes) for axes in self.posterior.heads))
-        return self.posterior.kl(q, self.prior) is not None
+        normals = self.prior_takes_condition and hasattr(self.prior, "normal")
+        prior = Normal(jnp.zeros((1, 1)), jnp.zeros((1, 1))) if normals else self.prior
+        return self.posterior.kl(q, prior) is not None
 
     def _module(self) -> modules.Networks:
         encoder, decoder = self.networks

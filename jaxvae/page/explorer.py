@@ -26,21 +26,27 @@ AXES = 2
 MAP_SIDE = 15  # places along each axis of a map that is decoded beforehand
 
 
-def explored(run: Run, images: np.ndarray, look: pictures.Look) -> dict[str, Any] | None:
+def explored(
+    run: Run, images: np.ndarray, look: pictures.Look, conditions: Any = None, on_map: Any = None
+) -> dict[str, Any] | None:
     """The decoder and the codes of test images [n, *shape]; None if a parameter or a code is not finite.
+
+    Args:
+        conditions: of the images, if the run's model has one; `on_map`: of each place of a map, which then is decoded
+            beforehand.
 
     Keys: `decoder`, see `packed_decoder`, or `decoded_map` where the page cannot run it; `mean` and `logStd` of q(z|x),
     float16 [n, d]; `kl`, nats for each dimension; `centre` and `axes`, the plane that is drawn: centre [d], axes
     [2, d]; `shares` of the codes' variance along them.
     """
-    mean, log_std = (np.asarray(leaf, np.float64) for leaf in run.codes(images))
+    mean, log_std = (np.asarray(leaf, np.float64) for leaf in run.codes(images, conditions))
     log_std = log_std.clip(-16, 16)  # what float16 and KL can hold; NaN stays
     with np.errstate(over="ignore"):
         finite = np.isfinite(mean.astype(np.float16)).all() and np.isfinite(log_std).all()
     if not finite or not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.params)):
         return None
     centre, axes = plane(mean, log_std)
-    decoder = packed_decoder(run) or decoded_map(run, mean, centre, axes, look)
+    decoder = packed_decoder(run) or decoded_map(run, mean, centre, axes, look, on_map)
     spread = ((mean - mean.mean(0)) @ axes.T).var(0) / max(float(mean.var(0).sum()), 1e-12)
     return {
         "decoder": decoder,
@@ -72,7 +78,7 @@ def packed_decoder(run: Run) -> dict[str, Any] | None:
     """The decoder as the page's script runs it; None if the page cannot.
 
     A page can run decoders that describe their layers (see `jaxvae.models.Network`) under likelihoods that say by which
-    link their means come of the outputs.
+    link their means come of the outputs, and that take codes alone, without a condition.
 
     Keys: `link`; `parts`, outputs for each number of an example; `precision`; `activation`; `layers`, a description of
     each; `weights`, in the layers' order first all biases as float32, then all scales as float32, one for each of a
@@ -82,7 +88,7 @@ def packed_decoder(run: Run) -> dict[str, Any] | None:
     _, decoder = run.vae.networks
     link = getattr(run.vae.likelihood, "link", None)
     layers = decoder.layers(run.params["decoder"]) if hasattr(decoder, "layers") else None
-    if layers is None or link is None:
+    if layers is None or link is None or run.config.vae.condition is not None:
         return None
     kernels = [np.asarray(kernel, np.float32) for _, kernel, _ in layers]
     biases = [np.asarray(bias, np.float32) for _, _, bias in layers]
@@ -103,7 +109,7 @@ def packed_decoder(run: Run) -> dict[str, Any] | None:
 
 
 def decoded_map(
-    run: Run, mean: np.ndarray, centre: np.ndarray, axes: np.ndarray, look: pictures.Look
+    run: Run, mean: np.ndarray, centre: np.ndarray, axes: np.ndarray, look: pictures.Look, conditions: Any = None
 ) -> dict[str, Any]:
     """Pictures decoded from a grid of places in the plane, which the page shows instead of decoding by itself.
 
@@ -114,7 +120,7 @@ def decoded_map(
     places = np.linspace(-1, 1, MAP_SIDE) * reach(points)
     across, up = np.meshgrid(places, places)
     on_plane = centre + np.stack([across.ravel(), up.ravel()], 1) @ axes
-    tiles = pictures.as_bytes(pictures.as_pictures(np.asarray(run.decode(on_plane)), look))
+    tiles = pictures.as_bytes(pictures.as_pictures(np.asarray(run.decode(on_plane, conditions)), look))
     return {"side": MAP_SIDE, "tiles": _base64(tiles)}
 
 

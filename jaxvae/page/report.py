@@ -25,7 +25,7 @@ from PIL import Image
 
 from jaxvae.data import Dataset, at_hand
 from jaxvae.errors import CheckpointError, InputError, Remedy
-from jaxvae.figures import POINTS, pictures
+from jaxvae.figures import POINTS, conditions, pictures
 from jaxvae.page import explorer
 from jaxvae.page.run_table import number
 from jaxvae.page.sections import page_context
@@ -233,7 +233,11 @@ def _explorer(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[s
     """Test images, and of each run what `jaxvae.explorer.explored` makes; None if no run can be explored."""
     images, look = dataset.test_images[:POINTS], pictures.look(at_hand(dataset.train_images))
     labels = dataset.labels[1][:POINTS] if dataset.labels else None
-    spaces = {run.config.name: explorer.explored(run, images, look) for run in runs}
+    spaces, words = {}, {}
+    for run in runs:
+        on_map, words[run.config.name] = conditions.one_for_all(run, dataset, explorer.MAP_SIDE**2)
+        given = conditions.of_test(run, dataset, POINTS)
+        spaces[run.config.name] = explorer.explored(run, images, look, given, on_map)
     if not any(spaces.values()):
         return None
     tiles = pictures.as_pictures(images, look)
@@ -252,7 +256,7 @@ def _explorer(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[s
         "classes": [] if labels is None else np.unique(labels).tolist(),
         "sprite": png(pictures.tiled(padded.reshape(rows, SPRITE_COLUMNS, *tiles.shape[1:]))),
         "runs": [
-            {"name": name, "about": results.labels[name], "latentDim": run.config.latent_dim} | space
+            {"name": name, "about": results.labels[name] + words[name], "latentDim": run.config.latent_dim} | space
             for run in runs
             if (space := spaces[name := run.config.name])
         ],

@@ -48,16 +48,21 @@ def about(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def probes(dataset: Dataset) -> np.ndarray:
-    """The images whose reconstructions are followed, [split (train, test), n, *shape]: the first of each class, of at
-    most `MAX_FOLLOWED_CLASSES`; of fewer than ten classes the first few of each, without classes the first ten."""
-    splits = dataset.train_images, dataset.test_images
+def probe_dataset(dataset: Dataset) -> Dataset:
+    """The examples whose reconstructions are followed, with labels and conditions: the first of each class, of at most
+    `MAX_FOLLOWED_CLASSES`; of fewer than ten classes the first few of each, without classes the first ten."""
     if dataset.labels:
-        images = [split[_firsts(labels)] for split, labels in zip(splits, dataset.labels, strict=True)]
+        rows = [_firsts(labels) for labels in dataset.labels]
     else:
-        images = [split[:PROBES] for split in splits]
-    n = min(map(len, images))
-    return np.stack([split[:n] for split in images])
+        rows = [np.arange(min(PROBES, len(split))) for split in (dataset.train_images, dataset.test_images)]
+    n = min(map(len, rows))
+    return dataset.rows(*(of_split[:n] for of_split in rows))
+
+
+def probes(dataset: Dataset) -> np.ndarray:
+    """The images of `probe_dataset`, [split (train, test), n, *shape]."""
+    found = probe_dataset(dataset)
+    return np.stack([found.train_images, found.test_images])
 
 
 def _firsts(labels: np.ndarray) -> np.ndarray:

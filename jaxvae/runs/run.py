@@ -22,16 +22,16 @@ from jaxvae.errors import MAX_FLOAT32, CheckpointError, InputError, Remedy, is_w
 from jaxvae.jax_settings import own_settings
 from jaxvae.models import VAE, Normal, Params, parameter_count
 from jaxvae.parts import handed_in
+from jaxvae.runs import batches
 from jaxvae.runs.checkpoint import epochs, read
+from jaxvae.runs.given import as_array, as_images, as_key
 from jaxvae.runs.history import Divergence, best
 from jaxvae.runs.run_folder import read_config, shape_of
 from jaxvae.system import as_path
-from jaxvae.training import to_float
 from jaxvae.values import Text, Whole, plain
 
 SPLITS = ("train", "test")
 PARTS = ("reconstruction", "kl", "loss")  # of losses; an objective's own terms follow
-BATCH = 100
 MAX_SAMPLES = 10**7  # images drawn at a time: 29 GiB of MNIST's
 
 
@@ -134,16 +134,42 @@ class Run:
         return self.about.get("dataset", {}).get("dtype", "uint8") == "uint8"
 
     @own_settings()
-    def encode(self, images: Any) -> Any:
+    def encode(self, images: Any, condition: Any = None) -> Any:
         """q(z|x); of a diagonal normal posterior, mean and log-std, [n, d].
 
         Args:
             images: [n, *shape]; bytes or floats in [0, 1] if it was trained on bytes, else numbers like those.
+            condition: of a model that has one, that of each image, or one for all: see `conditions`.
         """
-        if isinstance(images, Rows | np.memmap) and len(images):
+        if isinstance(images, Rows | np.memmap) and len(images) and condition is None:
             parts = [self.encode(block) for block in blocks(images)]
             return jax.tree.map(lambda *each: jnp.concatenate(each), *parts)
-        return _encode(self.vae, self.params, self.as_trained(images))
+        images = self.as_trained(images)
+        return batches.encode(self.vae, self.params, images, self.conditions(condition, len(images)))
+
+    def conditions(self, given: Any, n: int) -> Any:
+        """Conditions of n examples, as the model is given them; None if it has no condition.
+
+        Args:
+            given: of `Labels` whole numbers [n] or one for all, or what the classes are called; of `Side` numbers
+                [n, size], or [size] for all.
+
+        Raises:
+            InputError: the model has a condition and none is given, or the other way round; or it is of another kind.
+        """
+        part = self.config.vae.condition
+        if part is None and given is None:
+            return None
+        if part is None:
+            raise InputError(f"{self.config.name} has no condition; give none")
+        if given is None:
+            raise InputError(f"{self.config.name} needs a condition of each example, or one for all: condition=…")
+        names = self.about.get("dataset", {}).get("class_names", [])
+        if names and (words := as_array("condition", given)).dtype.kind == "U":
+            if unknown := sorted(set(words.ravel().tolist()).difference(names)):
+                raise InputError(f"condition {quoted(unknown[0])} is no class; there are {', '.join(names)}")
+            given = np.vectorize(names.index, otypes=[int])(words) if words.size else words.astype(np.int32)
+        return part.from_user(given, n)
 
     def as_trained(self, images: Any) -> jax.Array:
         """Images as the model sees them, float32 [n, *shape]: bytes as numbers in [0, 1], numbers standardised as those
@@ -152,55 +178,57 @@ class Run:
         Raises:
             InputError: they are of another shape or kind.
         """
-        images = _images(images, self.vae.shape, self.in_bytes)
+        images = as_images(images, self.vae.shape, self.in_bytes)
         if self.scaling is None:
             return images
         own = np.asarray(images)  # NumPy divides any number of rows alike, and as the training data were
         return jnp.asarray((own - self.scaling.mean) / self.scaling.scale)
 
     @own_settings()
-    def codes(self, images: Any) -> Normal:
+    def codes(self, images: Any, condition: Any = None) -> Normal:
         """Mean and log-std of each latent dimension of q(z|x), [n, d], whatever the posterior."""
-        return self.vae.posterior.marginals(self.encode(images))
+        return self.vae.posterior.marginals(self.encode(images, condition))
 
     @own_settings()
-    def decode(self, z: Any) -> jax.Array:
-        """The means of p(x|z), [n, *shape], for codes [n, d]."""
-        z, d = _array("codes", z), self.config.latent_dim
+    def decode(self, z: Any, condition: Any = None) -> jax.Array:
+        """The means of p(x|z), [n, *shape], for codes [n, d], given the condition of each if the model has one."""
+        z, d = as_array("codes", z), self.config.latent_dim
         if z.ndim != 2 or z.shape[1] != d:
             raise InputError(f"codes of {self.config.name} must have shape [n, {d}], not {list(z.shape)}")
         if not (jnp.issubdtype(z.dtype, jnp.floating) or jnp.issubdtype(z.dtype, jnp.integer)):
             raise InputError(f"codes must be numbers, not {z.dtype}")
         if not (np.abs(z.astype(np.float64)) < MAX_FLOAT32).all():
             raise InputError(f"codes must be finite and below {MAX_FLOAT32:g}")
-        return self._decoded(jnp.asarray(z, jnp.float32))
+        return self._decoded(jnp.asarray(z, jnp.float32), condition)
 
-    def _decoded(self, z: jax.Array) -> jax.Array:
-        return self._in_given_numbers(_decode(self.vae, self.params, z))
+    def _decoded(self, z: jax.Array, condition: Any) -> jax.Array:
+        return self._in_given_numbers(batches.decode(self.vae, self.params, z, self.conditions(condition, len(z))))
 
     def _in_given_numbers(self, x: jax.Array) -> jax.Array:
         return x if self.scaling is None else x * self.scaling.scale + self.scaling.mean
 
     @own_settings()
-    def reconstruct(self, images: Any) -> jax.Array:
-        """Images decoded from their posterior means, [n, *shape]."""
-        return self._decoded(self.codes(images).mean)
+    def reconstruct(self, images: Any, condition: Any = None) -> jax.Array:
+        """Images decoded from their posterior means, [n, *shape]; with a condition, as `encode` takes it."""
+        return self._decoded(self.codes(images, condition).mean, condition)
 
     @own_settings()
-    def sample(self, key: Any, n: Whole, *, noise: bool = False) -> jax.Array:
+    def sample(self, key: Any, n: Whole, *, condition: Any = None, noise: bool = False) -> jax.Array:
         """Means of p(x|z) for n codes drawn from the prior, [n, *shape].
 
         Args:
             key: such as `jax.random.key(0)`.
+            condition: of a model that has one, that of each image, or one for all: see `conditions`.
             noise: draws from p(x|z) in place of its means, so that examples are drawn from the model's p(x).
         """
-        key = _as_key(key)
+        key = as_key(key)
         if not is_whole(n := plain(n), at_least=0, below=MAX_SAMPLES):
             raise InputError(f"n must be a whole number of at least 0 and below {MAX_SAMPLES:,}, not {quoted(n)}")
-        z = self.vae.sample_prior(self.params, key, n)
+        stored = self.conditions(condition, n)
+        z = self.vae.given(stored).sample_prior(self.params, key, n)
         if not noise:
-            return self.decode(z)
-        own, out = self.vae.own_params(self.params, "likelihood"), _outputs(self.vae, self.params, z)
+            return self.decode(z, condition)
+        own, out = self.vae.own_params(self.params, "likelihood"), batches.outputs(self.vae, self.params, z, stored)
         own = jax.device_put(own)
         return self._in_given_numbers(self.vae.likelihood.sample(own, jax.random.fold_in(key, 1), out))
 
@@ -237,57 +265,3 @@ def load(folder: str | os.PathLike, epoch: Whole | Text = "latest", *, parts: It
     return Run(
         folder, config, about, progress.state.params, progress.history, progress.reconstructions, progress.diverged
     )
-
-
-def _as_key(key: Any) -> jax.Array:
-    """The key that it is, or that `jax.random.PRNGKey` has made it from."""
-    if isinstance(key, jax.Array | np.ndarray):
-        if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and not key.ndim:
-            return jnp.asarray(key)
-        if key.dtype == np.uint32 and key.shape == (2,):
-            return jax.random.wrap_key_data(jnp.asarray(key))
-    raise InputError(f"key must be one key, such as jax.random.key(0), not {quoted(key)}")
-
-
-def _array(what: str, given: Any) -> np.ndarray:
-    try:
-        return np.asarray(given)
-    except (TypeError, ValueError) as error:  # rows of different lengths, keys
-        raise InputError(f"{what} must be one array of numbers ({error})") from None
-
-
-def _images(images: Any, shape: tuple[int, ...], in_bytes: bool) -> jax.Array:
-    images = _array("images", images)
-    if images.shape[1:] != shape or not images.ndim:
-        raise InputError(f"images must have shape [n, {', '.join(map(str, shape))}], not {list(images.shape)}")
-    real = any(jnp.issubdtype(images.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_))
-    if in_bytes:
-        if images.dtype == np.uint8:
-            return to_float(jnp.asarray(images))
-        if not jnp.issubdtype(images.dtype, jnp.floating) or not ((images >= 0) & (images <= 1)).all():
-            raise InputError("images must be bytes (uint8) or floats in [0, 1]")
-    elif images.dtype == np.uint8:
-        raise InputError("the model was trained on numbers as they are, not on bytes (uint8); give floats or int32")
-    elif not real or not (np.abs(images.astype(np.float64)) < MAX_FLOAT32).all():
-        raise InputError(f"examples must be finite numbers below {MAX_FLOAT32:g}")
-    return jnp.asarray(images, jnp.float32)
-
-
-def _batched(function):
-    """Maps `function(vae, params, x)` over batches of x, the last filled up with zeros. One program serves any number
-    of examples, memory does not grow with them, and what comes of one does not depend on how many there are."""
-    compiled = jax.jit(function)
-
-    def mapped(vae, params, x):
-        n, examples, params = len(x), np.asarray(x), jax.device_put(params)
-        batches = [examples[i : i + BATCH] for i in range(0, max(n, 1), BATCH)]
-        batches[-1] = np.concatenate([batches[-1], np.zeros((BATCH - len(batches[-1]), *x.shape[1:]), x.dtype)])
-        found = [compiled(vae, params, batch) for batch in batches]
-        return jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)[:n]), *found)
-
-    return mapped
-
-
-_encode = _batched(lambda vae, params, x: vae.encode(params, x))
-_decode = _batched(lambda vae, params, z: vae.mean(params, z))
-_outputs = _batched(lambda vae, params, z: vae.decode(params, z))

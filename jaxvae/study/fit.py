@@ -19,7 +19,7 @@ from jaxvae.config import RunConfig
 from jaxvae.data import Dataset, checked, from_arrays
 from jaxvae.errors import ConfigError, InputError
 from jaxvae.jax_settings import own_settings
-from jaxvae.models import VAE
+from jaxvae.models import VAE, Side
 from jaxvae.objectives import ELBO
 from jaxvae.optimisers import Adam
 from jaxvae.runs import Divergence, history_entry
@@ -45,6 +45,8 @@ def fit(
     labels: Any = None,
     test: Any = None,
     test_labels: Any = None,
+    condition: Any = None,
+    test_condition: Any = None,
     objective: Any = None,
     optimiser: Any = None,
     epochs: Whole | None = None,
@@ -65,6 +67,8 @@ def fit(
             convolutions for pictures of at least 16 pixels a side, else fully connected layers; Bernoulli for
             bytes and for zeros and ones, Poisson for other counts, else a Gaussian with one learned scale.
         labels, test, test_labels: see `jaxvae.data.from_arrays`, which holds out a tenth if no test split is given.
+        condition, test_condition: [n, size], numbers beside the examples, which the model is given as they are, see
+            `jaxvae.models.Side`. Classes are given as `labels`, with a model that has the condition `Labels`.
         objective: default, `ELBO()`; `optimiser`: default, `Adam()`.
         epochs: default, enough for 6,000 steps, from 15 to 100.
         batch_size: default, 100, or less so that an epoch has ten batches.
@@ -89,11 +93,16 @@ def fit(
         (4, 2)
     """
     if isinstance(examples, Dataset):
-        if any(given is not None for given in (labels, test, test_labels)):
-            raise InputError("a Dataset has its own labels and test split; give none beside it")
+        if any(given is not None for given in (labels, test, test_labels, condition, test_condition)):
+            raise InputError("a Dataset has its own labels, conditions and test split; give none beside it")
         dataset = checked(examples)
     else:
-        dataset = from_arrays(examples, labels, test=test, test_labels=test_labels, name=name, seed=seed)
+        dataset = from_arrays(
+            examples, labels, test=test, test_labels=test_labels, condition=condition, test_condition=test_condition,
+            name=name, seed=seed,
+        )  # fmt: skip
+    if condition is not None and isinstance(vae, VAE) and vae.condition is None:
+        raise ConfigError("a condition was given, but the model has none; such as VAE(…, condition=Side(size))")
     if vae is not None and latent_dim is not None:
         raise ConfigError("give a model or latent_dim, not both: the model has its own")
     say = (lambda line: None) if quiet else console().print
@@ -141,7 +150,8 @@ def _suitable_model(dataset: Dataset, latent_dim: Whole | None, say: Callable[[s
     for what, choice in (("network", network), ("likelihood", likelihood)):
         say(f"{what}: {choice.value.part_label}, for {choice.why}")
     size = min(LATENT_DIM, math.prod(dataset.shape)) if latent_dim is None else latent_dim
-    return VAE(size, network.value, likelihood=likelihood.value)
+    condition = Side(dataset.conditions[0].shape[1]) if dataset.conditions else None
+    return VAE(size, network.value, likelihood=likelihood.value, condition=condition)
 
 
 def _in_folder(config: RunConfig, dataset: Dataset, out: str | os.PathLike, quiet: bool) -> Run:
@@ -153,7 +163,8 @@ def _in_folder(config: RunConfig, dataset: Dataset, out: str | os.PathLike, quie
 
 def _in_memory(config: RunConfig, dataset: Dataset, quiet: bool) -> Run:
     training.check([config], dataset, "loop")
-    probes = results.probes(config.dataset_as_trained(dataset))
+    probes = results.probe_dataset(config.dataset_as_trained(dataset))
+    shape = (2, *probes.train_images.shape)  # [split, image, *shape]
     history: list[dict[str, Any]] = []
     pictures: list[np.ndarray] = []
     state, diverged = None, None
@@ -167,10 +178,9 @@ def _in_memory(config: RunConfig, dataset: Dataset, quiet: bool) -> Run:
             if report.diverged is None or not history:
                 state = report.state
                 history.append(history_entry(report))
-                pictures.append(np.reshape(report.reconstructions, probes.shape))  # type: ignore[arg-type]
+                pictures.append(np.reshape(report.reconstructions, shape))  # type: ignore[arg-type]
 
-        flat = probes.reshape(-1, *dataset.shape)
-        training.train([config], dataset, strategy="loop", on_epoch=on_epoch, probes=flat)
+        training.train([config], dataset, strategy="loop", on_epoch=on_epoch, probes=probes)
     assert state is not None
     return Run(
         Path(config.name), config, results.about(dataset), state.params, history, np.stack(pictures), diverged,

@@ -19,6 +19,7 @@ from jaxvae import evaluation, figures, results
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset
 from jaxvae.evaluation import classifier
+from jaxvae.models import conditions_of
 from jaxvae.page import report
 from jaxvae.runs import Run, load
 from jaxvae.system import machine
@@ -87,7 +88,8 @@ class Outputs:
 
             def record(run: RunConfig) -> dict[str, Any]:
                 model = evaluation.in_float32(self._load(run))
-                readings = evaluation.by_class(model, reader, images, labels, classes)
+                conditions = conditions_of(run.vae.condition, self.dataset)[1]
+                readings = evaluation.by_class(model, reader, images, labels, classes, conditions)
                 return {**readings, **diverged[run.name]}
 
             records = {}

@@ -62,7 +62,9 @@ class Run(runs.Run):
         return f"<Run {self.config.name} of {self.dataset}: {how}{f', {self.diverged}' if self.diverged else ''}>"
 
     @own_settings()
-    def log_likelihood(self, examples: Any, samples: Whole = 500, seed: Whole = 0) -> np.ndarray:
+    def log_likelihood(
+        self, examples: Any, samples: Whole = 500, seed: Whole = 0, *, condition: Any = None
+    ) -> np.ndarray:
         """log p(x) of each example, [n] in nats, by the importance-weighted bound of `samples` codes: in expectation
         never more than log p(x), and the closer the more codes (Burda, Grosse & Salakhutdinov 2016, equation 8).
 
@@ -76,6 +78,7 @@ class Run(runs.Run):
             samples: codes that are drawn from q(z|x) for each example.
             seed: of these draws, which follow from it and from an example's own numbers: equal examples have equal
                 values, whatever they are given with.
+            condition: of a model that has one, that of each example, as `encode` takes it; the values are log p(x|c).
 
         Raises:
             InputError: examples are of another shape or kind; `samples` or `seed` is no such number.
@@ -98,11 +101,13 @@ class Run(runs.Run):
         seen = self.config.dataset_as_trained(dataset, drawn_once=True) if in_bytes else scaled(dataset)
         x = np.asarray(seen.test_images)
         x = x.astype(np.float32) / np.float32(255) if x.dtype == np.uint8 else x
+        conditions = self.conditions(condition, len(x))
         if not len(x):
             return np.zeros(0)
         streams = np.array([zlib.crc32(np.ascontiguousarray(one).data) for one in x], np.uint32)
         batch = likelihood.suitable_batch(self.vae, samples)  # of few examples, too: rounding depends on it
-        weighted = likelihood.bounds(self.vae, self.params, x, (samples,), seed, streams=streams, batch=batch)
+        how: Any = {"conditions": conditions, "streams": streams, "batch": batch}
+        weighted = likelihood.bounds(self.vae, self.params, x, (samples,), seed, **how)
         return weighted.bound[0] - self.log_scale
 
     def _as_dataset(self, examples: Any) -> Dataset:
@@ -114,7 +119,7 @@ class Run(runs.Run):
         training.check_support(self.config.vae.likelihood, scaled(dataset))
         return dataset
 
-    def evaluate(self, data: Any = None, plan: Any = QUICK, *, quiet: bool = False) -> Report:
+    def evaluate(self, data: Any = None, plan: Any = QUICK, *, condition: Any = None, quiet: bool = False) -> Report:
         """What the model is worth: likelihoods with their standard errors, and what its codes tell; print the report to
         see it as a table. `jaxvae.evaluation.METRICS` says what each number means.
 
@@ -124,6 +129,7 @@ class Run(runs.Run):
                 left out then.
             plan: a `jaxvae.evaluation.Plan`: what is computed, of how many examples, and how thoroughly; default, up to
                 500 codes for each of the first 500.
+            condition: of other examples under a model that has one, as `encode` takes it. Likelihoods are given it.
             quiet: shows no progress.
 
         Raises:
@@ -139,14 +145,18 @@ class Run(runs.Run):
         """
         if not isinstance(plan, Plan):
             raise InputError(f"plan must be a jaxvae.evaluation.Plan, not {quoted(plan)}")
+        conditions = None
         if data is None or isinstance(data, Dataset):
+            if condition is not None:
+                raise InputError("the dataset has the conditions of its examples; give none beside it")
             run, dataset = self, self._dataset(data)
         else:
             dataset = checked(self._as_dataset(data))
+            conditions = self.conditions(condition, len(dataset.test_images))
             run = dataclasses.replace(self, about=self.about | {"dataset": results.about(dataset)["dataset"]})
         with Stages(console(quiet=quiet)) as stages:
             stages.begin(self.config.name)
-            return Evaluation(plan, stages.advance).evaluate(run, dataset)
+            return Evaluation(plan, stages.advance).evaluate(run, dataset, conditions)
 
     def _dataset(self, given: Dataset | None) -> Dataset:
         """That which the run was trained on: given, at hand, or read again from where it was."""

@@ -47,7 +47,8 @@ class Study:
             raise ConfigError(f"a run's folder has its name, of {allowed}, not {quoted(wrong[0])}")
         self.folder, self.runs, self.dataset = as_path(folder), runs, checked(dataset)
         self.about = results.about(self.dataset)
-        self.probes = results.probes(runs[0].dataset_as_trained(self.dataset))
+        self.probe_dataset = results.probe_dataset(runs[0].dataset_as_trained(self.dataset))
+        self.probe_shape = (2, *self.probe_dataset.train_images.shape)  # [split, image, *shape]
         self.console = console(quiet=not distributed.first())
         self.outputs = Outputs(self.folder, self.runs, self.dataset, self.about, self.console)
 
@@ -197,7 +198,7 @@ class Study:
                 lane_runs=self.lane_runs,
                 diverged=self.diverged,
                 on_epoch=on_epoch,
-                probes=self.probes.reshape(-1, *self.probes.shape[2:]),
+                probes=self.probe_dataset,
             )
 
     def _print_head(self, workers: int, mesh: Mesh | None, behind: int) -> None:
@@ -230,7 +231,7 @@ class Study:
         if mark and past:
             progress = checkpoint.read(folder, past.epoch)._replace(diverged=mark)
         else:
-            pictures = np.reshape(report.reconstructions, self.probes.shape)[None]  # type: ignore[arg-type]
+            pictures = np.reshape(report.reconstructions, self.probe_shape)[None]  # type: ignore[arg-type]
             entry = history_entry(report)
             history = [*past.history, entry] if past else [entry]
             images = pictures if earlier is None else np.concatenate([earlier, pictures])

@@ -18,7 +18,7 @@ from jaxvae.config import RunConfig
 from jaxvae.data import Dataset, Limits, Rows, blocks, checked, limits, scaled
 from jaxvae.errors import MAX_INT32, ConfigError, DataError, is_whole, quoted
 from jaxvae.jax_settings import own_settings, platform
-from jaxvae.models import Support
+from jaxvae.models import Support, conditions_of
 from jaxvae.system import machine
 from jaxvae.training import engine
 from jaxvae.training.mesh import DATA, RUNS, layout_of
@@ -39,7 +39,8 @@ def check(
             mesh, more steps than are counted, binarisations or measures that differ, an unknown strategy, worker
             processes that are fewer than one, more than the cores could serve, or have no CPU to work on; a mesh of
             another kind than the strategy or the workers ask for.
-        DataError: see `jaxvae.data.checked`; a likelihood that gives no probability to these data.
+        DataError: see `jaxvae.data.checked`; a likelihood that gives no probability to these data; a condition that
+            they do not have.
     """
     if not isinstance(strategy, str) or strategy not in STRATEGIES:
         raise ConfigError(f"strategy must be one of {', '.join(STRATEGIES)}, not {quoted(strategy)}")
@@ -78,6 +79,8 @@ def check(
         vae.bind(dataset.shape).check_networks()
     for likelihood in dict.fromkeys(run.vae.likelihood for run in runs):
         check_support(likelihood, scaled(dataset))
+    for condition in dict.fromkeys(run.vae.condition for run in runs):
+        conditions_of(condition, dataset)
     for run in runs:
         if run.batch_size > images:
             raise ConfigError(f"batch_size {run.batch_size} is larger than the training set of {images} images")

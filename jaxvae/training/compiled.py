@@ -6,6 +6,7 @@ devices share. Keys go in and come out as plain integers, which say nothing of d
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
@@ -32,7 +33,9 @@ def abstract(tree: Any, lanes: int | None = None, sharding: NamedSharding | None
 
 
 @lru_cache(maxsize=64)
-def train_epoch(program: Program, lanes: int | None, images: tuple[int, ...], dtype: Any, mesh: Mesh) -> Any:
+def train_epoch(
+    program: Program, lanes: int | None, images: tuple[int, ...], dtype: Any, mesh: Mesh, conditions: Any = None
+) -> Any:
     """The compiled epoch, kept while the process lives; the arguments fix all shapes, so nothing compiles twice.
 
     Args:
@@ -40,11 +43,13 @@ def train_epoch(program: Program, lanes: int | None, images: tuple[int, ...], dt
         lanes: of all devices together; None for a run by itself.
         images: shape of the training set.
         dtype: in which it is stored.
+        conditions: shapes of its conditions, as `abstract` makes them, where the model has one.
     """
     by_run = replicated(mesh) if lanes is None else sharded_by_run(mesh)
     state = abstract(state_shapes(program), lanes, by_run)  # type: ignore[arg-type]
     examples = jax.ShapeDtypeStruct(images, dtype, sharding=replicated(mesh))
-    return _train_epoch.lower(lanes is not None, mesh, abstract(program, lanes, by_run), state, examples).compile()
+    given = abstract(program, lanes, by_run), state, examples, abstract(conditions, sharding=replicated(mesh))
+    return _train_epoch.lower(lanes is not None, mesh, *given).compile()
 
 
 # the highest level of optimisation gives the same bits after 4.8 s of compilation instead of 1.3
@@ -52,33 +57,33 @@ init = jax.jit(engine.init, compiler_options={"xla_backend_optimization_level": 
 
 
 @partial(jax.jit, static_argnames=("vmapped", "mesh"), donate_argnames="state")
-def _train_epoch(vmapped: bool, mesh: Mesh, program: Program, state, images):
-    def epoch(program, state, images):
+def _train_epoch(vmapped: bool, mesh: Mesh, program: Program, state, images, conditions):
+    def epoch(program, state, images, conditions):
         state = state._replace(key=jax.random.wrap_key_data(state.key))
-        state, *rest = engine.train_epoch(program, state, images, mesh.shape[DATA])
+        state, *rest = engine.train_epoch(program, state, images, mesh.shape[DATA], conditions)
         return state._replace(key=jax.random.key_data(state.key)), *rest
 
-    return _over_lanes(epoch, vmapped, mesh, (0, 0, None))(program, state, images)
+    return _over_lanes(epoch, vmapped, mesh, (0, 0, None, None))(program, state, images, conditions)
 
 
 @partial(jax.jit, static_argnames=("vmapped", "mesh"))
-def evaluate(vmapped: bool, mesh: Mesh, program: Program, state, images, epoch):
+def evaluate(vmapped: bool, mesh: Mesh, program: Program, state, images, epoch, conditions=None):
     """Test losses, and whether the state is finite."""
 
-    def evaluation(program, state, images, epoch):
+    def evaluation(program, state, images, epoch, conditions):
         state = state._replace(key=jax.random.wrap_key_data(state.key))
-        losses = engine.evaluate(program, state, images, epoch, mesh.shape[DATA])
+        losses = engine.evaluate(program, state, images, epoch, mesh.shape[DATA], conditions)
         return losses, engine.is_finite(state)
 
-    return _over_lanes(evaluation, vmapped, mesh, (0, 0, None, None))(program, state, images, epoch)
+    return _over_lanes(evaluation, vmapped, mesh, (0, 0, None, None, None))(program, state, images, epoch, conditions)
 
 
 @partial(jax.jit, static_argnames=("vmapped", "mesh"))
-def reconstruct(vmapped: bool, mesh: Mesh, program: Program, params, images):
-    def reconstruction(program, params, images):
-        return engine.reconstruct(program.vae, params, images)
+def reconstruct(vmapped: bool, mesh: Mesh, program: Program, params, images, conditions=None):
+    def reconstruction(program, params, images, conditions):
+        return engine.reconstruct(program.vae.given(conditions), params, images)
 
-    return _over_lanes(reconstruction, vmapped, mesh, (0, 0, None))(program, params, images)
+    return _over_lanes(reconstruction, vmapped, mesh, (0, 0, None, None))(program, params, images, conditions)
 
 
 # ── a chunk at a time, of examples that are not all on the device ────────────────────────────────────────────────────
@@ -164,6 +169,9 @@ def bytes_expected(program: Program) -> int:
     state = jax.tree.leaves(state_shapes(program))  # type: ignore[arg-type]
     images = jax.ShapeDtypeStruct((program.batch_size, *program.vae.shape), np.float32)
     shapes = jax.eval_shape(engine.init, program, 0)
+    if program.vae.condition is not None:
+        numbers = jax.ShapeDtypeStruct((program.batch_size, program.vae.condition.size), np.float32)
+        program = dataclasses.replace(program, vae=dataclasses.replace(program.vae, given_condition=numbers))
     step = jax.make_jaxpr(partial(engine.train_step, examples=program.batch_size))(program, shapes, images)
     return 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in state) + _computed(step.jaxpr) // 12
 

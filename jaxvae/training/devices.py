@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -25,7 +25,9 @@ from jaxvae.models import resize
 from jaxvae.objectives import Losses
 from jaxvae.system import machine
 from jaxvae.training import compiled, distributed, engine
+from jaxvae.training.conditions import GivenConditions, Probes
 from jaxvae.training.engine import TrainState
+from jaxvae.training.lanes import Numbers, diverged_at, numbers_of_all, own_lanes
 from jaxvae.training.mesh import RUNS, replicated, sharded_by_run
 from jaxvae.training.streaming import Stream, starting_examples
 
@@ -61,29 +63,23 @@ class TooMany(NamedTuple):
     fit: int  # lanes that there is room for
 
 
-class Numbers(NamedTuple):
-    """What all processes come to know of a lane."""
-
-    train: Losses  # zeros before training
-    sound: Any  # steps before the first whose loss is not finite
-    test: Losses
-    finite: Any  # whether the state is
-
-
 class DeviceWorker:
     """The devices of a mesh. Work is begun and goes on by itself until it is ready.
 
     Args:
         mesh: work that is not vmapped takes a mesh of one device.
-        probes: images whose reconstructions each epoch reports, [n, *shape]; or none.
+        probes: see `jaxvae.training.train`.
         memory: bytes of a device that a vmapped group may take; default, what is free now.
     """
 
-    def __init__(self, mesh: Mesh, dataset: Dataset, probes: np.ndarray | None, memory: int | None = None):
+    def __init__(self, mesh: Mesh, dataset: Dataset, probes: Probes | None, memory: int | None = None):
         self.mesh, self._shared = mesh, len({device.process_index for device in mesh.devices.flat}) > 1
         self._memory = memory or _free_memory(mesh, self._shared)
         self._fits: dict[Any, int] = {}  # by program, lanes that all processes have room for
         self._shape = dataset.shape
+        self._conditions = GivenConditions(dataset, probes, lambda array: _put(array, replicated(mesh)))
+        if isinstance(probes, Dataset):
+            probes = np.concatenate([probes.train_images, probes.test_images])
         self._stream = Stream(mesh, dataset) if dataset.on_disk else None
         splits: Any = dataset.train_images, dataset.test_images
         self._train_images, self._test_images = splits if self._stream else [_put(a, replicated(mesh)) for a in splits]
@@ -103,7 +99,9 @@ class DeviceWorker:
         if several and self._too_many(lanes, program, compiled.bytes_expected(program)):
             return
         shape, dtype = self._train_images.shape, self._train_images.dtype
-        train_epoch = compiled.train_epoch(program, self._lanes, shape, dtype, self.mesh)
+        given = self._conditions.of(work.runs[0].vae.condition)
+        how = self.mesh, compiled.abstract(given.train)
+        train_epoch = compiled.train_epoch(program, self._lanes, shape, dtype, *how)
         each = compiled.bytes_needed(train_epoch) * self._rows / lanes
         if several and self._too_many(lanes, (program, lanes), each):
             return
@@ -111,11 +109,11 @@ class DeviceWorker:
             program, state = self._on_devices(program)
             train, sound, pictures = None, None, None
             if work.epoch:
-                state, train, sound = train_epoch(program, state, self._train_images)
+                state, train, sound = train_epoch(program, state, self._train_images, given.train)
             how = self._lanes is not None, self.mesh, program
-            test, finite = compiled.evaluate(*how, state, self._test_images, np.int32(work.epoch))
+            test, finite = compiled.evaluate(*how, state, self._test_images, np.int32(work.epoch), given.test)
             if self._probes is not None:
-                pictures = compiled.reconstruct(*how, state.params, self._probes)
+                pictures = compiled.reconstruct(*how, state.params, self._probes, given.probes)
         self._results = state, train, sound, test, finite, pictures
 
     def ready(self) -> bool:
@@ -137,8 +135,8 @@ class DeviceWorker:
         with distributed.raise_on_lost_peer():
             results, work = jax.block_until_ready(self._results), self._work
             seconds = time.perf_counter() - self._started
-            own, kept = ({0: jax.tree.map(np.asarray, results)}, {0}) if not self._lanes else _own_lanes(results)
-            numbers = _known(own, self._lanes or 1, self._shared)
+            own, kept = ({0: jax.tree.map(np.asarray, results)}, {0}) if not self._lanes else own_lanes(results)
+            numbers = numbers_of_all(own, self._lanes or 1, self._shared)
         steps = engine.steps_per_epoch(work.runs[0].batch_size, len(self._train_images))
         lane_runs = tuple(run.name for run in self._in_lanes()) if self._lanes else ()
         reports = []
@@ -151,7 +149,7 @@ class DeviceWorker:
                 state = self._resized(state, run.latent_dim) if self._lanes else state
                 state = state._replace(key=jax.random.wrap_key_data(state.key))
             of_lane: Numbers = jax.tree.map(lambda leaf, lane=lane: leaf[lane], numbers)
-            diverged = _diverged(of_lane, work.epoch, steps)
+            diverged = diverged_at(of_lane, work.epoch, steps)
             train = of_lane.train if work.epoch else None
             what = run, work.epoch, state, train, of_lane.test, pictures, seconds, diverged, lane_runs, lane in kept
             reports.append(Epoch(*what))
@@ -244,48 +242,6 @@ def _put(array: Any, sharding: NamedSharding) -> jax.Array:
     """A copy, as a program may take its memory for its own."""
     host = np.asarray(array)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: np.array(host[index]))
-
-
-def _own_lanes(results: Any) -> tuple[dict[int, Any], set[int]]:
-    """By lane, what this process holds; and the lanes that are its to keep, where several hold the same."""
-
-    def rows(leaf: jax.Array) -> dict[int, np.ndarray]:
-        parts = {shard.index[0].start or 0: shard.data for shard in leaf.addressable_shards}
-        held = {start: np.asarray(part) for start, part in parts.items()}
-        return {start + i: np.asarray(row) for start, part in held.items() for i, row in enumerate(part)}
-
-    leaves, structure = jax.tree.flatten(results)
-    by_lane = [rows(leaf) for leaf in leaves]
-    own = {lane: jax.tree.unflatten(structure, [leaf[lane] for leaf in by_lane]) for lane in by_lane[0]}
-    first = [shard for shard in leaves[0].addressable_shards if shard.replica_id == 0]
-    kept = {(shard.index[0].start or 0) + i for shard in first for i in range(len(shard.data))}
-    return own, kept
-
-
-def _known(own: Mapping[int, Any], lanes: int, shared: bool) -> Numbers:
-    """The numbers of all lanes, [lanes] each, whichever process holds them."""
-    rows, here = [], [*own]
-    for _, train, sound, test, finite, _ in own.values():
-        nothing = jax.tree.map(np.zeros_like, test)
-        rows.append(Numbers(nothing if train is None else train, np.int32(sound or 0), test, finite))
-
-    def column(*values: Any) -> np.ndarray:
-        by_lane = np.zeros(lanes, np.asarray(values[0]).dtype)
-        by_lane[here] = values
-        return by_lane
-
-    table = jax.tree.map(column, *rows)
-    if not shared:
-        return table
-    tables, holders = distributed.all_gather_arrays((table, np.isin(np.arange(lanes), here)))
-    return jax.tree.map(lambda columns: columns[holders.argmax(0), np.arange(lanes)], tables)
-
-
-def _diverged(numbers: Numbers, epoch: int, steps: int) -> int | None:
-    """The first step whose loss is not finite; the epoch's last one, if only what came of it is not."""
-    if numbers.finite and np.isfinite(jax.tree.leaves((numbers.train, numbers.test))).all():
-        return None
-    return min((epoch - 1) * steps + int(numbers.sound) + 1, epoch * steps) if epoch else 0
 
 
 def _free_memory(mesh: Mesh, shared: bool) -> int:

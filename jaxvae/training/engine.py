@@ -1,10 +1,12 @@
 """Training as pure functions: a state, one step, one epoch, one exact evaluation.
 
-In: a program (model, objective, optimiser and their numbers), a state, the dataset on the device, as stored. Out: the
-next state and mean losses. Where a run's batch is shared among `shards` devices, each of them computes its part and all
-have the same state; everything drawn for a batch is drawn whole on each device, which keeps its own rows.
+In: a program (model, objective, optimiser and their numbers), a state, the dataset on the device, as stored, for a
+model with a condition those of the examples beside it. Out: the next state and mean losses. Where a run's batch is
+shared among `shards` devices, each of them computes its part and all have the same state; everything drawn for a batch
+is drawn whole on each device, which keeps its own rows.
 """
 
+import dataclasses
 import enum
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -106,6 +108,14 @@ def steps_per_epoch(batch_size: int, images: int) -> int:
     return images // batch_size
 
 
+def given(program: Program, conditions: Any, rows: Int[Array, "b"]) -> Program:
+    """The program with a model that is given the conditions of these rows; itself, where there are none."""
+    if conditions is None:
+        return program
+    vae = program.vae.given(jax.tree.map(lambda stored: stored[rows], conditions))
+    return dataclasses.replace(program, vae=vae)
+
+
 def epoch_order(program: Program, state: TrainState, examples: int) -> Int[Array, "s b"]:
     """Which of the training examples each step of the next epoch sees: a fresh permutation, cut into batches."""
     steps = steps_per_epoch(program.batch_size, examples)
@@ -115,17 +125,24 @@ def epoch_order(program: Program, state: TrainState, examples: int) -> Int[Array
 
 
 def train_steps(
-    program: Program, state: TrainState, images: Stored, order: Int[Array, "s b"], examples: int, shards: int = 1
+    program: Program,
+    state: TrainState,
+    images: Stored,
+    order: Int[Array, "s b"],
+    examples: int,
+    shards: int = 1,
+    conditions: Any = None,
 ) -> tuple[TrainState, Losses]:
     """A step on each batch that `order` takes from the images; returns the losses of each step, [s].
 
     Args:
         examples: of the training set.
+        conditions: of the images, as they are stored, if the model has one.
     """
 
     def body(state, indices):
-        batch = to_float(images[own_rows(indices, shards)])
-        return train_step(program, state, batch, examples, shards)
+        rows = own_rows(indices, shards)
+        return train_step(given(program, conditions, rows), state, to_float(images[rows]), examples, shards)
 
     return lax.scan(body, state, order)
 
@@ -138,18 +155,25 @@ def epoch_losses(losses: Losses) -> tuple[Losses, Int[Array, ""]]:
 
 
 def train_epoch(
-    program: Program, state: TrainState, images: Stored, shards: int = 1
+    program: Program, state: TrainState, images: Stored, shards: int = 1, conditions: Any = None
 ) -> tuple[TrainState, Losses, Int[Array, ""]]:
     """One pass over a fresh permutation of the images.
 
     Returns the running mean of the training losses, and how many steps came before the first whose loss is not finite.
     """
     order = epoch_order(program, state, len(images))
-    state, losses = train_steps(program, state, images, order, len(images), shards)
+    state, losses = train_steps(program, state, images, order, len(images), shards, conditions)
     return state, *epoch_losses(losses)
 
 
-def evaluate(program: Program, state: TrainState, images: Stored, epoch: Int[Array, ""], shards: int = 1) -> Losses:
+def evaluate(
+    program: Program,
+    state: TrainState,
+    images: Stored,
+    epoch: Int[Array, ""],
+    shards: int = 1,
+    conditions: Any = None,
+) -> Losses:
     """Mean losses over `images`, each counted exactly once.
 
     The last batch is filled up with images of weight zero; where an example's loss depends on its batch, it is smaller.
@@ -163,7 +187,8 @@ def evaluate(program: Program, state: TrainState, images: Stored, epoch: Int[Arr
     key = key_for(state, Purpose.TEST_NOISE, epoch)
 
     def of(indices):
-        return _batch_losses(program, state, indices, lambda: images[jnp.minimum(indices, n - 1)], key, n)
+        rows = jnp.minimum(indices, n - 1)
+        return _batch_losses(given(program, conditions, rows), state, indices, lambda: images[rows], key, n)
 
     def body(total, indices):
         return jax.tree.map(jnp.add, total, of(indices)), None

@@ -21,13 +21,13 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset
 from jaxvae.errors import ConfigError, WorkerError
 from jaxvae.jax_settings import own_settings
 from jaxvae.system import interrupts, machine
+from jaxvae.training.conditions import Probes
 from jaxvae.training.devices import DeviceWorker, Epoch, TooMany, Work, on_host
 from jaxvae.training.mesh import run_mesh
 
@@ -43,7 +43,7 @@ class ProcessWorker:
     """
 
     def __init__(
-        self, cores: Sequence[int], dataset: Dataset, probes: np.ndarray | None, memory: int, with_main: bool = False
+        self, cores: Sequence[int], dataset: Dataset, probes: Probes | None, memory: int, with_main: bool = False
     ):
         self._first: Any = dataset, probes, memory  # not yet, as it would wait for the process to listen
         context = multiprocessing.get_context("spawn")
@@ -100,7 +100,7 @@ class ProcessWorker:
 
 
 def process_workers(
-    count: int, dataset: Dataset, probes: np.ndarray | None, runs: Sequence[RunConfig] = ()
+    count: int, dataset: Dataset, probes: Probes | None, runs: Sequence[RunConfig] = ()
 ) -> list[ProcessWorker]:
     """`count` processes that share the machine's cores and free memory equally, and know the parts of `runs`."""
     cores, memory = machine.cores(), machine.free_memory() // count

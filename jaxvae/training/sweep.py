@@ -14,10 +14,12 @@ from jax.sharding import Mesh
 
 from jaxvae.config import RunConfig
 from jaxvae.data import Dataset, checked
+from jaxvae.errors import ConfigError
 from jaxvae.jax_settings import local_devices, own_settings, platform
 from jaxvae.system import interrupts, machine
 from jaxvae.training import engine
 from jaxvae.training.checks import check, vmaps
+from jaxvae.training.conditions import Probes
 from jaxvae.training.devices import DeviceWorker, Epoch, TooMany, on_host
 from jaxvae.training.engine import TrainState
 from jaxvae.training.groups import Group, LaneRuns, grouped
@@ -80,7 +82,7 @@ def train(
     lane_runs: LaneRuns | None = None,
     diverged: Collection[str] = (),
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    probes: np.ndarray | None = None,
+    probes: Probes | None = None,
 ) -> None:
     """Trains `runs`, however many: a state stays here only while its run is trained.
 
@@ -106,7 +108,8 @@ def train(
             settings of JAX in `jaxvae.jax_settings`. Runs of one group are reported back to back; signals are deferred
             until the last. A run whose loss or state is no longer finite is reported so once and stops there, with its
             last finite state; the others go on.
-        probes: images whose reconstructions each epoch reports, [n, *shape]; or none.
+        probes: images whose reconstructions each epoch reports, [n, *shape]; or a dataset of them, of which these are
+            the train and then the test split, as runs with a condition ask for; or none.
 
     Raises:
         ConfigError: see `check`.
@@ -116,6 +119,8 @@ def train(
     """
     workers = plain(workers)
     check(runs, dataset, strategy, workers, mesh)
+    if isinstance(probes, np.ndarray) and (conditional := [run.name for run in runs if run.vae.condition is not None]):
+        raise ConfigError(f"{conditional[0]} has a condition; give its probes as a dataset")
     dataset = runs[0].dataset_as_trained(checked(dataset)) if runs else dataset
     vmapped, before = vmaps(strategy, mesh, dataset.on_disk), state or {}.__getitem__
     groups = grouped(runs, before, epochs or {}, vmapped, workers, lane_runs or {}, diverged)
@@ -142,7 +147,7 @@ def _places(
     vmapped: bool,
     groups: int,
     dataset: Dataset,
-    probes: np.ndarray | None,
+    probes: Probes | None,
     runs: Sequence[RunConfig],
 ) -> list[Place]:
     if not groups:

@@ -75,7 +75,7 @@ def test_values_do_not_depend_on_batches_padding_or_devices(batch, devices, para
 
 def test_memory_does_not_grow_with_k(params):
     def bytes_for(k):
-        arguments = params, jax.random.key(0), np.arange(10), IMAGES[:10]
+        arguments = params, jax.random.key(0), np.arange(10), (IMAGES[:10], None)
         program = likelihood._bounds.lower((1, k), 20, MODEL.in_float32(), *arguments).compile()
         return program.memory_analysis().temp_size_in_bytes
 

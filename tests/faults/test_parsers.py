@@ -21,8 +21,8 @@ from jaxvae.data.published import LARGEST, read_idx
 from jaxvae.errors import CheckpointError, ConfigError, DataError, InputError
 from jaxvae.evaluation import records
 from jaxvae.formats import FORMAT, old_name
+from jaxvae.models.checks import PRECISIONS
 from jaxvae.models.mlp import ACTIVATIONS, NORMS, OUTPUT_BIASES
-from jaxvae.models.vae import PRECISIONS
 from jaxvae.naming import shortest
 from jaxvae.page import run_table
 from jaxvae.results import losses

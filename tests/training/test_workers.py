@@ -110,7 +110,7 @@ def test_an_epoch_is_one_program_without_a_transfer_that_takes_over_the_states_m
     numbers, state = worker._on_devices(compiled.abstract(run.program(SHAPE)))
     program = compiled_epoch(run, 2, None, small)
     with jax.transfer_guard("disallow_explicit"):
-        state, *_ = program(numbers, state, worker._train_images)
+        state, *_ = program(numbers, state, worker._train_images, None)
         with pytest.raises(Exception, match=r"[Dd]isallowed"):
             jax.device_put(np.ones(3))
     bytes_of_state = sum(leaf.nbytes for leaf in jax.tree.leaves((state.params, state.opt_state)))
