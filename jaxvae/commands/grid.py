@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 CLASSIC: dict[str, Any] = {  # the experiment, on the data that it is meant for
     "architectures": ("linear", "conv"), "latent_dims": (2, 3, 5, 10, 50), "betas": (None,), "learning_rates": (None,),
     "seeds": (0,), "epochs": 15, "batch_size": 100, "likelihood": "bernoulli", "objective": "elbo",
-    "importance_samples": 1, "optimiser": "adam", "prior": "normal", "posterior": "normal", "binarize": "none",
+    "importance_samples": 1, "optimiser": "adam", "prior": "normal", "posterior": "normal", "condition": "none",
+    "binarize": "none",
 }  # fmt: skip
 PRECISIONS = ("float32", "bfloat16")
 KINDS = {  # of parts, by the options that name them
     "architectures": "network", "likelihood": "likelihood", "prior": "prior", "posterior": "posterior",
-    "objective": "objective", "optimiser": "optimiser",
+    "condition": "condition", "objective": "objective", "optimiser": "optimiser",
 }  # fmt: skip
 
 
@@ -74,6 +75,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     model.add_argument("--prior", metavar="P", help="of the codes (default: normal)")
     model.add_argument("--posterior", metavar="Q", help="of the codes (default: normal)")
+    model.add_argument(
+        "--condition", metavar="C",
+        help="what the model is given of each example beside it, such as labels:classes=10 (default: none)",
+    )  # fmt: skip
     model.add_argument(
         "--objective", metavar="O",
         help="elbo; iwae: the importance-weighted bound; iwae-dreg: the same with the doubly reparameterised gradient; "
@@ -177,13 +182,14 @@ def _grid(options: argparse.Namespace) -> list[RunConfig]:
 
     networks = [parsed("network", given, "architecture") for given in dict.fromkeys(options.architectures)]
     part = {kind: parsed(kind, getattr(options, kind)) for kind in ("likelihood", "prior", "posterior")}
+    part["condition"] = None if options.condition == "none" else parsed("condition", options.condition)
     k = options.importance_samples
     objectives = [parsed("objective", options.objective, beta=beta, importance_samples=k) for beta in options.betas]
     optimisers = [parsed("optimiser", options.optimiser, learning_rate=rate) for rate in options.learning_rates]
     axes = options.seeds, networks, options.latent_dims, objectives, optimisers
     return [
         RunConfig(
-            VAE(d, network, posterior=part["posterior"], prior=part["prior"], likelihood=part["likelihood"]),
+            VAE(d, network, **part),
             objective, optimiser, options.batch_size, options.binarize, options.epochs, seed,
         )
         for seed, network, d, objective, optimiser in product(*map(_each, axes))

@@ -1,5 +1,6 @@
 """Models with a condition, trained: that they are right where the answer is known, and go on as all others do."""
 
+import argparse
 import base64
 
 import jax
@@ -9,6 +10,7 @@ from scipy import stats
 
 import jaxvae
 from jaxvae import data
+from jaxvae.commands import grid
 from jaxvae.config import RunConfig
 from jaxvae.errors import ConfigError, DataError, InputError
 from jaxvae.evaluation import Plan, likelihood
@@ -297,3 +299,13 @@ def test_a_whole_study_with_figures_and_a_page(condition, pictured, tmp_path):
     assert {f"latent-{run.name}", f"samples-{run.name}", "evolution"} <= figures
     assert "walk" not in figures
     assert f"condition={condition.part_label}" in (tmp_path / "study" / "report.html").read_text()
+
+
+def test_a_command_takes_the_condition_as_a_text():
+    options = argparse.Namespace(**grid.CLASSIC | {"condition": "labels:classes=10"}, precision=None, study=None)
+    runs = grid.requested_runs(options)
+    assert {run.vae.condition for run in runs} == {Labels(10)}
+    assert runs[0].name == "linear-2-condition=labels.10"
+    options.condition = "labels"
+    with pytest.raises(ConfigError, match="condition labels needs classes"):
+        grid.requested_runs(options)
