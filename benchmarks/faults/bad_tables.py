@@ -63,7 +63,7 @@ CASES = [
     _table("sweep.json", "nested without end", NESTED, "sweep.json is damaged"),
     _table("sweep.json", "no runs", with_value("runs", []), "sweep.json is damaged"),
     _table("sweep.json", "a run out of the folder", with_value("runs", 0, "vae", "encoder", "part", "../../x"),
-           "sweep.json is damaged"),
+           "sweep.json: there is no part named '../../x'"),
     _table("sweep.json", "a dataset that is a list", with_value("dataset", ["mnist"]), "sweep.json is damaged"),
     _table("sweep.json", "markup for a run", with_value("results", 0, "name", "<script>alert(1)</script>"),
            "damaged table .ValueError: sweep.json calls linear-2"),
