@@ -245,6 +245,7 @@ def test_looped_and_vmapped_runs_agree_and_improve(dataset):
         assert losses["loop"][one.name, 2].loss < losses["loop"][one.name, 0].loss
 
 
+@pytest.mark.slow
 def test_padding_leaves_the_prior_and_the_posterior_alone(dataset):
     """A lane of two dimensions in a program of three: the unused prior and heads stay zero."""
     states = sweep(RUNS, dataset, strategy="vmap")

@@ -136,6 +136,7 @@ def test_what_the_user_has_set_is_so_again_afterwards(set_jax):
     assert jax.config.jax_enable_x64
 
 
+@pytest.mark.slow
 def test_runs_are_trained_and_used_on_the_default_device(small, expected):
     second = jax.local_devices()[1]
     with jax.default_device(second):

@@ -110,6 +110,7 @@ def test_it_keeps_the_kind_of_numbers(linear):
     assert linear.inverse_transform([[0, 0]]).dtype == linear.score_samples(HELD_OUT[:3]).dtype == np.float64
 
 
+@pytest.mark.slow
 def test_what_is_given_is_used_and_what_is_not_suits_the_data():
     bits = RNG.integers(0, 2, (40, 5))
     chosen = VAE(3, network=MLP((4,)), objective=ELBO(beta=2.0), batch_size=7, epochs=0, random_state=5).fit(bits)

@@ -1,6 +1,7 @@
 """Sweeps of a user's own files: trained, evaluated and shown again from where the files are, or were moved to."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 import jaxvae
 from jaxvae import data, parts
 from jaxvae.commands import evaluate, report, sweep
-from jaxvae.commands.grid import requested_runs
+from jaxvae.commands.grid import KINDS, requested_runs
 from jaxvae.models import MLP, Conv, Gaussian, Poisson
 from jaxvae.objectives import ELBO, IWAE
 from jaxvae.optimisers import Adam
@@ -94,10 +95,13 @@ def test_what_is_not_said_suits_the_data_and_what_is_said_holds():
 def test_the_parts_that_an_option_can_name_are_listed(give):
     code, printed, err = give(sweep.main, ["--parts"])
     assert (code, err) == (0, "")
-    for label, cls in {**parts.of_kind("likelihood"), **parts.of_kind("network"), **parts.of_kind("objective")}.items():
-        (line,) = (line for line in printed.splitlines() if line.strip().split("  ")[0].split(":")[0] == label)
-        for field in parts.fields(cls):
-            assert field.name in line
+    sections = dict(re.findall(r"^--(\w+)\n((?:  .*\n)+)", printed, re.MULTILINE))
+    for option, kind in KINDS.items():
+        for label, cls in parts.of_kind(kind).items():
+            (fields,) = re.findall(rf"^  {re.escape(label)}(?::(.*?))?  –  ", sections[option], re.MULTILINE)
+            assert [field.partition("=")[0] for field in fields.split(",") if field] == [
+                field.name for field in parts.fields(cls)
+            ]
     assert "gaussian:scale=learned  –  Independent normal distributions" in printed
 
 

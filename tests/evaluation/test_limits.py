@@ -46,6 +46,7 @@ def test_what_codes_tell_is_within_its_limits(normal):
         assert (apart.radius >= 0).all()
 
 
+@pytest.mark.slow
 @given(normals())
 def test_the_divergence_of_training_is_never_below_zero_in_float32(normal):
     mean, log_std = (jnp.asarray(part) for part in normal)
@@ -62,6 +63,7 @@ def test_the_divergence_has_its_own_gradient_also_where_it_is_rounded_below_zero
     np.testing.assert_allclose(gradient.log_std, np.expm1(2 * np.asarray(log_std, np.float64)), rtol=1e-4, atol=2e-7)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1e-7, 1e-3, 1.0, 30.0, 1e4]), st.sampled_from([0.0, -1e5, 1e5]))
 def test_sample_sizes_lie_between_one_and_all_and_bounds_between_the_weights(seed, scale, level):

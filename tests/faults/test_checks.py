@@ -15,6 +15,7 @@ def sweep(tmp_path_factory):
     return folder / "sweep"
 
 
+@pytest.mark.slow
 def test_values_of_other_libraries_are_taken_as_python_s(sweep, tmp_path, as_users_have_it):
     assert checks.tallied("", other_values.checks(sweep), tmp_path).failures == []
 

@@ -102,6 +102,7 @@ def test_training_begins_there_and_the_total_is_not_trained():
     assert np.abs(run.params["likelihood"]["log_theta"]).max() > 0
 
 
+@pytest.mark.slow
 def test_pixels_begin_at_their_own_scale():
     run = jaxvae.fit(BYTES, VAE(2, MLP((8,)), likelihood=Gaussian()), epochs=0, quiet=True)
     deviations = (BYTES[:, None].astype(float) - BYTES.mean(0)) / 256

@@ -91,6 +91,7 @@ def errors(window: Window, sizes: tuple[int, int], channels: int, features: int,
     return {name: float(np.linalg.norm(value - other) / np.linalg.norm(other)) for name, value, other in found}
 
 
+@pytest.mark.slow
 @given(sides, sides, st.tuples(*[st.integers(1, 20)] * 2), *[st.integers(1, 3)] * 3)
 @settings(max_examples=8)
 def test_errors_are_those_of_float32(down, across, sizes, channels, features, batch):

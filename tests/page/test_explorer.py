@@ -189,6 +189,7 @@ def test_more_dimensions_are_looked_at_along_the_aggregate_posteriors_principal_
     np.testing.assert_allclose(np.abs((axes * by_svd).sum(1)), 1, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_codes_travel_as_encode_gives_them():
     run = run_of(classic("conv", 3))
     images = np.random.default_rng(0).integers(0, 256, (7, 28, 28), dtype=np.uint8)

@@ -198,6 +198,7 @@ def test_careless_inputs_are_one_line(conditional, do, error, words):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_classes_are_called_by_their_names(of_classes):
     with pytest.raises(InputError, match="condition 'class 77' is no class; there are class 0, class 1"):
         of_classes.sample(jax.random.key(0), 2, condition="class 77")
@@ -232,6 +233,7 @@ def test_an_evaluation_is_given_the_conditions(conditional):
         conditional.evaluate(None, plan, condition=C, quiet=True)
 
 
+@pytest.mark.slow
 def test_annealing_brackets_the_likelihood_given_the_condition():
     """Of a model whose density is known: x = A c + W z + σ ε."""
     vae = VAE(CODES, AsItIs(), likelihood=Gaussian(0.7), prior=ConditionalNormal(), condition=Side(SIZE))
@@ -263,6 +265,7 @@ def pictured():
     return dataset, [jaxvae.fit(dataset, vae, epochs=0, quiet=True) for vae in runs]
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_with_conditions(pictured):
     dataset, (of_labels, of_numbers) = pictured
     given, count, words = conditions.of_samples(of_labels, dataset, 8, 8)

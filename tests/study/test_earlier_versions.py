@@ -85,6 +85,7 @@ def test_runs_are_adopted_with_their_lanes_and_go_on_to_the_same_bits(begun, tmp
     assert checkpoint.read(begun / names[0], 2).lane_runs == names
 
 
+@pytest.mark.slow
 def test_a_lane_that_is_behind_takes_its_companions_back(begun):
     shutil.rmtree(begun / OLD_NAMES[1] / "checkpoints" / "1")
     study = Study(begun, runs(), DIGITS)

@@ -80,6 +80,7 @@ def test_what_suits_the_data_is_chosen_and_said(examples, network, likelihood, l
     assert ("numbers are standardised" in printed) == (likelihood == Gaussian())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "examples", [RNG.normal(5, 9, (40, 16, 16, 2)), RNG.poisson(4, (40, 12))], ids=["conv", "counts"]
 )
@@ -99,6 +100,7 @@ def test_a_test_loss_that_has_risen_is_said(losses, best):
     assert said == "" if best is None else f"lowest after epoch {best}, {losses[best]:.2f} nats" in said
 
 
+@pytest.mark.slow
 def test_a_run_without_a_folder_is_the_one_with_a_folder_and_that_of_a_sweep(tmp_path):
     how = {"latent_dim": 2, "epochs": 3, "seed": 4, "quiet": True}
     alone, kept = jaxvae.fit(BLOBS, **how), jaxvae.fit(BLOBS, **how, out=tmp_path)
@@ -154,6 +156,7 @@ def test_careless_calls_are_one_line(given, error, says, tmp_path):
         jaxvae.fit(**given, quiet=True)
 
 
+@pytest.mark.slow
 def test_runs_take_and_return_the_numbers_that_were_given(tmp_path):
     """Standardised or not, a user sees their own numbers, far from 0 and of different sizes; one is constant."""
     units, at = np.array([1000, 0.01, 5]), np.array([3e4, 7, -2])

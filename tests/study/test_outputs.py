@@ -50,6 +50,7 @@ def test_runs_that_have_ended_are_shown_while_others_are_trained(study, monkeypa
     assert len(material(study)["explorer"]["runs"]) == 2
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_continued_shows_what_had_ended_before(study, monkeypatch):
     monkeypatch.setattr(outputs, "INTERVAL", 0.0)
     Study(study.folder, RUNS[:1], study.dataset).train("loop", quiet=True)

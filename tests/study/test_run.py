@@ -184,6 +184,7 @@ def test_a_run_is_one_line(run):
 # ── saved ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_what_was_saved_is_the_folder_that_training_would_have_left(tmp_path):
     run, kept = fitted(epochs=2, seed=3), fitted(epochs=2, seed=3, out=tmp_path / "kept")
     own = run.save(tmp_path / "saved" / run.config.name)

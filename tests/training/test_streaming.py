@@ -10,10 +10,11 @@ import pytest
 
 import jaxvae
 from jaxvae import data
+from jaxvae.config import RunConfig
 from jaxvae.data import rows
 from jaxvae.data.file_array import FileArray
 from jaxvae.errors import ConfigError, DataError
-from jaxvae.models import Gaussian
+from jaxvae.models import MLP, VAE, Gaussian, Labels
 from jaxvae.objectives import ELBO, Losses
 from jaxvae.parts import part
 from jaxvae.training import compiled, engine, make_mesh, streaming
@@ -127,6 +128,7 @@ def test_the_step_of_the_first_loss_that_is_not_finite_is_the_one_in_memory(tmp_
     assert in_memory[-1].diverged == streamed[-1].diverged == 1 + np.isin(order, [20, 120]).any(1).argmax()
 
 
+@pytest.mark.slow
 def test_no_more_of_a_file_is_read_at_a_time_than_a_chunk_or_a_block(tmp_path, monkeypatch):
     sizes, read = [], FileArray.read
     monkeypatch.setattr(
@@ -185,3 +187,10 @@ def test_processes_read_the_file_themselves_and_train_to_the_same_bits(tmp_path)
     streamed, in_memory = (sweep(runs, dataset, workers=2, strategy="loop") for dataset in (there, here))
     for config in runs:
         same_bits(streamed[config.name], in_memory[config.name])
+
+
+def test_a_condition_needs_data_in_memory(tmp_path):
+    dataset = in_file(tmp_path / "x.npy", BYTES, labels=np.arange(len(BYTES)) % 3)
+    conditional = RunConfig(VAE(2, MLP((4,)), condition=Labels(3)), batch_size=20, epochs=1)
+    with pytest.raises(ConfigError, match="has a condition, which data that stay in a file do not have"):
+        check([conditional], dataset, "loop")
