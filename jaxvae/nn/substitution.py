@@ -105,14 +105,18 @@ def _called(name: str, equation: Any) -> Callable | None:
 
 
 def _scanned(function: Callable, params: dict[str, Any], *operands: Any) -> list[Any]:
-    constants, carried = params["num_consts"], params["num_consts"] + params["num_carry"]
+    if "ft_in" in params:  # by version of JAX
+        constants, carried = (len(part) for part in params["ft_in"].unpack()[:2])
+    else:
+        constants, carried = params["num_consts"], params["num_carry"]
 
     def body(carry, xs):
         results = function(*operands[:constants], *carry, *xs)
-        return results[: params["num_carry"]], results[params["num_carry"] :]
+        return results[:carried], results[carried:]
 
     how = {key: params[key] for key in ("length", "reverse", "unroll")}
-    carry, ys = lax.scan(body, list(operands[constants:carried]), operands[carried:], **how)
+    first = constants + carried  # of what is scanned over
+    carry, ys = lax.scan(body, list(operands[constants:first]), operands[first:], **how)
     return [*carry, *ys]
 
 
