@@ -25,15 +25,15 @@ OF_ALL = {"by-dimension.png", "curves.png", "rate-distortion.png"}
 class AnyRun(Run):
     """A run of examples of any shape, with random codes and images."""
 
-    def encode(self, images):
+    def encode(self, images, condition=None):
         mean = np.random.default_rng(0).normal(size=(len(images), self.config.latent_dim))
         return Normal(mean, -np.ones_like(mean))  # type: ignore[arg-type]
 
-    def decode(self, z):
+    def decode(self, z, condition=None):
         shape = self.reconstructions.shape[3:]
         return np.random.default_rng(0).normal(size=(len(z), *shape)).astype(np.float32)  # type: ignore[return-value]
 
-    def sample(self, key, n):
+    def sample(self, key, n, **_):
         return self.decode(np.zeros((n, self.config.latent_dim)))
 
 
