@@ -14,7 +14,7 @@ from jaxvae.errors import DataError, quoted, reason
 def read(path: Path, reading: Reading) -> Found:
     """The matrix X, cells × genes, whole numbers where all are; labels from a column of `obs`."""
     try:
-        import anndata
+        import anndata  # type: ignore[import-not-found]
     except ImportError:
         raise DataError(f"{path} is read by anndata, which is not installed: pip install 'jaxvae[h5ad]'") from None
     try:
