@@ -163,7 +163,8 @@ def choices(options: argparse.Namespace, runs: Sequence[RunConfig], dataset: Dat
         said.append(f"likelihood: {one.vae.likelihood.part_label}, for {suitable.likelihood(dataset).why}")
     if "epochs" not in options or "batch_size" not in options:
         steps = len(dataset.train_images) // one.batch_size
-        said.append(f"{one.epochs} epochs of {steps} steps, each on {one.batch_size} examples")
+        epochs = "1 epoch" if one.epochs == 1 else f"{one.epochs} epochs"
+        said.append(f"{epochs} of {steps} steps, each on {one.batch_size} examples")
     return said
 
 

@@ -5,6 +5,7 @@ In: examples, perhaps with labels, perhaps with a test split. Out: a `Dataset`, 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -53,6 +54,8 @@ def from_arrays(
         >>> from_arrays(np.arange(40.0).reshape(20, 2)).train_images.shape
         (18, 2)
     """
+    if isinstance(examples, str | os.PathLike):
+        raise DataError(f"examples must be an array, not {quoted(os.fspath(examples))}; jaxvae.data.load reads files")
     seed = plain(seed)
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise DataError(f"a dataset's name must be at most 60 letters, digits and . _ + -, not {quoted(name)}")

@@ -235,15 +235,7 @@ class Run:
 
 @own_settings()
 def load(folder: str | os.PathLike, epoch: Whole | Text = "latest", *, parts: Iterable[Any] = ()) -> Run:
-    """The run in `folder`, as one of its checkpoints holds it. Nothing is imported that a file names.
-
-    Args:
-        parts: classes of parts that the configuration names and that are not registered, `parts=[MyPrior]`.
-        epoch: `latest`; `best`, the one with the lowest test loss; or a number, of those that are kept.
-
-    Raises:
-        CheckpointError: the folder is missing or damaged, names an unknown part, or holds no such checkpoint.
-    """
+    """The run in `folder`; see `jaxvae.load`, whose runs can do more."""
     folder, epoch, parts = as_path(folder), plain(epoch), handed_in(parts)
     config, about = read_config(folder, parts)
     if not (kept := epochs(folder)):

@@ -135,7 +135,8 @@ def test_a_tenth_of_an_array_is_held_out_by_its_seed_and_no_example_is_lost():
     [
         (([[1.0, 2.0]],), "data has 1 example; at least 2 are needed"),
         (([[1.0], [1.0, 2.0]],), "data has train images of list; they must be an array of real numbers"),
-        (("words",), r"data has train images of <U5; they must be"),
+        (("x.npy",), "examples must be an array, not 'x.npy'; jaxvae.data.load reads files"),
+        ((["a", "b"],), r"data has train images of <U1; they must be an array of real numbers"),
         ((np.zeros((4, 2)), ["a", None, "a", ""]), "data has no label in 2 rows, the first is 1; leave those out"),
         ((np.zeros((4, 2)), [0, 1, np.nan, 1]), "data has labels that are not finite numbers"),
         ((np.zeros((4, 2)), [0, 1]), "data has 4 train examples but 2 labels"),

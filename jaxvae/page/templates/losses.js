@@ -140,7 +140,7 @@ function rateDistortion(svg) {
     const near = points.reduce((best, point) => (away(point) < away(best) ? point : best));
     if (away(near) > 40) return;
     const { rate, distortion } = near;
-    byId("rate-distortion-value").textContent = `${near.name}: rate ${number(rate)}, distortion ${number(distortion)}, −ELBO ${number(rate + distortion)} nats per image`;
+    byId("rate-distortion-value").textContent = `${near.name}: rate ${number(rate)}, distortion ${number(distortion)}, −ELBO ${number(rate + distortion)} nats per ${data.words.example}`;
   }
   for (const kind of ["pointermove", "pointerdown"]) svg.addEventListener(kind, (event) => plot && read(event));
 }
