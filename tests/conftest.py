@@ -16,6 +16,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 import fcntl
 import shutil
 import tempfile
+from itertools import count
 from pathlib import Path
 
 import jax
@@ -46,6 +47,17 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if {"finished", "reported", "wholes", "diverged"} & {*item.fixturenames}:
             item.add_marker("slow")
+
+
+TESTS = count(1)  # that this process has run
+
+
+def pytest_runtest_teardown():
+    """What hundreds of tests compile is more than a process can hold."""
+    if next(TESTS) % 20 == 0:
+        from jaxvae.training import compiled
+
+        compiled.make_room()
 
 
 @pytest.fixture(autouse=True)

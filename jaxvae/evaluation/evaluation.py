@@ -19,6 +19,7 @@ from jaxvae.evaluation.records import Record
 from jaxvae.evaluation.subject import Advance, Plan, Subject
 from jaxvae.jax_settings import own_settings
 from jaxvae.runs import Run
+from jaxvae.training import compiled
 from jaxvae.values import plain
 
 WIDTH = 120  # of a report as text
@@ -90,6 +91,7 @@ class Evaluation:
         Raises:
             InputError: it is another dataset, or the run's codes are not finite.
         """
+        compiled.make_room()
         log_scale, run, given = run.log_scale, in_float32(run).in_trained_numbers(), data_of(run, dataset)
         seen = run.config.dataset_as_trained(given, drawn_once=True)
         subject = Subject(run, seen, self.plan, self.advance, self._readers, conditions)

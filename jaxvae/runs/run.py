@@ -28,6 +28,7 @@ from jaxvae.runs.given import as_array, as_images, as_key
 from jaxvae.runs.history import Divergence, best
 from jaxvae.runs.run_folder import read_config, shape_of
 from jaxvae.system import as_path
+from jaxvae.training import compiled
 from jaxvae.values import Text, Whole, plain
 
 SPLITS = ("train", "test")
@@ -236,6 +237,7 @@ class Run:
 @own_settings()
 def load(folder: str | os.PathLike, epoch: Whole | Text = "latest", *, parts: Iterable[Any] = ()) -> Run:
     """The run in `folder`; see `jaxvae.load`, whose runs can do more."""
+    compiled.make_room()  # of many that are loaded each compiles its own functions
     folder, epoch, parts = as_path(folder), plain(epoch), handed_in(parts)
     config, about = read_config(folder, parts)
     if not (kept := epochs(folder)):

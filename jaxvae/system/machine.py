@@ -35,6 +35,16 @@ def free_memory() -> int:
     return psutil.virtual_memory().available
 
 
+def memory_maps_run_out() -> bool:
+    """Whether this process has half of the memory maps that Linux allows it; with all of them, it is ended."""
+    try:
+        limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+        with open("/proc/self/maps", "rb") as maps:
+            return sum(1 for _ in maps) > limit // 2
+    except OSError:  # no Linux
+        return False
+
+
 def processor() -> str:
     """Name and instruction set of the processor, in a dozen characters."""
     try:

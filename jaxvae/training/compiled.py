@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxvae.config import Program
+from jaxvae.system import machine
 from jaxvae.training import engine
 from jaxvae.training.engine import TrainState
 from jaxvae.training.mesh import DATA, RUNS, replicated, sharded_by_run
@@ -45,6 +46,7 @@ def train_epoch(
         dtype: in which it is stored.
         conditions: shapes of its conditions, as `abstract` makes them, where the model has one.
     """
+    make_room()
     by_run = replicated(mesh) if lanes is None else sharded_by_run(mesh)
     state = abstract(state_shapes(program), lanes, by_run)  # type: ignore[arg-type]
     examples = jax.ShapeDtypeStruct(images, dtype, sharding=replicated(mesh))
@@ -140,6 +142,16 @@ def _over_lanes(function: Callable, vmapped: bool, mesh: Mesh, axes: tuple[int |
 
 
 # ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def make_room() -> None:
+    """Forgets what was compiled, before it is more than a process can hold; what is called again is compiled again.
+
+    On a CPU, a program takes some hundreds of memory maps: 120 models fitted in one process would be its end.
+    """
+    if machine.memory_maps_run_out():
+        train_epoch.cache_clear()
+        jax.clear_caches()
 
 
 @lru_cache(maxsize=64)
