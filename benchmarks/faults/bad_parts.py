@@ -41,8 +41,12 @@ PARTS = [
     _likelihood("no likelihood of that name", "gauss", "likelihood must be one of .*gaussian, .* not 'gauss'"),
     _likelihood("no such field", "gaussian:sigma=1", "likelihood gaussian has no field sigma; it has scale"),
     _likelihood("a field without a value", "gaussian:scale", "must be such as name:field=value"),
-    _likelihood("a scale in words", "gaussian:scale=big", "scale must be learned, decoded or a number above 0"),
-    _likelihood("a scale of zero", "laplace:scale=0", "scale must be learned, decoded or a number above 0, not 0"),
+    _likelihood(
+        "a scale in words", "gaussian:scale=big", "scale must be learned, optimal, decoded or a number above 0"
+    ),
+    _likelihood(
+        "a scale of zero", "laplace:scale=0", "scale must be learned, optimal, decoded or a number above 0, not 0"
+    ),
     _likelihood("counts of what are grey levels", "poisson", "digits has images of bytes, which stand for"),
     _sweep(
         "a field of a part without any", ["--prior", "normal:scale=2"], "prior normal has no field scale; it has no"

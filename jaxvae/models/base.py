@@ -48,6 +48,8 @@ class Likelihood(Protocol):
     starting_params(params, x) -> Params  these, for all training examples x [n, *shape]
     starting_output(params, x)            what a decoder that ignores the codes must put out for `mean` to be the
                                           mean of x; for decoders that begin there
+    refits                                True: `refit` sets the own parameters, and not the optimiser
+    refit(params, gradients, shape)       these after a step, of those before and the gradients of the mean loss
     encoder_input(x)                      what the encoder is given of examples; where it is absent, themselves
     link                                  how a number's mean comes of the first of the outputs for it, so that the page
                                           of a sweep can decode by itself: "sigmoid", "exp", "identity" or

@@ -15,7 +15,8 @@ from jaxvae.errors import MAX_FLOAT32, ConfigError, quoted
 from jaxvae.models.base import Params, Shape, Support
 from jaxvae.parts import part, static
 
-SCALES = ("learned", "decoded")
+SCALES = ("learned", "optimal", "decoded")
+SMALLEST_CHANGE = 1e-6  # of (s* / s)^p, so that rounding gives no logarithm of zero
 LEAST_SCALE = 1e-3  # that a learned one starts at: data that hardly vary would begin at a density without limit
 
 
@@ -24,10 +25,12 @@ class _MeanPlusNoise(ABC):
 
     Attributes:
         scale: `learned`, one for all numbers of all examples, a parameter of the model, which starts at the scale of
-            the training examples around their mean; `decoded`, one for each number, whose logarithm the decoder puts
-            out behind the mean; or a fixed number above 0.
+            the training examples around their mean; `optimal`, the same parameter, which each step sets to the most
+            likely one for its batch, whatever the optimiser and its rate (Rybkin, Daniilidis & Levine 2021, section
+            3.2); `decoded`, one for each number, whose logarithm the decoder puts out behind the mean; or a fixed
+            number above 0.
 
-    A scale that is learned can go to zero where a number is the same in all examples, and the density with it to
+    One scale for all numbers can go to zero where a number is the same in all examples, and the density with it to
     infinity: leave such columns out.
     """
 
@@ -36,6 +39,7 @@ class _MeanPlusNoise(ABC):
     measure: ClassVar[str] = "density"
     support: ClassVar[Support] = Support()
     link: ClassVar[str] = "identity"
+    power: ClassVar[int]  # of the deviation in the logarithm of the density
 
     def check(self) -> None:
         scale = self.scale
@@ -46,14 +50,24 @@ class _MeanPlusNoise(ABC):
             raise ConfigError(f"{name}: scale must be {', '.join(SCALES)} or a number above 0, not {quoted(scale)}")
 
     def init(self, key: Key[Array, ""], shape: Shape) -> Params:
-        return {"log_scale": jnp.zeros(())} if self.scale == "learned" else {}
+        return {"log_scale": jnp.zeros(())} if self.starts_from_data else {}
 
     @property
     def starts_from_data(self) -> bool:
-        return self.scale == "learned"
+        return self.scale in ("learned", "optimal")
 
     def starting_params(self, params: Params, x: Float[Array, "n *x"]) -> Params:
-        return {"log_scale": self._log_scale_of(x)} if self.scale == "learned" else params
+        return {"log_scale": self._log_scale_of(x)} if self.starts_from_data else params
+
+    @property
+    def refits(self) -> bool:
+        return self.scale == "optimal"
+
+    def refit(self, params: Params, gradients: Params, shape: Shape) -> Params:
+        """The most likely scale s* of a batch. By log s, −log p of a number has the derivative 1 − |deviation / s|^p,
+        on average 1 − (s* / s)^p: with it s* is known."""
+        mean_power = 1 - gradients["log_scale"] / math.prod(shape)
+        return {"log_scale": params["log_scale"] + jnp.log(jnp.maximum(mean_power, SMALLEST_CHANGE)) / self.power}
 
     def starting_output(self, params: Params, x: Float[Array, "n *x"]) -> Float[Array, "..."]:
         mean = x.mean(0)
@@ -92,7 +106,7 @@ class _MeanPlusNoise(ABC):
         """Of each number, or of all."""
         if self.scale == "decoded":
             return out[..., 1]
-        return params["log_scale"] if self.scale == "learned" else jnp.log(jnp.float32(self.scale))
+        return params["log_scale"] if self.starts_from_data else jnp.log(jnp.float32(self.scale))
 
     def sample(self, params: Params, key: Key[Array, ""], out: Float[Array, "b ..."]) -> Float[Array, "b *x"]:
         mean = self.mean(params, out)
@@ -104,6 +118,8 @@ class Gaussian(_MeanPlusNoise):
     """Independent normal distributions around what the decoder puts out; `scale` is their standard deviation."""
 
     scale: Any = static(default="learned", title="scale")
+
+    power: ClassVar[int] = 2
 
     def log_density(self, noise: Float[Array, "b *x"]) -> Float[Array, "b *x"]:
         return -0.5 * (jnp.square(noise) + math.log(2 * math.pi))
@@ -120,6 +136,8 @@ class Laplace(_MeanPlusNoise):
     """Independent Laplace distributions, with heavier tails; `scale` is the mean absolute deviation."""
 
     scale: Any = static(default="learned", title="scale")
+
+    power: ClassVar[int] = 1
 
     def log_density(self, noise: Float[Array, "b *x"]) -> Float[Array, "b *x"]:
         return -jnp.abs(noise) - math.log(2)

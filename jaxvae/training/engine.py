@@ -100,6 +100,9 @@ def train_step(
     if shards > 1:
         gradients, losses = lax.pmean((gradients, losses), DATA)
     params, opt_state = program.optimiser.update(gradients, state.opt_state, state.params)
+    if getattr(program.vae.likelihood, "refits", False):
+        own = (tree["likelihood"] for tree in (state.params, gradients))
+        params = params | {"likelihood": program.vae.likelihood.refit(*own, program.vae.shape)}
     return TrainState(state.step + 1, params, opt_state, state.key), losses
 
 

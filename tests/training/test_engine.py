@@ -9,6 +9,8 @@ from scipy.special import expit
 
 from experiments.protocols import AdamFromOne
 from jaxvae import parts
+from jaxvae.config import RunConfig
+from jaxvae.models import MLP, VAE, Gaussian, Laplace
 from jaxvae.objectives import ELBO, IWAE, Context, Losses
 from jaxvae.optimisers import Adam, Stages
 from jaxvae.training import engine
@@ -58,6 +60,21 @@ def test_a_step_is_adam_on_the_mean_loss():
     expected = jax.tree.map(lambda g: -1e-3 * g / (np.abs(g) + 1e-8), gradient)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=2e-6), moved, expected)
     assert int(after.step) == 1
+
+
+@pytest.mark.parametrize(("likelihood", "power"), [(Gaussian("optimal"), 2), (Laplace("optimal"), 1)])
+def test_a_step_sets_an_optimal_scale_to_the_batchs_own(likelihood, power):
+    """The mean power of what the decoder is off by, before the step, whatever the rate (Rybkin et al. 2021)."""
+    vae = VAE(2, MLP((8,)), likelihood=likelihood)
+    program = RunConfig(vae, optimiser=Adam(learning_rate=0.0)).program((3,))
+    state, x = engine.init(program, 0), 5 * jax.random.normal(jax.random.key(1), (20, 3))
+    params, key_z = state.params, engine.key_for(state, engine.Purpose.TRAIN_NOISE, 0)
+    z = program.vae.sample(program.vae.encode(params, x), engine.codes_noise(program, key_z, 20)[0])
+    off = np.abs(np.asarray(x - program.vae.mean(params, z), np.float64))
+    after, _ = engine.train_step(program, state, x, 20)
+    expected = np.log((off**power).mean()) / power
+    assert abs(expected) > 0.5  # where it begins
+    np.testing.assert_allclose(after.params["likelihood"]["log_scale"], expected, rtol=1e-5)
 
 
 def test_published_steps_are_those_of_the_released_code():
