@@ -159,7 +159,7 @@ class RunConfig:
 
     def dataset_as_trained(self, dataset: Dataset, *, drawn_once: bool = False) -> Dataset:
         """The dataset as the run sees it: see `jaxvae.data.scaled` and `binarized`, and `dequantized` where the
-        likelihood is a density.
+        likelihood is a density; each pixel drawn once.
 
         Args:
             drawn_once: both splits with pixels of the kind that it was trained on, also where training draws its own.
@@ -168,6 +168,12 @@ class RunConfig:
         if self.vae.likelihood.measure == "density":
             dataset = dequantized(dataset)
         return binarized(dataset, "static" if drawn_once and self.binarize == "dynamic" else self.binarize)
+
+    def dataset_to_train_on(self, dataset: Dataset) -> Dataset:
+        """The same, but for bytes under a density as they are in the train split, as each step dequantises its own."""
+        seen, in_bytes = self.dataset_as_trained(dataset), dataset.train_images.dtype == np.uint8
+        in_steps = in_bytes and self.vae.likelihood.measure == "density"
+        return seen._replace(train_images=dataset.train_images) if in_steps else seen
 
     # ── programs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -35,6 +35,7 @@ class Purpose(enum.IntEnum):
     TRAIN_NOISE = 2  # then the step
     TEST_NOISE = 3  # then the epoch
     BINARIZE = 4  # then the step
+    DEQUANTIZE = 5  # then the step
 
 
 class TrainState(NamedTuple):
@@ -68,6 +69,23 @@ def binarized(key: Key[Array, ""], images: Examples, shards: int = 1) -> Example
     return (own_rows(uniform, shards) < images).astype(jnp.float32)
 
 
+def dequantized(key: Key[Array, ""], images: Examples, shards: int = 1) -> Examples:
+    """Each byte, given in [0, 1], anywhere between its level and the next: (byte + u) / 256 with u uniform between 0
+    and 1 (Theis et al. 2016, section 3.1)."""
+    uniform = jax.random.uniform(key, (len(images) * shards, *images.shape[1:]))
+    return (255 * images + own_rows(uniform, shards)) / 256
+
+
+def seen_in_step(program: Program, state: TrainState, images: Stored, shards: int = 1) -> Examples:
+    """What the model sees of a batch: black and white pixels, or bytes under a density dequantised, both drawn anew at
+    each step; else what is stored."""
+    if program.binarize == "dynamic":
+        return binarized(key_for(state, Purpose.BINARIZE, state.step), to_float(images), shards)
+    if images.dtype == jnp.uint8 and program.vae.likelihood.measure == "density":
+        return dequantized(key_for(state, Purpose.DEQUANTIZE, state.step), to_float(images), shards)
+    return to_float(images)
+
+
 def codes_noise(program: Program, key_z: Key[Array, ""], batch: int, shards: int = 1) -> Float[Array, "k b z"]:
     """The noise that the objective is given: the own rows of the batch's. In latent dimensions that are not in use it
     is zero, unless the objective masks its codes itself."""
@@ -80,15 +98,14 @@ def codes_noise(program: Program, key_z: Key[Array, ""], batch: int, shards: int
 
 
 def train_step(
-    program: Program, state: TrainState, images: Examples, examples: int, shards: int = 1
+    program: Program, state: TrainState, images: Stored, examples: int, shards: int = 1
 ) -> tuple[TrainState, Losses]:
     """One step of the optimiser on the batch's mean loss.
 
     Args:
         examples: of the training set.
     """
-    if program.binarize == "dynamic":
-        images = binarized(key_for(state, Purpose.BINARIZE, state.step), images, shards)
+    images = seen_in_step(program, state, images, shards)
 
     def mean_loss(params):
         noise = codes_noise(program, key_for(state, Purpose.TRAIN_NOISE, state.step), len(images), shards)
@@ -145,7 +162,7 @@ def train_steps(
 
     def body(state, indices):
         rows = own_rows(indices, shards)
-        return train_step(given(program, conditions, rows), state, to_float(images[rows]), examples, shards)
+        return train_step(given(program, conditions, rows), state, images[rows], examples, shards)
 
     return lax.scan(body, state, order)
 

@@ -121,7 +121,7 @@ def train(
     check(runs, dataset, strategy, workers, mesh)
     if isinstance(probes, np.ndarray) and (conditional := [run.name for run in runs if run.vae.condition is not None]):
         raise ConfigError(f"{conditional[0]} has a condition; give its probes as a dataset")
-    dataset = runs[0].dataset_as_trained(checked(dataset)) if runs else dataset
+    dataset = runs[0].dataset_to_train_on(checked(dataset)) if runs else dataset
     vmapped, before = vmaps(strategy, mesh, dataset.on_disk), state or {}.__getitem__
     groups = grouped(runs, before, epochs or {}, vmapped, workers, lane_runs or {}, diverged)
     places = _places(workers, mesh, vmapped, sum(not group.done for group in groups), dataset, probes, runs)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import expit
 
 from experiments.protocols import AdamFromOne
@@ -131,6 +132,25 @@ def test_dynamic_binarisation_draws_anew_at_each_step_and_training_sees_the_draw
     np.testing.assert_array_equal(Mean.given[2], images)  # the sweep binarises what is drawn once
 
 
+def test_bytes_under_a_density_are_dequantised_anew_at_each_step():
+    """Evenly between a byte's level and the next one, in 256ths; what is stored as floats is left alone."""
+    Mean.given.clear()
+    program = dataclasses.replace(RUN, vae=dataclasses.replace(RUN.vae, likelihood=Gaussian()), objective=Mean())
+    program, state = program.program(SHAPE), init(PROGRAM, 0)
+    images = jnp.arange(40 * 28 * 28, dtype=jnp.int32).reshape(40, 28, 28).astype(jnp.uint8)  # counted modulo 256
+    state = state._replace(params=program.vae.init(jax.random.key(0)))
+    state = state._replace(opt_state=program.optimiser.init(state.params))
+    for step in (0, 1):
+        engine.train_step(program, state._replace(step=jnp.int32(step)), images, 40)
+    first, second = (256 * np.asarray(given, np.float64) - np.asarray(images) for given in Mean.given)
+    for u in (first, second):
+        assert -1e-4 <= u.min() <= u.max() <= 1 + 1e-4
+        assert stats.kstest(u.ravel(), "uniform").pvalue > 1e-3
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.03
+    engine.train_step(program, state, images / 255, 40)
+    np.testing.assert_array_equal(Mean.given[2], images / 255)
+
+
 def test_the_output_bias_starts_at_the_logit_of_the_mean_image(small):
     images = engine.to_float(jnp.asarray(small.train_images))
     vae = classic("linear", 2, output_bias="data").vae.bind(SHAPE)
@@ -153,7 +173,7 @@ def test_an_epoch_visits_each_image_once_in_a_fresh_order(n, batch, monkeypatch)
 
     def spy(program, state, batch, examples, shards):
         assert examples == n
-        seen = jnp.rint(batch[:, 0, 0] * 255)
+        seen = batch[:, 0, 0].astype(jnp.float32)
         # first and second moment over the epoch tell a permutation of 0…n−1; the third figure depends on the order
         return state._replace(step=state.step + 1), Losses(seen.mean(), (seen**2).mean(), seen[0] * state.step)
 
