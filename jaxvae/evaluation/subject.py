@@ -26,7 +26,7 @@ from jaxvae.models import (
     automatic_precision,
     conditions_of,
 )
-from jaxvae.runs import Run
+from jaxvae.runs import Run, blocks_given
 from jaxvae.training import to_stored
 
 Advance = Callable[[str, int, int], None]  # what is computed, images done since the last call, images in all
@@ -285,10 +285,8 @@ def by_class(
         `confusion`, how often a reconstruction of class i was read as j.
     """
     mean = np.asarray(run.codes(images, conditions).mean)
-    if conditions is None:
-        drawn = (to_stored(run.reconstruct(block), images.dtype) for block in blocks(images))
-    else:
-        drawn = [to_stored(run.reconstruct(images, conditions), images.dtype)]
+    given = blocks_given(images, conditions)
+    drawn = (to_stored(run.reconstruct(*block_and_condition), images.dtype) for block_and_condition in given)
     seen = np.concatenate([np.asarray(classifier.read(reader, pictures)) for pictures in drawn])
     confusion = codes.confusion(labels, seen, classes)
     enough = 1 < len(np.unique(labels)) < len(labels) and np.isfinite(mean).all()  # a diverged run has none

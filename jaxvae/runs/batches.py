@@ -3,9 +3,14 @@
 In: a model, its parameters, examples or codes, their conditions if it has one. Out: q(z|x), means, outputs, [n, …].
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxvae.data import Examples, blocks
 
 BATCH = 100
 
@@ -27,6 +32,14 @@ def _batched(function):
         return jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)[:n]), *found)
 
     return mapped
+
+
+def blocks_given(images: Examples, conditions: Any) -> Iterator[tuple[np.ndarray, Any]]:
+    """The blocks of images, see `jaxvae.data.blocks`, each with its conditions, as stored."""
+    first = 0
+    for block in blocks(images):
+        rows = slice(first, first := first + len(block))
+        yield block, jax.tree.map(lambda stored, rows=rows: stored[rows], conditions)
 
 
 encode = _batched(lambda vae, params, x: vae.encode(params, x))

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvae.config import RunConfig
-from jaxvae.data import Rows, Scaling, blocks
+from jaxvae.data import Rows, Scaling
 from jaxvae.errors import MAX_FLOAT32, CheckpointError, InputError, Remedy, is_whole, quoted
 from jaxvae.jax_settings import own_settings
 from jaxvae.models import VAE, Normal, Params, parameter_count
@@ -142,8 +142,9 @@ class Run:
             images: [n, *shape]; bytes or floats in [0, 1] if it was trained on bytes, else numbers like those.
             condition: of a model that has one, that of each image, or one for all: see `conditions`.
         """
-        if isinstance(images, Rows | np.memmap) and len(images) and condition is None:
-            parts = [self.encode(block) for block in blocks(images)]
+        if isinstance(images, Rows | np.memmap) and len(images):
+            given = batches.blocks_given(images, self.conditions(condition, len(images)))
+            parts = [self.encode(*block_and_condition) for block_and_condition in given]
             return jax.tree.map(lambda *each: jnp.concatenate(each), *parts)
         images = self.as_trained(images)
         return batches.encode(self.vae, self.params, images, self.conditions(condition, len(images)))

@@ -69,8 +69,6 @@ def check(
     if workers > 1:
         check_processes(runs)
     dataset = checked(dataset)
-    if dataset.on_disk and (one := next((run for run in runs if run.vae.condition is not None), None)):
-        raise ConfigError(f"{one.name} has a condition, which data that stay in a file do not have; load them whole")
     if dataset.on_disk and (strategy == "vmap" or shards > 1 or jax.process_count() > 1):
         raise ConfigError(
             f"{dataset.name} stays in its file and is streamed to each run by itself, as each has an order of its own: "

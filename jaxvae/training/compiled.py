@@ -97,8 +97,8 @@ def epoch_order(program: Program, state: TrainState, examples: int) -> Any:
 
 
 @partial(jax.jit, static_argnames="examples", donate_argnames="state")
-def train_steps(program: Program, state: TrainState, images, order, examples: int) -> Any:
-    state, losses = engine.train_steps(program, _with_key(state), images, order, examples)
+def train_steps(program: Program, state: TrainState, images, order, examples: int, conditions=None) -> Any:
+    state, losses = engine.train_steps(program, _with_key(state), images, order, examples, conditions=conditions)
     return state._replace(key=jax.random.key_data(state.key)), losses
 
 
@@ -110,13 +110,13 @@ def no_losses(program: Program) -> Any:
     """Zeros for `add_losses` to begin with; `program` as `abstract` makes it."""
     images = jax.ShapeDtypeStruct((program.batch_size, *program.vae.shape), np.float32)
     step = partial(engine.train_step, examples=program.batch_size)
-    shapes = jax.eval_shape(step, program, jax.eval_shape(engine.init, program, 0), images)[1]
+    shapes = jax.eval_shape(step, _given_shapes(program), jax.eval_shape(engine.init, program, 0), images)[1]
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 @partial(jax.jit, static_argnames="examples")
-def add_losses(program: Program, state: TrainState, total, images, indices, epoch, examples: int) -> Any:
-    return engine.add_losses(program, _with_key(state), total, images, indices, epoch, examples)
+def add_losses(program: Program, state: TrainState, total, images, indices, epoch, examples: int, conditions) -> Any:
+    return engine.add_losses(program, _with_key(state), total, images, indices, epoch, examples, conditions)
 
 
 @partial(jax.jit, static_argnames="examples")
@@ -181,11 +181,17 @@ def bytes_expected(program: Program) -> int:
     state = jax.tree.leaves(state_shapes(program))  # type: ignore[arg-type]
     images = jax.ShapeDtypeStruct((program.batch_size, *program.vae.shape), np.float32)
     shapes = jax.eval_shape(engine.init, program, 0)
-    if program.vae.condition is not None:
-        numbers = jax.ShapeDtypeStruct((program.batch_size, program.vae.condition.size), np.float32)
-        program = dataclasses.replace(program, vae=dataclasses.replace(program.vae, given_condition=numbers))
-    step = jax.make_jaxpr(partial(engine.train_step, examples=program.batch_size))(program, shapes, images)
+    step = partial(engine.train_step, examples=program.batch_size)
+    step = jax.make_jaxpr(step)(_given_shapes(program), shapes, images)
     return 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in state) + _computed(step.jaxpr) // 12
+
+
+def _given_shapes(program: Program) -> Program:
+    """With what the conditions of a batch are like, where the model has one."""
+    if program.vae.condition is None:
+        return program
+    numbers = jax.ShapeDtypeStruct((program.batch_size, program.vae.condition.size), np.float32)
+    return dataclasses.replace(program, vae=dataclasses.replace(program.vae, given_condition=numbers))
 
 
 def _computed(jaxpr: Any) -> int:

@@ -80,7 +80,7 @@ class DeviceWorker:
         self._conditions = GivenConditions(dataset, probes, lambda array: _put(array, replicated(mesh)))
         if isinstance(probes, Dataset):
             probes = np.concatenate([probes.train_images, probes.test_images])
-        self._stream = Stream(mesh, dataset) if dataset.on_disk else None
+        self._stream = Stream(mesh, dataset, self._conditions) if dataset.on_disk else None
         splits: Any = dataset.train_images, dataset.test_images
         self._train_images, self._test_images = splits if self._stream else [_put(a, replicated(mesh)) for a in splits]
         self._probes = None if probes is None else _put(probes, replicated(mesh))

@@ -223,18 +223,27 @@ def evaluate(
 
 
 def add_losses(
-    program: Program, state: TrainState, total: Losses, images: Stored, indices: Int[Array, "s b"], epoch: Any, n: int
+    program: Program,
+    state: TrainState,
+    total: Losses,
+    images: Stored,
+    indices: Int[Array, "s b"],
+    epoch: Any,
+    n: int,
+    conditions: Any = None,
 ) -> Losses:
     """`total` and the summed losses of some batches of the `n` images that `evaluate` would be given in one piece.
 
     Args:
         images: those of `indices`, one after another.
         indices: of the images of each batch among all; those from `n` on have weight zero.
+        conditions: of these images, as they are stored, if the model has one.
     """
     key = key_for(state, Purpose.TEST_NOISE, epoch)
 
     def body(total, of):
-        own = _batch_losses(program, state, of, lambda: images[of - indices[0, 0]], key, n)
+        rows = of - indices[0, 0]
+        own = _batch_losses(given(program, conditions, rows), state, of, lambda: images[rows], key, n)
         return jax.tree.map(jnp.add, total, own), None
 
     total, _ = lax.scan(body, total, indices)

@@ -23,6 +23,7 @@ from jaxvae.data import Dataset, Examples
 from jaxvae.jax_settings import own_settings
 from jaxvae.objectives import Losses
 from jaxvae.training import compiled, engine
+from jaxvae.training.conditions import GivenConditions
 from jaxvae.training.engine import TrainState
 from jaxvae.training.mesh import replicated
 
@@ -39,8 +40,8 @@ class Stopped(Exception):
 class Stream:
     """Computes epochs of one run after another on the one device of a mesh, in a thread of its own."""
 
-    def __init__(self, mesh: Mesh, dataset: Dataset):
-        self._sharding, self._dataset = replicated(mesh), dataset
+    def __init__(self, mesh: Mesh, dataset: Dataset, conditions: GivenConditions):
+        self._sharding, self._dataset, self._conditions = replicated(mesh), dataset, conditions
         self._how = False, mesh
         self._thread, self._stopped = ThreadPoolExecutor(1), threading.Event()
 
@@ -57,29 +58,31 @@ class Stream:
     @own_settings()
     def _epoch(self, program: Program, state: TrainState, epoch: int, probes: jax.Array | None) -> tuple[Any, ...]:
         train, sound, pictures = None, None, None
+        given = self._conditions.of(program.vae.condition)
         if epoch:
-            state, train, sound = self._train(program, state)
-        test, finite = self._evaluate(program, state, epoch)
+            state, train, sound = self._train(program, state, given.train)
+        test, finite = self._evaluate(program, state, epoch, given.test)
         if probes is not None:
-            pictures = compiled.reconstruct(*self._how, program, state.params, probes)
+            pictures = compiled.reconstruct(*self._how, program, state.params, probes, given.probes)
         return jax.block_until_ready((state, train, sound, test, finite, pictures))
 
-    def _train(self, program: Program, state: TrainState) -> tuple[TrainState, Losses, Any]:
+    def _train(self, program: Program, state: TrainState, conditions: Any) -> tuple[TrainState, Losses, Any]:
         """As `engine.train_epoch`."""
         images, losses = self._dataset.train_images, []
         order = np.asarray(compiled.epoch_order(program, state, len(images)))
 
-        def gathered(part: np.ndarray) -> tuple[jax.Array, jax.Array]:
-            """A chunk's images as they lie in the file, and where among them each batch has its own."""
+        def gathered(part: np.ndarray) -> tuple[jax.Array, jax.Array, Any]:
+            """A chunk's images as they lie in the file, where among them each batch has its own, and conditions."""
             places, order = np.unique(part, return_inverse=True)
-            return self._put(images[places]), self._put(order.reshape(part.shape).astype(np.int32))
+            order = self._put(order.reshape(part.shape).astype(np.int32))
+            return self._put(images[places]), order, _rows(conditions, places)
 
-        for chunk in self._ahead(gathered, _split(order, images)):
-            state, of_chunk = compiled.train_steps(program, state, *chunk, len(images))
+        for chunk, own_order, own in self._ahead(gathered, _split(order, images)):
+            state, of_chunk = compiled.train_steps(program, state, chunk, own_order, len(images), own)
             losses.append(jax.block_until_ready(of_chunk))
         return state, *compiled.epoch_losses(jax.tree.map(lambda *parts: jnp.concatenate(parts), *losses))
 
-    def _evaluate(self, program: Program, state: TrainState, epoch: int) -> tuple[Losses, Any]:
+    def _evaluate(self, program: Program, state: TrainState, epoch: int, conditions: Any) -> tuple[Losses, Any]:
         """As `compiled.evaluate`."""
         images = self._dataset.test_images
         n, count = len(images), np.int32(epoch)
@@ -88,12 +91,13 @@ class Stream:
         batches = np.arange(-(-(n - left) // batch) * batch, dtype=np.int32).reshape(-1, batch)
         parts = [*_split(batches, images), *([np.arange(n - left, n, dtype=np.int32)[None]] if left else [])]
 
-        def gathered(part: np.ndarray) -> tuple[jax.Array, jax.Array]:
-            return self._put(images[np.minimum(part.ravel(), n - 1)]), self._put(part)
+        def gathered(part: np.ndarray) -> tuple[jax.Array, jax.Array, Any]:
+            places = np.minimum(part.ravel(), n - 1)
+            return self._put(images[places]), self._put(part), _rows(conditions, places)
 
         total = self._put(compiled.no_losses(compiled.abstract(program)))
-        for chunk in self._ahead(gathered, parts):
-            total = jax.block_until_ready(compiled.add_losses(program, state, total, *chunk, count, n))
+        for chunk, indices, own in self._ahead(gathered, parts):
+            total = jax.block_until_ready(compiled.add_losses(program, state, total, chunk, indices, count, n, own))
         return compiled.mean_losses(state, total, n)
 
     def _put(self, tree: Any) -> Any:
@@ -113,6 +117,10 @@ class Stream:
         if self._stopped.is_set():
             raise Stopped
         return chunk
+
+
+def _rows(conditions: Any, places: np.ndarray) -> Any:
+    return jax.tree.map(lambda stored: stored[places], conditions)
 
 
 def _split(batches: np.ndarray, images: Examples) -> list[np.ndarray]:

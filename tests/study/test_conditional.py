@@ -12,6 +12,7 @@ import jaxvae
 from jaxvae import data
 from jaxvae.commands import grid
 from jaxvae.config import RunConfig
+from jaxvae.data import rows
 from jaxvae.errors import ConfigError, DataError, InputError
 from jaxvae.evaluation import Plan, likelihood
 from jaxvae.figures import conditions, pictures
@@ -231,6 +232,14 @@ def test_an_evaluation_is_given_the_conditions(conditional):
         conditional.evaluate(X[:300], plan, quiet=True)
     with pytest.raises(InputError, match="the dataset has the conditions of its examples"):
         conditional.evaluate(None, plan, condition=C, quiet=True)
+
+
+def test_examples_that_stay_in_a_file_are_read_in_blocks_with_their_own_conditions(conditional, tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", X)
+    there = np.load(tmp_path / "x.npy", mmap_mode="r")
+    monkeypatch.setattr(rows, "BLOCK", 300 * 4 * NUMBERS)
+    for of_file, of_array in zip(conditional.codes(there, C), conditional.codes(X, C), strict=True):
+        np.testing.assert_array_equal(of_file, of_array)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from jaxvae.config import RunConfig
 from jaxvae.data import rows
 from jaxvae.data.file_array import FileArray
 from jaxvae.errors import ConfigError, DataError
-from jaxvae.models import MLP, VAE, Gaussian, Labels
+from jaxvae.models import MLP, VAE, Gaussian, Labels, Side
 from jaxvae.objectives import ELBO, Losses
 from jaxvae.parts import part
 from jaxvae.training import compiled, engine, make_mesh, streaming
@@ -71,23 +71,34 @@ def with_gaussian(config):
                             batch_size=10, epochs=3)  # fmt: skip
 
 
+def conditional(condition):
+    return RunConfig(VAE(2, MLP((8,)), condition=condition), batch_size=10, epochs=3)
+
+
 CASES = {
     "grey": (run(), BYTES),
     "drawn anew at each step": (run(binarize="dynamic"), BYTES),
     "drawn once, and batches that do not divide": (run(binarize="static", batch_size=17), BYTES),
     "dequantised": (with_gaussian(run()), BYTES),
     "standardised": (with_gaussian(run()), RNG.normal(3, 2, (230, 7))),
+    "given classes": (conditional(Labels(3)), BYTES),
+    "given numbers": (conditional(Side(2)), BYTES),
     "coupled": (run().__class__(run().vae, Coupled(), batch_size=10, epochs=3), BYTES),
 }
 
 
-FAST = ("grey", "coupled")
+BESIDE = {  # by case, what a dataset has beside its examples
+    "given classes": {"labels": np.arange(len(BYTES)) % 3},
+    "given numbers": {"condition": RNG.normal(size=(len(BYTES), 2))},
+}
+FAST = ("grey", "coupled", "given classes")
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, marks=[] if c in FAST else pytest.mark.slow) for c in CASES])
 def test_states_and_losses_are_those_in_memory_to_the_bit_and_go_on_to_the_same(case, tmp_path):
     config, array = CASES[case]
-    here, there = data.from_arrays(array), in_file(tmp_path / "x.npy", array)
+    beside = BESIDE.get(case, {})
+    here, there = data.from_arrays(array, **beside), in_file(tmp_path / "x.npy", array, **beside)
     if array.dtype != np.uint8:
         here, there = data.standardized(here), data.standardized(there)
     expected, in_memory = trained(config, here)
@@ -105,10 +116,10 @@ def test_each_example_is_trained_on_once_an_epoch_in_the_order_of_the_permutatio
     there, config = in_file(tmp_path / "x.npy", BYTES), run(epochs=1)
     batches, train_steps = [], compiled.train_steps
 
-    def seen(program, state, images, order, examples):
+    def seen(program, state, images, order, examples, conditions):
         assert images.nbytes <= CHUNK
         batches.extend(np.asarray(images)[np.asarray(order)])
-        return train_steps(program, state, images, order, examples)
+        return train_steps(program, state, images, order, examples, conditions)
 
     monkeypatch.setattr(compiled, "train_steps", seen)
     _, (before, _) = trained(config, there)
@@ -187,10 +198,3 @@ def test_processes_read_the_file_themselves_and_train_to_the_same_bits(tmp_path)
     streamed, in_memory = (sweep(runs, dataset, workers=2, strategy="loop") for dataset in (there, here))
     for config in runs:
         same_bits(streamed[config.name], in_memory[config.name])
-
-
-def test_a_condition_needs_data_in_memory(tmp_path):
-    dataset = in_file(tmp_path / "x.npy", BYTES, labels=np.arange(len(BYTES)) % 3)
-    conditional = RunConfig(VAE(2, MLP((4,)), condition=Labels(3)), batch_size=20, epochs=1)
-    with pytest.raises(ConfigError, match="has a condition, which data that stay in a file do not have"):
-        check([conditional], dataset, "loop")
