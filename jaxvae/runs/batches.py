@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvae.models import class_logits
+
 BATCH = 100
 
 
@@ -32,3 +34,4 @@ def _batched(function):
 encode = _batched(lambda vae, params, x: vae.encode(params, x))
 decode = _batched(lambda vae, params, z: vae.mean(params, z))
 outputs = _batched(lambda vae, params, z: vae.decode(params, z))
+classify = _batched(lambda vae, params, x: jax.nn.softmax(class_logits(vae, params, x)))

@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxvae.config import Program
+from jaxvae.objectives import Context
 from jaxvae.training import engine
 from jaxvae.training.engine import TrainState
 from jaxvae.training.mesh import DATA, RUNS, replicated, sharded_by_run
@@ -107,7 +108,7 @@ epoch_losses = jax.jit(engine.epoch_losses)
 def no_losses(program: Program) -> Any:
     """Zeros for `add_losses` to begin with; `program` as `abstract` makes it."""
     images = jax.ShapeDtypeStruct((program.batch_size, *program.vae.shape), np.float32)
-    step = partial(engine.train_step, examples=program.batch_size)
+    step = partial(engine.train_step, context=Context(program.batch_size))
     shapes = jax.eval_shape(step, program, jax.eval_shape(engine.init, program, 0), images)[1]
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
@@ -172,7 +173,7 @@ def bytes_expected(program: Program) -> int:
     if program.vae.condition is not None:
         numbers = jax.ShapeDtypeStruct((program.batch_size, program.vae.condition.size), np.float32)
         program = dataclasses.replace(program, vae=dataclasses.replace(program.vae, given_condition=numbers))
-    step = jax.make_jaxpr(partial(engine.train_step, examples=program.batch_size))(program, shapes, images)
+    step = jax.make_jaxpr(partial(engine.train_step, context=Context(program.batch_size)))(program, shapes, images)
     return 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in state) + _computed(step.jaxpr) // 12
 
 

@@ -80,19 +80,19 @@ def codes_noise(program: Program, key_z: Key[Array, ""], batch: int, shards: int
 
 
 def train_step(
-    program: Program, state: TrainState, images: Examples, examples: int, shards: int = 1
+    program: Program, state: TrainState, images: Examples, context: Context, shards: int = 1
 ) -> tuple[TrainState, Losses]:
     """One step of the optimiser on the batch's mean loss.
 
     Args:
-        examples: of the training set.
+        context: of the training set.
     """
     if program.binarize == "dynamic":
         images = binarized(key_for(state, Purpose.BINARIZE, state.step), images, shards)
 
     def mean_loss(params):
         noise = codes_noise(program, key_for(state, Purpose.TRAIN_NOISE, state.step), len(images), shards)
-        losses = program.objective(program.vae, params, images, noise, Context(examples))
+        losses = program.objective(program.vae, params, images, noise, context)
         losses = jax.tree.map(jnp.mean, losses)
         return losses.loss, losses
 
@@ -114,6 +114,14 @@ def given(program: Program, conditions: Any, rows: Int[Array, "b"]) -> Program:
         return program
     vae = program.vae.given(jax.tree.map(lambda stored: stored[rows], conditions))
     return dataclasses.replace(program, vae=vae)
+
+
+def context_of(program: Program, conditions: Any, examples: int) -> Context:
+    """What the objective may know of a split: how many examples it has and, of a model that reads classes, how many of
+    them have one."""
+    condition = program.vae.condition
+    reads = conditions is not None and getattr(condition, "network", None) is not None
+    return Context(examples, condition.known(conditions).sum() if reads else None)
 
 
 def epoch_order(program: Program, state: TrainState, examples: int) -> Int[Array, "s b"]:
@@ -140,9 +148,11 @@ def train_steps(
         conditions: of the images, as they are stored, if the model has one.
     """
 
+    context = context_of(program, conditions, examples)
+
     def body(state, indices):
         rows = own_rows(indices, shards)
-        return train_step(given(program, conditions, rows), state, to_float(images[rows]), examples, shards)
+        return train_step(given(program, conditions, rows), state, to_float(images[rows]), context, shards)
 
     return lax.scan(body, state, order)
 
@@ -184,11 +194,11 @@ def evaluate(
     batches = (n - left) // batch if program.objective.coupled else -(-n // batch)
     batches += -batches % shards
     indices = own_rows(jnp.arange(batches * batch).reshape(-1, batch), shards)
-    key = key_for(state, Purpose.TEST_NOISE, epoch)
+    key, context = key_for(state, Purpose.TEST_NOISE, epoch), context_of(program, conditions, n)
 
     def of(indices):
         rows = jnp.minimum(indices, n - 1)
-        return _batch_losses(given(program, conditions, rows), state, indices, lambda: images[rows], key, n)
+        return _batch_losses(given(program, conditions, rows), state, indices, lambda: images[rows], key, context)
 
     def body(total, indices):
         return jax.tree.map(jnp.add, total, of(indices)), None
@@ -214,7 +224,7 @@ def add_losses(
     key = key_for(state, Purpose.TEST_NOISE, epoch)
 
     def body(total, of):
-        own = _batch_losses(program, state, of, lambda: images[of - indices[0, 0]], key, n)
+        own = _batch_losses(program, state, of, lambda: images[of - indices[0, 0]], key, Context(n))
         return jax.tree.map(jnp.add, total, own), None
 
     total, _ = lax.scan(body, total, indices)
@@ -222,12 +232,17 @@ def add_losses(
 
 
 def _batch_losses(
-    program: Program, state: TrainState, indices: Int[Array, "b"], batch: Callable[[], Stored], key: Any, n: int
+    program: Program,
+    state: TrainState,
+    indices: Int[Array, "b"],
+    batch: Callable[[], Stored],
+    key: Any,
+    context: Context,
 ) -> Losses:
-    """Summed over a batch of images, whose `indices` are among all `n`."""
+    """Summed over a batch of images, whose `indices` are among all of the split."""
     noise = codes_noise(program, jax.random.fold_in(key, indices[0]), len(indices))
-    losses = program.objective(program.vae, state.params, to_float(batch()), noise, Context(n))
-    counts = indices < n
+    losses = program.objective(program.vae, state.params, to_float(batch()), noise, context)
+    counts = indices < context.examples
     return jax.tree.map(lambda values: jnp.where(counts, values, 0).sum(), losses)
 
 

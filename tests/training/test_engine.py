@@ -69,7 +69,7 @@ def test_published_steps_are_those_of_the_released_code():
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.params)
     first = jax.tree.map(np.zeros_like, params)
     second = jax.tree.map(np.ones_like, params)
-    step = jax.jit(engine.train_step, static_argnames="examples")
+    step = jax.jit(engine.train_step, static_argnames="context")
     for t in range(1, 4):
         images = jax.random.uniform(jax.random.key(t), (batch, 28, 28))
         key = engine.key_for(state, engine.Purpose.TRAIN_NOISE, t - 1)
@@ -79,7 +79,7 @@ def test_published_steps_are_those_of_the_released_code():
         # with ε after the correction, as ours has it; theirs is before
         scale = rate / (1 - b1**t), 1 / (1 - b2**t)
         params = jax.tree.map(lambda p, m, v, s=scale: p - s[0] * m / (np.sqrt(s[1] * v) + 1e-4), params, first, second)
-        state, _ = step(program, state, images, len(images))
+        state, _ = step(program, state, images, Context(len(images)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-6), state.params, params)
 
 
@@ -102,7 +102,7 @@ def test_dynamic_binarisation_draws_anew_at_each_step_and_training_sees_the_draw
 
     def step(binarize, number):
         run = dataclasses.replace(RUN, objective=Mean(), batch_size=40, binarize=binarize)
-        engine.train_step(run.program(SHAPE), state._replace(step=jnp.int32(number)), images, 40)
+        engine.train_step(run.program(SHAPE), state._replace(step=jnp.int32(number)), images, Context(40))
 
     step("dynamic", 0)
     step("dynamic", 1)
@@ -134,8 +134,8 @@ def test_an_epoch_visits_each_image_once_in_a_fresh_order(n, batch, monkeypatch)
     """With a step that only reports which images it saw: a permutation, another one in each epoch."""
     images = jnp.zeros((n, 28, 28), jnp.uint8).at[:, 0, 0].set(jnp.arange(n, dtype=jnp.uint8))
 
-    def spy(program, state, batch, examples, shards):
-        assert examples == n
+    def spy(program, state, batch, context, shards):
+        assert context == Context(n)
         seen = jnp.rint(batch[:, 0, 0] * 255)
         # first and second moment over the epoch tell a permutation of 0…n−1; the third figure depends on the order
         return state._replace(step=state.step + 1), Losses(seen.mean(), (seen**2).mean(), seen[0] * state.step)
