@@ -91,9 +91,8 @@ class Subject:
         self.conditions = jax.tree.map(lambda rows: rows[: plan.images], given[plan.split == "test"])
         known = getattr(run.config.vae.condition, "known", None)
         if known and not known(self.conditions).all():
-            raise InputError(
-                f"{run.folder}: examples of the {plan.split} split lack their class; evaluate the test split"
-            )
+            which = f"examples of the {plan.split} split lack a class, which is the condition"
+            raise InputError(f"{run.folder}: {which}; evaluate the test split")
         self.images = first_examples(getattr(dataset, f"{plan.split}_images"), plan.images)
         self.labels = labels and labels[plan.split == "test"][: plan.images]
         if self.labels is not None and (self.labels < 0).any():
