@@ -18,7 +18,7 @@ from jaxvae.data import Dataset, binarized, dequantized, scaled
 from jaxvae.errors import MAX_INT32, ConfigError, quoted
 from jaxvae.formats import is_old, upgraded
 from jaxvae.models import AUTOMATIC, VAE, Shape
-from jaxvae.objectives import ELBO
+from jaxvae.objectives import ELBO, check_classes
 from jaxvae.optimisers import Adam
 from jaxvae.values import Text, Whole, plain
 
@@ -79,6 +79,7 @@ class RunConfig:
             parts.require_kind(self, name, name)
             parts.check(getattr(self, name))
         parts.check(self.vae)
+        check_classes(self.objective, self.vae)
         parts.require_whole(self, "batch_size", 1, MAX_INT32)
         parts.require_one_of(self, "binarize", BINARIZATIONS)
         parts.require_whole(self, "epochs", 0, MAX_INT32)
@@ -238,16 +239,18 @@ def _add_fields(axes: dict[str, Axis], part: Any, fields: Iterable[dataclasses.F
         if value is None:
             continue
         default = None if f.default is dataclasses.MISSING else f.default
-        inner = parts.fields(value) if parts.is_part(value) and not parts.is_schedule(value) else []
+        whole = parts.is_schedule(value) or parts.kind(f) == "module"  # another network has fields of the same names
+        inner = parts.fields(value) if parts.is_part(value) and not whole else []
         title, traced = label.title or f.name.replace("_", " "), parts.kind(f) == "traced"
         required = f.default is dataclasses.MISSING or f.name == "objective"
-        axes[f.name] = Axis(label.symbol, title, _plain(value), _plain(default), traced, required)
+        axes[f.name] = Axis(label.symbol, title, _plain(value, whole), _plain(default), traced, required)
         _add_fields(axes, value, inner)
 
 
-def _plain(value: Any) -> Any:
-    """A number, or the short text for anything else; of a part its label, as its fields are axes of their own."""
-    if parts.is_part(value) and not parts.is_schedule(value):
+def _plain(value: Any, whole: bool = False) -> Any:
+    """A number, or the short text for anything else; of a part its label, unless `whole`, as its fields are axes of
+    their own."""
+    if parts.is_part(value) and not (whole or parts.is_schedule(value)):
         return value.part_label
     return value if value is None or isinstance(value, int | float) else naming.text(value)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxvae.errors import ConfigError, quoted
-from jaxvae.parts import fields, is_part, kind, label, named, of_kind
+from jaxvae.parts import NESTED, fields, is_part, kind, label, named, of_kind
 
 
 def shortest(value: float | int) -> str:
@@ -35,7 +35,7 @@ def differences(part: Any) -> Iterator[str]:
         value = getattr(part, f.name)
         if f.default is not dataclasses.MISSING and value == f.default:
             continue
-        if kind(f) == "nested" and type(value) is type(f.default):
+        if kind(f) in NESTED and type(value) is type(f.default):
             yield ".".join(differences(value))
         else:  # another part, too: a prior and a likelihood may have the same label
             own = label(f).name
@@ -111,7 +111,7 @@ def _split(given: str) -> list[str]:
 
 def _value(field: dataclasses.Field, given: str) -> Any:
     """What a field is given: a part, a number, widths, or a text."""
-    if (inner := re.fullmatch(r"([\w-]+)\((.*)\)", given, re.DOTALL)) or kind(field) == "nested":
+    if (inner := re.fullmatch(r"([\w-]+)\((.*)\)", given, re.DOTALL)) or kind(field) in NESTED:
         its_kind = "schedule" if kind(field) == "traced" else _kind_of(field)
         return parsed(its_kind, f"{inner[1]}:{inner[2]}" if inner else given, field.name)
     constants = {"true": True, "false": False, "none": None}

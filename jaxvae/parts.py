@@ -26,6 +26,7 @@ from jaxvae.values import Number as Number
 
 T = TypeVar("T")
 NAME = re.compile(r"[a-z][a-z0-9-]*(/[a-z][a-z0-9-]*)?", re.ASCII)
+NESTED = ("nested", "module")  # kinds of fields that hold another part
 REGISTERED: dict[str, type] = {}
 
 
@@ -51,17 +52,15 @@ def static(default: Any = dataclasses.MISSING, *, name: str | None = None, symbo
     return _field(default, "static", Label(name, symbol, title))
 
 
-def nested(default: Any = dataclasses.MISSING) -> Any:
-    """Another part, of which traced numbers stay traced; or, where None is the default, none, which JSON leaves out."""
-    return _field(default, "nested", Label())
+def nested(default: Any = dataclasses.MISSING, *, module: bool = False) -> Any:
+    """Another part, of which traced numbers stay traced, or a Linen `module`, which has none and is compiled into the
+    program; or, where None is the default, none, which JSON leaves out."""
+    return _field(default, "module" if module else "nested", Label())
 
 
 def bound(default: Any = None, *, data: bool = False) -> Any:
-    """What data and machine bring in, such as the shape of an example: in no JSON and no name.
-
-    Args:
-        data: whether it is a number for the compiled program, not a part of its structure.
-    """
+    """What data and machine bring in, such as the shape of an example: in no JSON and no name; with `data` a number for
+    the compiled program, not a part of its structure."""
     return _field(default, "bound data" if data else "bound", Label())
 
 
@@ -173,7 +172,7 @@ def check(value: Any) -> None:
         held, its_kind = getattr(value, f.name), kind(f)
         if is_part(held):
             check(held)
-        elif its_kind == "nested" and not (held is None and f.default is None):
+        elif its_kind in NESTED and not (held is None and f.default is None):
             raise _error(value, f.name, "be a part")
         if its_kind == "traced" and not is_schedule(held):
             require_number(value, f.name)
@@ -246,8 +245,9 @@ def at_epoch(value: T, epoch: int) -> T:
 def to_json(value: Any) -> Any:
     """Plain data that `from_json` makes the same part of."""
     if is_part(value):
-        held = ((f, getattr(value, f.name)) for f in fields(value))
-        return {"part": value.part_name} | {f.name: to_json(v) for f, v in held if v is not None or kind(f) != "nested"}
+        held = {f.name: (getattr(value, f.name), kind(f)) for f in fields(value)}
+        kept = {name: to_json(v) for name, (v, its_kind) in held.items() if v is not None or its_kind not in NESTED}
+        return {"part": value.part_name} | kept
     if isinstance(value, tuple):
         return [to_json(one) for one in value]
     if value is None or isinstance(value, bool | int | float | str):

@@ -95,7 +95,7 @@ def test_counted_operations_are_those_of_a_traced_training_step(architecture, la
     program, batch = classic(architecture, latent_dim).program((28, 28)), 10  # for more, CPUs multiply less in float32
     state = jax.eval_shape(lambda: engine.init(program, 0))
     images = jax.ShapeDtypeStruct((batch, 28, 28), jnp.float32)
-    traced = jax.make_jaxpr(lambda s, x: engine.train_step(program, s, x, batch))(state, images)
+    traced = jax.make_jaxpr(lambda s, x: engine.train_step(program, s, x, Context(batch)))(state, images)
     # the first layer's input gradient is traced; nothing reads it and XLA drops it
     unread = {"linear": 2 * 256 * 784 * batch, "conv": 2 * 32 * (4 * 4) * (14 * 14 * batch)}[architecture]
     # two layers are cut into slabs: their three products have columns for 8 × 7 positions instead of 7 × 7

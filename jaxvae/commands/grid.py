@@ -77,12 +77,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--posterior", metavar="Q", help="of the codes (default: normal)")
     model.add_argument(
         "--condition", metavar="C",
-        help="what the model is given of each example beside it, such as labels:classes=10 (default: none)",
+        help="what the model is given of each example beside it, such as labels:classes=10, for the objective m2 with "
+        "a network, labels:classes=10,network=linear(hidden=500) (default: none)",
     )  # fmt: skip
     model.add_argument(
         "--objective", metavar="O",
         help="elbo; iwae: the importance-weighted bound; iwae-dreg: the same with the doubly reparameterised gradient; "
-        "such as iwae:importance_samples=50 (default: elbo)",
+        "m2: semi-supervised, of data with some labels; such as iwae:importance_samples=50 (default: elbo)",
     )  # fmt: skip
     model.add_argument("--optimiser", metavar="O", help="such as adam:b1=0.5 (default: adam)")
     model.add_argument("--parts", action=ListParts, help="list the parts of each kind with their fields, and exit")

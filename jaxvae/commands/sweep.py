@@ -171,8 +171,8 @@ def run(options: argparse.Namespace, others: hosts.Hosts | None = None) -> int:
         runs = grid.requested_runs(options, dataset)
     if not options.no_standardize:
         dataset = suitable.in_suitable_numbers(dataset, [run.vae.likelihood for run in runs])
-    for line in [] if options.quiet else [*grid.choices(options, runs, dataset), suitable.in_words(dataset)]:
-        print(line, end="\n" if line else "")
+    for line in [] if options.quiet else [*grid.choices(options, runs, dataset), *suitable.in_words(dataset)]:
+        print(line)
     limited = f"-first{options.limit}" if options.limit else ""
     folder = folder or Path(f"results/{dataset.name}{limited}")
     if options.precision == "auto" or (options.precision is None and options.study is None):

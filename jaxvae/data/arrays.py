@@ -39,9 +39,10 @@ def from_arrays(
     Args:
         examples: [n, *shape], real numbers. Bytes (uint8) stand for [0, 1]; all others are taken as they are, in
             float32. Of a memory map, `np.load(path, mmap_mode="r")`, examples stay in the file.
-        labels: [n], classes as whole numbers or texts, or real numbers, see `jaxvae.data.labels.coded`; or None.
+        labels: [n], classes as whole numbers or texts, or real numbers, see `jaxvae.data.labels.coded`; or None. Of
+            examples to train on, some may lack a class: −1, or what stands for no value.
         test: [m, *shape], of the same kind; default, every example that is held out: a tenth of them, at least one,
-            drawn with `seed`. The others are trained on, in their order.
+            drawn with `seed`; where some lack a class, a tenth of the others. The rest is trained on, in its order.
         test_labels: of `test`.
         condition: [n, size] or [n], real numbers that a model with the condition `Side` is given beside each example;
             `test_condition`: of `test`.
@@ -74,12 +75,14 @@ def from_arrays(
         return checked(Dataset(name, examples, labels, test, test_labels, class_names=names, conditions=conditions))
     conditions = None if condition is None else (condition, condition)
     # before rows are taken from what may be no array
-    whole = checked(Dataset(name, examples, labels, examples, labels, conditions=conditions))
+    whole = checked(Dataset(name, examples, labels, examples, None, conditions=conditions))
     if (n := len(examples)) < 2:
         raise DataError(f"{name} has {n} example; at least 2 are needed, one of them to test on")
     order = np.random.default_rng(seed).permutation(n)
+    if labels is not None and labels.dtype.kind in "iu" and (labels >= 0).any():
+        order = order[labels[order] >= 0]
     held_out = np.zeros(n, bool)
-    held_out[order[: max(1, n // HELD_OUT)]] = True
+    held_out[order[: max(1, len(order) // HELD_OUT)]] = True
     dataset = Dataset(name, taken(examples, ~held_out), None, taken(examples, held_out), None, class_names=names)
     if labels is not None:
         dataset = dataset._replace(train_labels=labels[~held_out], test_labels=labels[held_out])

@@ -23,6 +23,7 @@ FILES = {
     "test_labels": "t10k-labels-idx1-ubyte.gz",
 }
 MAX_CLASSES = 1000  # of labels: what has more is no class
+UNKNOWN = -1  # label of a training example whose class is not known, as in `sklearn.semi_supervised`
 EXACT = 2**24  # whole numbers beyond are rounded by float32
 
 
@@ -38,7 +39,7 @@ class Dataset(NamedTuple):
 
     name: str  # which data these are: every file and figure made from them says so
     train_images: Examples  # uint8 or float32, [n, *shape]
-    train_labels: np.ndarray | None  # [n], classes counted from 0, or float32 numbers; none where nobody has labelled
+    train_labels: np.ndarray | None  # [n], classes from 0, −1 where one is not known, or float32 numbers; or none
     test_images: Examples
     test_labels: np.ndarray | None
     note: str = ""  # why these data stand in for MNIST, when they do
@@ -65,6 +66,16 @@ class Dataset(NamedTuple):
     def _labels(self, kinds: str) -> tuple[np.ndarray, np.ndarray] | None:
         both = self.train_labels, self.test_labels
         return both if all(one is not None and one.dtype.kind in kinds for one in both) else None  # type: ignore[return-value]
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Which training examples have a class, bool [n]."""
+        return self.labels[0] >= 0 if self.labels else np.zeros(len(self.train_images), bool)
+
+    @property
+    def unlabelled(self) -> int:
+        """How many training examples lack a class, where others have one."""
+        return int((~self.labelled).sum()) if self.labels else 0
 
     @property
     def classes(self) -> int:
@@ -108,7 +119,13 @@ class Dataset(NamedTuple):
             rows = rows._replace(conditions=(self.conditions[0][train], self.conditions[1][test]))
         labels = self.labels or self.numbers or (None, None)
         of_train, of_test = (own if own is None else own[at] for own, at in zip(labels, (train, test), strict=True))
-        return rows._replace(train_labels=of_train, test_labels=of_test)
+        return rows._replace(train_labels=of_train, test_labels=of_test)._with_useful_labels()
+
+    def _with_useful_labels(self) -> Dataset:
+        """Without labels where those of a split are missing, or no training example has one."""
+        none = self.unlabelled and not self.labelled.any()
+        useful = (self.labels or self.numbers) and not none
+        return self if useful else self._replace(train_labels=None, test_labels=None)
 
 
 FINGERPRINTS: dict[str, str] = {}  # by what says which rows of which file: these are read for it once
@@ -127,13 +144,14 @@ def _digest(arrays: Sequence[Examples | None]) -> str:
 
 def checked(dataset: Dataset) -> Dataset:
     """The dataset with NumPy's arrays, or of memory maps their rows, if they belong together; labels of one split alone
-    are left out.
+    are left out, and those of which no training example has one.
 
     Numbers other than bytes become float32.
 
     Raises:
         DataError: examples are no numbers, not finite, too large, or none; their counts or shapes differ, or those of
-            one split are bytes and of the other not; a label is negative or not finite; likewise conditions.
+            one split are bytes and of the other not; a label is not finite, or negative but for −1, a class that is
+            not known, in the training split; likewise conditions.
     """
     if not isinstance(dataset, Dataset):
         raise DataError(f"a dataset must be a jaxvae.data.Dataset, not {quoted(dataset)}")
@@ -158,7 +176,7 @@ def checked(dataset: Dataset) -> Dataset:
         raise DataError(f"{dataset.name} has train and test images of {kinds}; only bytes stand for numbers in [0, 1]")
     if dataset.conditions is not None:
         dataset = dataset._replace(conditions=_as_conditions(dataset))
-    return dataset if dataset.labels or dataset.numbers else dataset._replace(train_labels=None, test_labels=None)
+    return dataset._with_useful_labels()
 
 
 def _as_conditions(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -197,9 +215,15 @@ def _as_labels(name: str, split: str, labels: object, examples: int) -> np.ndarr
         if not (np.abs(labels) < MAX_FLOAT32).all():
             raise DataError(f"{name} has {split} labels that are not finite numbers below {MAX_FLOAT32:g}")
         return labels.astype(np.float32, copy=False)
-    if not 0 <= labels.min() <= labels.max() < MAX_CLASSES:
+    unknown = labels == UNKNOWN
+    if split == "test" and unknown.any():
+        rows = f"{unknown.sum():,} of {examples:,} test examples, the first is {unknown.argmax()}"
+        raise DataError(f"{name} has no label of {rows}; only training examples may lack one: label or leave them out")
+    if not UNKNOWN <= labels.min() <= labels.max() < MAX_CLASSES:
         ends = f"{labels.min()} to {labels.max()}"
         raise DataError(f"{name} has {split} labels {ends}; classes must be 0 to {MAX_CLASSES - 1}")
+    if np.array_equal(np.unique(labels), [UNKNOWN, 1]):
+        raise DataError(f"{name} has {split} labels −1 and 1, of which −1 is no class; give two classes as 0 and 1")
     return labels
 
 

@@ -15,8 +15,9 @@ from jaxvae.evaluation.metrics import METRICS, NEEDS, Column, Measured, Metric, 
 if TYPE_CHECKING:
     from jaxvae.evaluation import classifier, codes, likelihood, records
     from jaxvae.evaluation.evaluation import Evaluation, Report, data_of, in_float32
+    from jaxvae.evaluation.readings import by_class, read_classes, reader
     from jaxvae.evaluation.records import Record, from_json
-    from jaxvae.evaluation.subject import Plan, Subject, by_class, read_classes, reader
+    from jaxvae.evaluation.subject import Plan, Subject
 
 __all__ = [
     "METRICS", "NEEDS", "Column", "Evaluation", "Measured", "Metric", "Plan", "Record", "Report", "Subject", "by_class",
@@ -26,7 +27,8 @@ __all__ = [
 _HOMES = {
     "evaluation": ("Evaluation", "Report", "data_of", "in_float32"),
     "records": ("Record", "from_json"),
-    "subject": ("Plan", "Subject", "by_class", "read_classes", "reader"),
+    "readings": ("by_class", "read_classes", "reader"),
+    "subject": ("Plan", "Subject"),
 }
 
 

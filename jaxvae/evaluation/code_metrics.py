@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from jaxvae.evaluation.metrics import Column, Measured, metric
 
 if TYPE_CHECKING:  # it imports JAX, which a command's --help does without
@@ -72,6 +74,15 @@ def _neighbours(subject: Subject) -> Iterator[Measured]:
 )  # fmt: skip
 def _probe(subject: Subject) -> Iterator[Measured]:
     yield Measured(subject.linear_probe == subject.labels, ON_TRAINING)
+
+
+@metric(
+    "classification", "share", "accuracy of the model's own q(y|x) (Kingma et al. 2014)",
+    "labels", "class reader", column=Column("classified rightly", "%", scale=100, places=1),
+)  # fmt: skip
+def _classification(subject: Subject) -> Iterator[Measured]:
+    classes = np.asarray(subject.run.classify(subject.images)).argmax(1)
+    yield Measured(classes == subject.labels, "the most probable class")
 
 
 def _weighted(subject: Subject, quantity: str) -> Iterator[Measured]:

@@ -19,6 +19,7 @@ NEEDS = {
     "labels": "labels of the images",
     "several images": "more than one image",
     "codes": "a plan that looks at codes",
+    "class reader": "a model that reads classes, as the objective m2 trains one",
     "importance sampling": "a plan with importance samples",
     "annealing": "a plan with annealed importance sampling",
     "test split": "the test split: on the one they are fitted on such numbers say less than they seem to",

@@ -10,24 +10,20 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxvae.data import Dataset, Examples, at_hand, blocks, first_examples
+from jaxvae.data import Dataset, first_examples
 from jaxvae.errors import MAX_INT32, InputError, is_whole, quoted
-from jaxvae.evaluation import classifier, codes, likelihood
-from jaxvae.jax_settings import own_settings
+from jaxvae.evaluation import codes, likelihood
+from jaxvae.evaluation.readings import by_class, read_classes, reader
 from jaxvae.models import (
     GIVEN_TOTALS,
-    Conv,
     DiagonalNormal,
     StandardNormal,
     Support,
-    automatic_precision,
     conditions_of,
 )
-from jaxvae.runs import Run, blocks_given
-from jaxvae.training import to_stored
+from jaxvae.runs import Run
 
 Advance = Callable[[str, int, int], None]  # what is computed, images done since the last call, images in all
 
@@ -93,8 +89,14 @@ class Subject:
         given = conditions_of(run.config.vae.condition, dataset) if conditions is None else given
         self.train_conditions = given[0]
         self.conditions = jax.tree.map(lambda rows: rows[: plan.images], given[plan.split == "test"])
+        known = getattr(run.config.vae.condition, "known", None)
+        if known and not known(self.conditions).all():
+            which = f"examples of the {plan.split} split lack a class, which is the condition"
+            raise InputError(f"{run.folder}: {which}; evaluate the test split")
         self.images = first_examples(getattr(dataset, f"{plan.split}_images"), plan.images)
         self.labels = labels and labels[plan.split == "test"][: plan.images]
+        if self.labels is not None and (self.labels < 0).any():
+            self.labels = None  # of the training split, where some are not known
 
     def has(self, need: str) -> bool:
         """Whether it has what a metric needs, a key of `metrics.NEEDS`."""
@@ -103,6 +105,7 @@ class Subject:
         independent = isinstance(self.vae.posterior, DiagonalNormal) and isinstance(self.vae.prior, StandardNormal)
         return {
             "labels": self.labels is not None,
+            "class reader": getattr(self.run.config.vae.condition, "network", None) is not None,
             "several images": len(self.images) > 1,
             "codes": self.plan.codes,
             "importance sampling": bool(self.plan.samples),
@@ -129,8 +132,12 @@ class Subject:
 
     @cached_property
     def train_codes(self) -> np.ndarray:
-        """Posterior means of the training split."""
-        return np.asarray(self.run.codes(self.dataset.train_images, self.train_conditions).mean)
+        """Posterior means of the training examples that have a class."""
+        rows, images = self.dataset.labelled, self.dataset.train_images
+        given = jax.tree.map(lambda stored: stored[rows], self.train_conditions)
+        if given is None:  # in blocks, where they stay in a file
+            return np.asarray(self.run.codes(images).mean)[rows]
+        return np.asarray(self.run.codes(images[rows], given).mean)
 
     @cached_property
     def rate(self) -> tuple[np.ndarray, str]:
@@ -159,17 +166,18 @@ class Subject:
     @cached_property
     def nearest_neighbours(self) -> np.ndarray:
         """The class that the nearest training codes vote for, of each image."""
-        return codes.nearest_neighbours(self.train_codes, *self._to_classify)
+        return codes.nearest_neighbours(self.train_codes, self._train_labels, self.codes.mean)
 
     @cached_property
     def linear_probe(self) -> np.ndarray:
         """The class that logistic regression on training codes gives each image."""
-        return codes.linear_probe(self.train_codes, *self._to_classify)
+        return codes.linear_probe(self.train_codes, self._train_labels, self.codes.mean)
 
     @property
-    def _to_classify(self) -> tuple[np.ndarray, np.ndarray]:
+    def _train_labels(self) -> np.ndarray:
+        """Of the examples of `train_codes`."""
         assert self.dataset.labels is not None
-        return self.dataset.labels[0], self.codes.mean
+        return self.dataset.labels[0][self.dataset.labelled]
 
     # ── likelihoods ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -251,44 +259,3 @@ class Subject:
         """What is known by class, weighted by how many images each has."""
         weights = np.bincount(self.labels)[self.classes["classes"]] / len(self.images)  # type: ignore[arg-type]
         return float(np.dot(self.classes[quantity], weights))
-
-
-@own_settings()
-def reader(dataset: Dataset) -> Any:
-    """Parameters of a classifier trained on the training split, or on the first 256 MiB of one that stays in its file;
-    it must have labels."""
-    images = jnp.asarray(at_hand(dataset.train_images))
-    labels = jnp.asarray(dataset.train_labels)[: len(images)]
-    return classifier.train(images, labels, dataset.classes, precision=automatic_precision(Conv()))
-
-
-@own_settings()
-def read_classes(reader: Any, images: Examples) -> np.ndarray:
-    """The class that the classifier reads in each image."""
-    return np.concatenate([np.asarray(classifier.read(reader, jnp.asarray(block))) for block in blocks(images)])
-
-
-@own_settings()
-def by_class(
-    run: Run, reader: Any, images: Examples, labels: Any, classes: int, conditions: Any = None
-) -> dict[str, Any]:
-    """How the codes of each class lie apart, and what a classifier reads in their reconstructions.
-
-    Args:
-        run: with its products in float32.
-        reader: the classifier's parameters.
-        conditions: of the images, if the run's model has one.
-
-    Returns:
-        `classes`, and for each `purity`, `silhouette`, `radius` (empty lists where images are too few or codes not
-        finite);
-        `confusion`, how often a reconstruction of class i was read as j.
-    """
-    mean = np.asarray(run.codes(images, conditions).mean)
-    given = blocks_given(images, conditions)
-    drawn = (to_stored(run.reconstruct(*block_and_condition), images.dtype) for block_and_condition in given)
-    seen = np.concatenate([np.asarray(classifier.read(reader, pictures)) for pictures in drawn])
-    confusion = codes.confusion(labels, seen, classes)
-    enough = 1 < len(np.unique(labels)) < len(labels) and np.isfinite(mean).all()  # a diverged run has none
-    apart = codes.separation(mean, labels) if enough else codes.Separation(*[np.array([])] * 4)
-    return {name: value.tolist() for name, value in apart._asdict().items()} | {"confusion": confusion.tolist()}

@@ -12,6 +12,7 @@ from jaxvae.models.base import (
     Shape,
     Support,
 )  # fmt: skip
+from jaxvae.models.class_reader import class_logits
 from jaxvae.models.conditions import Labels, Side, conditions_of
 from jaxvae.models.conv import Conv, ConvDecoder
 from jaxvae.models.counts import NegativeBinomial, Poisson
@@ -32,6 +33,6 @@ __all__ = [
     "ContinuousBernoulli", "Conv", "ConvDecoder", "DiagonalNormal", "DiscretizedLogistic", "Gaussian", "Labels",
     "Laplace", "Likelihood", "LogisticMixture", "MLPDecoder", "NegativeBinomial", "Network", "Normal", "Params",
     "Poisson", "Posterior", "Prior", "Shape", "Side", "StandardNormal", "Support", "automatic_precision",
-    "codes_at_once", "conditions_of", "equinox_network", "network", "nnx_network", "parameter_count", "resize",
-    "standard_noise",
+    "class_logits", "codes_at_once", "conditions_of", "equinox_network", "network", "nnx_network", "parameter_count",
+    "resize", "standard_noise",
 ]  # fmt: skip

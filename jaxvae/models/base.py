@@ -122,7 +122,11 @@ class Prior(Protocol):
 
 class Condition(Protocol):
     """What encoder, decoder and perhaps the prior are told of each example beside it. Conditions are stored with the
-    dataset, as arrays or a tree of arrays with a row for each example, and become numbers in the compiled program."""
+    dataset, as arrays or a tree of arrays with a row for each example, and become numbers in the compiled program.
+
+    One that examples may lack, as `Labels`, has `known(stored) -> bool [b]`, and zeros for numbers where it is not
+    known. `network`, if it has one that is not None, reads the condition in an example: see `Labels`.
+    """
 
     @property
     def size(self) -> int:

@@ -11,24 +11,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, Integer, Key
+from jaxtyping import Array, Bool, Float, Integer, Key
 
 from jaxvae.errors import MAX_FLOAT32, MAX_WIDTH, ConfigError, DataError, InputError, quoted
+from jaxvae.models import class_reader
 from jaxvae.models.base import Params, Shape
-from jaxvae.parts import part, require_whole, static
+from jaxvae.parts import nested, part, require_kind, require_whole, static
 from jaxvae.values import Whole
 
 MAX_CLASSES = 1000  # that a dataset may have
 
+Stored = Integer[Array, "b"] | Integer[np.ndarray, "b"]
+
 
 @part("condition/labels")
 class Labels:
-    """The class of each example, one number for each class: 1 for the example's own, 0 for the others."""
+    """The class of each example, one number for each class: 1 for the example's own, 0 for the others.
+
+    With a network the model has q(y|x), which reads the class in an example: see `jaxvae.models.class_reader` and the
+    objective `jaxvae.objectives.M2`, which trains it and takes examples whose class is not known, all zeros.
+    """
 
     classes: Whole = static(name="", title="classes of the condition")
+    network: Any = nested(default=None, module=True)  # of q(y|x): an encoder's, see `base.Network`
 
     def check(self) -> None:
         require_whole(self, "classes", 1, MAX_CLASSES + 1)
+        if self.network is not None:
+            require_kind(self, "network", "network")
 
     @property
     def size(self) -> int:
@@ -40,7 +50,7 @@ class Labels:
         return jax.nn.one_hot(stored, self.classes)
 
     def from_dataset(self, dataset: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The classes of both splits, int32 [n].
+        """The classes of both splits, int32 [n], −1 where one is not known.
 
         Raises:
             DataError: the dataset has no classes, or more than the condition.
@@ -51,6 +61,10 @@ class Labels:
             raise DataError(f"{dataset.name} has {dataset.classes} classes, the condition of the model {self.classes}")
         train, test = (labels.astype(np.int32) for labels in dataset.labels)
         return train, test
+
+    def known(self, stored: Stored) -> Bool[Array, "b"] | Bool[np.ndarray, "b"]:
+        """Of which examples the class is known."""
+        return stored >= 0
 
     def from_user(self, given: Any, n: int) -> np.ndarray:
         """Classes that a user gives, one for each of n examples or one for all, int32 [n].
@@ -122,6 +136,16 @@ def _array(given: Any) -> np.ndarray:
 
 
 # ── how the networks are given them ──────────────────────────────────────────────────────────────────────────────────
+
+
+def init(key: Key[Array, ""], condition: Any, shape: Shape, precision: str) -> Params:
+    """Parameters of the condition: of the plane that `beside` makes, and under `reader` those of its network."""
+    if condition is None:
+        return {}
+    params, network = init_plane(key, condition.size, shape), getattr(condition, "network", None)
+    if network is None:
+        return params
+    return params | {"reader": class_reader.init(jax.random.fold_in(key, 1), network, condition.size, shape, precision)}
 
 
 def init_plane(key: Key[Array, ""], size: int, shape: Shape) -> Params:

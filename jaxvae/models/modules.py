@@ -3,6 +3,7 @@
 In: networks, the posterior's heads, a latent size. Out: one Linen module, whose parameters come from one key.
 """
 
+import dataclasses
 import math
 from functools import partial
 from typing import Any
@@ -72,6 +73,12 @@ class Networks(nn.Module):
 
     def __call__(self, x, z):
         return self.encode(x), self.decode(z)
+
+
+def filled(network: Any, **values: Any) -> Any:
+    """The network with those of the values that it has fields for."""
+    names = {field.name for field in dataclasses.fields(network)}
+    return network.clone(**{name: value for name, value in values.items() if name in names})
 
 
 def encode(networks: Networks, params: Any, x: Float[Array, "b ..."]) -> Any:

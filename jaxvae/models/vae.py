@@ -101,8 +101,8 @@ class VAE:
             raise ConfigError("the model does not know the shape of an example; bind it: vae.bind(shape)")
         decoder = self.encoder.mirrored() if self.decoder is None else self.decoder
         outputs = self.likelihood.outputs(self.shape)
-        encoder, decoder = (_filled(network, precision=self.operands) for network in (self.encoder, decoder))
-        return encoder, _filled(decoder, outputs=outputs)
+        encoder, decoder = (modules.filled(network, precision=self.operands) for network in (self.encoder, decoder))
+        return encoder, modules.filled(decoder, outputs=outputs)
 
     def check_networks(self) -> None:
         """Raises ConfigError unless the networks can be built for the shape of the examples; computes nothing."""
@@ -112,16 +112,16 @@ class VAE:
 
     def init(self, key: Key[Array, ""]) -> Params:
         """Fresh parameters, float32: of both networks with their heads, and of each part that has some."""
-        x, z, plane = jnp.zeros((1, *self.shape)), jnp.zeros((1, self.latent_dim)), {}
+        x, z = jnp.zeros((1, *self.shape)), jnp.zeros((1, self.latent_dim))
+        own = conditions.init(jax.random.fold_in(key, len(PARTS)), self.condition, self.shape, self.operands)
         if self.condition is not None:
-            plane = conditions.init_plane(jax.random.fold_in(key, len(PARTS)), self.condition.size, self.shape)
             c = jnp.zeros((1, self.condition.size))
-            x, z = conditions.beside(plane, x, c), conditions.before(c, z)
+            x, z = conditions.beside(own, x, c), conditions.before(c, z)
         params: Params = self._module().init(key, x, z)["params"]
         for count, name in enumerate(PARTS):
-            if own := self._init_part(name, jax.random.fold_in(key, count), self.latent_dim):
-                params = params | {name: own}
-        return params | {"condition": plane} if plane else params
+            if of_part := self._init_part(name, jax.random.fold_in(key, count), self.latent_dim):
+                params = params | {name: of_part}
+        return params | {"condition": own} if own else params
 
     def _init_part(self, name: str, key: Key[Array, ""], latent_dim: int) -> Params:
         init = getattr(getattr(self, name), "init", None)
@@ -291,9 +291,3 @@ def _along(mask: Array, axis: int, ndim: int) -> Array:
 
 def _of_networks(params: Params) -> Params:
     return {name: params[name] for name in ("encoder", "decoder") if name in params}
-
-
-def _filled(network: Any, **values: Any) -> Any:
-    """The network with those of the values that it has fields for."""
-    names = {field.name for field in dataclasses.fields(network)}
-    return network.clone(**{name: value for name, value in values.items() if name in names})

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from jaxtyping import Array, Float
 
+from jaxvae.errors import ConfigError
 from jaxvae.models import VAE, Params
 
 
@@ -26,13 +27,15 @@ class Context(NamedTuple):
     """What an objective may want to know of its batch."""
 
     examples: int  # of the split that the batch is from
+    labelled: Any = None  # of these, how many have a class that is known; None: all, or the model reads no classes
 
 
 class Objective(Protocol):
     """What training minimises.
 
     Optional: `masks_codes`, True where the noise need not be zero in latent dimensions that are not in use, as
-    `VAE.sample` draws the codes.
+    `VAE.sample` draws the codes; `reads_classes`, True where it trains the network of the condition `Labels`, and takes
+    examples whose class is not known: `vae.given_condition` is all zeros there.
     """
 
     codes: int  # drawn from q(z|x) for each example
@@ -47,3 +50,18 @@ class Objective(Protocol):
             noise: draws of N(0, I), one for each of the `codes`; zeros in latent dimensions that are not in use.
         """
         ...
+
+
+def reads_classes(objective: Any) -> bool:
+    """Whether it trains q(y|x), and takes examples whose class is not known."""
+    return getattr(objective, "reads_classes", False)
+
+
+def check_classes(objective: Any, vae: VAE) -> None:
+    """Raises ConfigError unless the model has a network that reads classes just where the objective trains it."""
+    reads, has = reads_classes(objective), getattr(vae.condition, "network", None) is not None
+    if reads and not has:
+        raise ConfigError(f"{objective.part_name} needs a model that reads classes: condition=Labels(10, MLP((500,)))")
+    if has and not reads:
+        name = objective.part_name
+        raise ConfigError(f"vae: {name} does not train the network of the condition; leave it out, or use objective/m2")

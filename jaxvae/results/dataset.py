@@ -67,6 +67,6 @@ def probes(dataset: Dataset) -> np.ndarray:
 
 def _firsts(labels: np.ndarray) -> np.ndarray:
     """Where the first examples of each class are, class by class."""
-    classes = np.unique(labels)[:MAX_FOLLOWED_CLASSES]
+    classes = np.unique(labels[labels >= 0])[:MAX_FOLLOWED_CLASSES]
     each = max(1, PROBES // len(classes))
     return np.concatenate([np.flatnonzero(labels == label)[:each] for label in classes])

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvae.data import Examples, blocks
+from jaxvae.models import class_logits
 
 BATCH = 100
 
@@ -45,3 +46,4 @@ def blocks_given(images: Examples, conditions: Any) -> Iterator[tuple[np.ndarray
 encode = _batched(lambda vae, params, x: vae.encode(params, x))
 decode = _batched(lambda vae, params, z: vae.mean(params, z))
 outputs = _batched(lambda vae, params, z: vae.decode(params, z))
+classify = _batched(lambda vae, params, x: jax.nn.softmax(class_logits(vae, params, x)))

@@ -187,6 +187,21 @@ class Run:
         return jnp.asarray((own - self.scaling.mean) / self.scaling.scale)
 
     @own_settings()
+    def classify(self, images: Any) -> jax.Array:
+        """q(y|x) of a model that reads classes: the probability of each class, [n, classes].
+
+        Args:
+            images: as `encode` takes them.
+
+        Raises:
+            InputError: the model reads no classes.
+        """
+        if getattr(self.config.vae.condition, "network", None) is None:
+            how = "condition=Labels(classes, network), objective=M2()"
+            raise InputError(f"{self.config.name} reads no classes; train a model that does: {how}")
+        return batches.classify(self.vae, self.params, self.as_trained(images))
+
+    @own_settings()
     def codes(self, images: Any, condition: Any = None) -> Normal:
         """Mean and log-std of each latent dimension of q(z|x), [n, d], whatever the posterior."""
         return self.vae.posterior.marginals(self.encode(images, condition))

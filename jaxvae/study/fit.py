@@ -110,8 +110,8 @@ def fit(
         vae = _suitable_model(dataset, latent_dim, say)
     if standardize and not isinstance(examples, Dataset):
         dataset = suitable.in_suitable_numbers(dataset, [getattr(vae, "likelihood", None)])
-        if words := suitable.in_words(dataset):
-            say(words)
+    for line in [] if isinstance(examples, Dataset) else suitable.in_words(dataset):
+        say(line)
     batch_size = suitable.batch_size(dataset) if batch_size is None else batch_size
     config = RunConfig(vae, objective or ELBO(), optimiser or Adam(), batch_size, seed=seed)
     if epochs is None:

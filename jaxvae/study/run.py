@@ -79,6 +79,7 @@ class Run(runs.Run):
             seed: of these draws, which follow from it and from an example's own numbers: equal examples have equal
                 values, whatever they are given with.
             condition: of a model that has one, that of each example, as `encode` takes it; the values are log p(x|c).
+                Where it is the class and none is given, the class is summed out, all being equally probable.
 
         Raises:
             InputError: examples are of another shape or kind; `samples` or `seed` is no such number.
@@ -96,6 +97,9 @@ class Run(runs.Run):
             if not is_whole(value, least, below):
                 limits = f"a whole number of at least {least} and below {below:,}"
                 raise InputError(f"{name} must be {limits}, not {quoted(value)}")
+        if condition is None and (classes := getattr(self.config.vae.condition, "classes", 0)):
+            each = [self.log_likelihood(examples, samples, seed, condition=label) for label in range(classes)]
+            return np.logaddexp.reduce(each) - np.log(classes)
         dataset = self._as_dataset(examples)
         in_bytes = dataset.test_images.dtype == np.uint8
         seen = self.config.dataset_as_trained(dataset, drawn_once=True) if in_bytes else scaled(dataset)

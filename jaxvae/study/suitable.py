@@ -67,8 +67,10 @@ def in_suitable_numbers(dataset: Dataset, likelihoods: Iterable[Any]) -> Dataset
     return dataset if in_bytes or dataset.scaling or not any_numbers else standardized(dataset)
 
 
-def in_words(dataset: Dataset) -> str:
-    """How its numbers are standardised; empty if they are not."""
-    if dataset.scaling is None:
-        return ""
-    return "numbers are standardised" + (", each column by itself" if len(dataset.shape) == 1 else "")
+def in_words(dataset: Dataset) -> list[str]:
+    """How its numbers are standardised, and how many labels are missing; nothing of what is not so."""
+    columns = ", each column by itself" if len(dataset.shape) == 1 else ""
+    said = [f"numbers are standardised{columns}"] if dataset.scaling else []
+    if dataset.unlabelled:
+        said.append(f"{dataset.unlabelled:,} of {len(dataset.train_images):,} training examples have no label")
+    return said

@@ -19,6 +19,7 @@ from jaxvae.data import Dataset, Limits, Rows, blocks, checked, limits, scaled
 from jaxvae.errors import MAX_INT32, ConfigError, DataError, is_whole, quoted
 from jaxvae.jax_settings import own_settings, platform
 from jaxvae.models import Support, conditions_of
+from jaxvae.objectives import reads_classes
 from jaxvae.system import machine
 from jaxvae.training import engine
 from jaxvae.training.mesh import DATA, RUNS, layout_of
@@ -79,8 +80,8 @@ def check(
         vae.bind(dataset.shape).check_networks()
     for likelihood in dict.fromkeys(run.vae.likelihood for run in runs):
         check_support(likelihood, scaled(dataset))
-    for condition in dict.fromkeys(run.vae.condition for run in runs):
-        conditions_of(condition, dataset)
+    for objective, condition in dict.fromkeys((run.objective, run.vae.condition) for run in runs):
+        _check_known(objective, condition, dataset)
     for run in runs:
         if run.batch_size > images:
             raise ConfigError(f"batch_size {run.batch_size} is larger than the training set of {images} images")
@@ -92,6 +93,20 @@ def check(
             raise ConfigError(f"batch_size {run.batch_size} cannot be shared equally along data={shards}")
         if run.epochs * engine.steps_per_epoch(run.batch_size, images) >= MAX_INT32:
             raise ConfigError(f"{run.epochs} epochs are more than {MAX_INT32} steps, which cannot be counted")
+
+
+def _check_known(objective: Any, condition: Any, dataset: Dataset) -> None:
+    """Raises DataError where the dataset has no conditions, or training examples lack theirs and the objective does not
+    take such."""
+    train, _ = conditions_of(condition, dataset)
+    known = getattr(condition, "known", None)
+    if known is None or reads_classes(objective) or not (unknown := int((~known(train)).sum())):
+        return
+    one, all_ = objective.part_label, len(dataset.train_images)
+    raise DataError(
+        f"{dataset.name} has no label of {unknown:,} of {all_:,} training examples, which a condition needs under the "
+        f"objective {one}; leave them out, or train with m2 and a condition that has a network"
+    )
 
 
 def check_support(likelihood: Any, dataset: Dataset) -> None:

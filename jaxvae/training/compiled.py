@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxvae.config import Program
+from jaxvae.objectives import Context
 from jaxvae.system import machine
 from jaxvae.training import engine
 from jaxvae.training.engine import TrainState
@@ -97,8 +98,9 @@ def epoch_order(program: Program, state: TrainState, examples: int) -> Any:
 
 
 @partial(jax.jit, static_argnames="examples", donate_argnames="state")
-def train_steps(program: Program, state: TrainState, images, order, examples: int, conditions=None) -> Any:
-    state, losses = engine.train_steps(program, _with_key(state), images, order, examples, conditions=conditions)
+def train_steps(program: Program, state: TrainState, images, order, examples: int, labelled, conditions) -> Any:
+    context = Context(examples, labelled)
+    state, losses = engine.train_steps(program, _with_key(state), images, order, context, conditions=conditions)
     return state._replace(key=jax.random.key_data(state.key)), losses
 
 
@@ -109,14 +111,17 @@ epoch_losses = jax.jit(engine.epoch_losses)
 def no_losses(program: Program) -> Any:
     """Zeros for `add_losses` to begin with; `program` as `abstract` makes it."""
     images = jax.ShapeDtypeStruct((program.batch_size, *program.vae.shape), np.float32)
-    step = partial(engine.train_step, examples=program.batch_size)
+    step = partial(engine.train_step, context=Context(program.batch_size))
     shapes = jax.eval_shape(step, _given_shapes(program), jax.eval_shape(engine.init, program, 0), images)[1]
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 @partial(jax.jit, static_argnames="examples")
-def add_losses(program: Program, state: TrainState, total, images, indices, epoch, examples: int, conditions) -> Any:
-    return engine.add_losses(program, _with_key(state), total, images, indices, epoch, examples, conditions)
+def add_losses(
+    program: Program, state: TrainState, total, images, indices, epoch, examples: int, labelled, conditions
+) -> Any:
+    context = Context(examples, labelled)
+    return engine.add_losses(program, _with_key(state), total, images, indices, epoch, context, conditions)
 
 
 @partial(jax.jit, static_argnames="examples")
@@ -181,8 +186,8 @@ def bytes_expected(program: Program) -> int:
     state = jax.tree.leaves(state_shapes(program))  # type: ignore[arg-type]
     images = jax.ShapeDtypeStruct((program.batch_size, *program.vae.shape), np.float32)
     shapes = jax.eval_shape(engine.init, program, 0)
-    step = partial(engine.train_step, examples=program.batch_size)
-    step = jax.make_jaxpr(step)(_given_shapes(program), shapes, images)
+    step = jax.make_jaxpr(partial(engine.train_step, context=Context(program.batch_size)))
+    step = step(_given_shapes(program), shapes, images)
     return 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in state) + _computed(step.jaxpr) // 12
 
 

@@ -98,18 +98,18 @@ def codes_noise(program: Program, key_z: Key[Array, ""], batch: int, shards: int
 
 
 def train_step(
-    program: Program, state: TrainState, images: Stored, examples: int, shards: int = 1
+    program: Program, state: TrainState, images: Stored, context: Context, shards: int = 1
 ) -> tuple[TrainState, Losses]:
     """One step of the optimiser on the batch's mean loss.
 
     Args:
-        examples: of the training set.
+        context: of the training set.
     """
     images = seen_in_step(program, state, images, shards)
 
     def mean_loss(params):
         noise = codes_noise(program, key_for(state, Purpose.TRAIN_NOISE, state.step), len(images), shards)
-        losses = program.objective(program.vae, params, images, noise, Context(examples))
+        losses = program.objective(program.vae, params, images, noise, context)
         losses = jax.tree.map(jnp.mean, losses)
         return losses.loss, losses
 
@@ -136,6 +136,14 @@ def given(program: Program, conditions: Any, rows: Int[Array, "b"]) -> Program:
     return dataclasses.replace(program, vae=vae)
 
 
+def context_of(program: Program, conditions: Any, examples: int) -> Context:
+    """What the objective may know of a split: how many examples it has and, of a model that reads classes, how many of
+    them have one."""
+    condition = program.vae.condition
+    reads = conditions is not None and getattr(condition, "network", None) is not None
+    return Context(examples, condition.known(conditions).sum() if reads else None)
+
+
 def epoch_order(program: Program, state: TrainState, examples: int) -> Int[Array, "s b"]:
     """Which of the training examples each step of the next epoch sees: a fresh permutation, cut into batches."""
     steps = steps_per_epoch(program.batch_size, examples)
@@ -149,20 +157,20 @@ def train_steps(
     state: TrainState,
     images: Stored,
     order: Int[Array, "s b"],
-    examples: int,
+    context: Context,
     shards: int = 1,
     conditions: Any = None,
 ) -> tuple[TrainState, Losses]:
     """A step on each batch that `order` takes from the images; returns the losses of each step, [s].
 
     Args:
-        examples: of the training set.
+        context: of the training set.
         conditions: of the images, as they are stored, if the model has one.
     """
 
     def body(state, indices):
         rows = own_rows(indices, shards)
-        return train_step(given(program, conditions, rows), state, images[rows], examples, shards)
+        return train_step(given(program, conditions, rows), state, images[rows], context, shards)
 
     return lax.scan(body, state, order)
 
@@ -182,7 +190,8 @@ def train_epoch(
     Returns the running mean of the training losses, and how many steps came before the first whose loss is not finite.
     """
     order = epoch_order(program, state, len(images))
-    state, losses = train_steps(program, state, images, order, len(images), shards, conditions)
+    context = context_of(program, conditions, len(images))
+    state, losses = train_steps(program, state, images, order, context, shards, conditions)
     return state, *epoch_losses(losses)
 
 
@@ -204,11 +213,11 @@ def evaluate(
     batches = (n - left) // batch if program.objective.coupled else -(-n // batch)
     batches += -batches % shards
     indices = own_rows(jnp.arange(batches * batch).reshape(-1, batch), shards)
-    key = key_for(state, Purpose.TEST_NOISE, epoch)
+    key, context = key_for(state, Purpose.TEST_NOISE, epoch), context_of(program, conditions, n)
 
     def of(indices):
         rows = jnp.minimum(indices, n - 1)
-        return _batch_losses(given(program, conditions, rows), state, indices, lambda: images[rows], key, n)
+        return _batch_losses(given(program, conditions, rows), state, indices, lambda: images[rows], key, context)
 
     def body(total, indices):
         return jax.tree.map(jnp.add, total, of(indices)), None
@@ -229,21 +238,22 @@ def add_losses(
     images: Stored,
     indices: Int[Array, "s b"],
     epoch: Any,
-    n: int,
+    context: Context,
     conditions: Any = None,
 ) -> Losses:
-    """`total` and the summed losses of some batches of the `n` images that `evaluate` would be given in one piece.
+    """`total` and the summed losses of some batches of the images that `evaluate` would be given in one piece.
 
     Args:
+        context: of all those images.
         images: those of `indices`, one after another.
-        indices: of the images of each batch among all; those from `n` on have weight zero.
+        indices: of the images of each batch among all; those beyond have weight zero.
         conditions: of these images, as they are stored, if the model has one.
     """
     key = key_for(state, Purpose.TEST_NOISE, epoch)
 
     def body(total, of):
         rows = of - indices[0, 0]
-        own = _batch_losses(given(program, conditions, rows), state, of, lambda: images[rows], key, n)
+        own = _batch_losses(given(program, conditions, rows), state, of, lambda: images[rows], key, context)
         return jax.tree.map(jnp.add, total, own), None
 
     total, _ = lax.scan(body, total, indices)
@@ -251,12 +261,17 @@ def add_losses(
 
 
 def _batch_losses(
-    program: Program, state: TrainState, indices: Int[Array, "b"], batch: Callable[[], Stored], key: Any, n: int
+    program: Program,
+    state: TrainState,
+    indices: Int[Array, "b"],
+    batch: Callable[[], Stored],
+    key: Any,
+    context: Context,
 ) -> Losses:
-    """Summed over a batch of images, whose `indices` are among all `n`."""
+    """Summed over a batch of images, whose `indices` are among all of the split."""
     noise = codes_noise(program, jax.random.fold_in(key, indices[0]), len(indices))
-    losses = program.objective(program.vae, state.params, to_float(batch()), noise, Context(n))
-    counts = indices < n
+    losses = program.objective(program.vae, state.params, to_float(batch()), noise, context)
+    counts = indices < context.examples
     return jax.tree.map(lambda values: jnp.where(counts, values, 0).sum(), losses)
 
 

@@ -69,6 +69,7 @@ class Stream:
     def _train(self, program: Program, state: TrainState, conditions: Any) -> tuple[TrainState, Losses, Any]:
         """As `engine.train_epoch`."""
         images, losses = self._dataset.train_images, []
+        split = len(images), engine.context_of(program, conditions, len(images)).labelled
         order = np.asarray(compiled.epoch_order(program, state, len(images)))
 
         def gathered(part: np.ndarray) -> tuple[jax.Array, jax.Array, Any]:
@@ -78,7 +79,7 @@ class Stream:
             return self._put(images[places]), order, _rows(conditions, places)
 
         for chunk, own_order, own in self._ahead(gathered, _split(order, images)):
-            state, of_chunk = compiled.train_steps(program, state, chunk, own_order, len(images), own)
+            state, of_chunk = compiled.train_steps(program, state, chunk, own_order, *split, own)
             losses.append(jax.block_until_ready(of_chunk))
         return state, *compiled.epoch_losses(jax.tree.map(lambda *parts: jnp.concatenate(parts), *losses))
 
@@ -86,6 +87,7 @@ class Stream:
         """As `compiled.evaluate`."""
         images = self._dataset.test_images
         n, count = len(images), np.int32(epoch)
+        split = n, engine.context_of(program, conditions, n).labelled
         batch = min(engine.EVALUATION_BATCH, n)
         left = n % batch if program.objective.coupled else 0
         batches = np.arange(-(-(n - left) // batch) * batch, dtype=np.int32).reshape(-1, batch)
@@ -97,7 +99,8 @@ class Stream:
 
         total = self._put(compiled.no_losses(compiled.abstract(program)))
         for chunk, indices, own in self._ahead(gathered, parts):
-            total = jax.block_until_ready(compiled.add_losses(program, state, total, chunk, indices, count, n, own))
+            of_chunk = compiled.add_losses(program, state, total, chunk, indices, count, *split, own)
+            total = jax.block_until_ready(of_chunk)
         return compiled.mean_losses(state, total, n)
 
     def _put(self, tree: Any) -> Any:

@@ -62,7 +62,13 @@ def dataset(**changes):
         ({"train_labels": np.zeros(2, np.uint8)}, "3 train examples but 2 labels"),
         ({"test_images": np.zeros((3, 8, 8), np.uint8)}, r"shapes \(28, 28\) and \(8, 8\); they must be the same"),
         ({"test_labels": np.array([0, 1, 1000])}, "test labels 0 to 1000; classes must be 0 to 999"),
-        ({"test_labels": np.array([0, -1, 1])}, "test labels -1 to 1"),
+        ({"test_labels": np.array([0, -1, 1])}, "no label of 1 of 3 test examples, the first is 1; only training"),
+        ({"test_labels": np.array([0, -2, 1])}, "test labels -2 to 1; classes must be 0 to 999"),
+        ({"train_labels": np.array([0, -2, 1])}, "train labels -2 to 1; classes must be 0 to 999"),
+        (
+            {"train_labels": np.array([-1, 1, 1])},
+            "train labels −1 and 1, of which −1 is no class; give two classes as 0",
+        ),
         ({"test_labels": np.zeros((3, 1), int)}, r"test labels of shape \(3, 1\); one for each example is needed"),
         ({"test_labels": np.full(3, np.nan)}, "test labels that are not finite numbers"),
         ({"test_labels": np.full(3, "a")}, "test labels of <U1; they must be an array of numbers"),
@@ -131,14 +137,54 @@ def test_a_tenth_of_an_array_is_held_out_by_its_seed_and_no_example_is_lost():
 
 
 @pytest.mark.parametrize(
+    ("given", "codes", "names"),
+    [
+        ([0, -1, 2], [0, -1, 2], ()),
+        ([0.0, np.nan, 2.0], [0, -1, 2], ()),
+        (["b", None, "a"], [1, -1, 0], ("a", "b")),
+        (["b", "", "a"], [1, -1, 0], ("a", "b")),
+        ([True, None, False], [1, -1, 0], ()),
+        ([2020, None, 1990], [1, -1, 0], ("1990", "2020")),
+        ([2020, -1, 1990], [1, -1, 0], ("1990", "2020")),
+    ],
+)
+def test_a_class_that_is_not_known_is_minus_one(given, codes, names):
+    found = data.from_arrays(np.zeros((3, 2)), given, test=np.zeros((2, 2)), test_labels=[given[0], given[2]])
+    np.testing.assert_array_equal(found.train_labels, codes)
+    np.testing.assert_array_equal(found.test_labels, [codes[0], codes[2]])
+    assert (found.class_names, found.unlabelled, found.classes) == (names, 1, max(codes) + 1)
+    np.testing.assert_array_equal(found.labelled, [True, False, True])
+
+
+def test_examples_to_test_on_are_of_those_with_a_class():
+    examples, labels = np.arange(60.0)[:, None], np.where(np.arange(60) % 3 == 0, np.arange(60) % 2, -1)
+    found = data.from_arrays(examples, labels)
+    assert (len(found.train_images), len(found.test_images), found.unlabelled) == (58, 2, 40)
+    both = np.concatenate([found.train_images, found.test_images])[:, 0].astype(int)
+    np.testing.assert_array_equal(np.sort(both), np.arange(60))
+    np.testing.assert_array_equal(labels[both], np.concatenate(found.labels))
+
+
+def test_classes_that_no_training_example_has_serve_nothing():
+    labels = np.array([-1, -1, -1, 0, 1])
+    whole = data.from_arrays(np.arange(5.0)[:, None], labels, test=np.arange(2.0)[:, None], test_labels=[0, 1])
+    assert whole.classes == 2
+    few = whole.first(3, 2)
+    assert (few.labels, few.unlabelled, few.classes) == (None, 0, 0)
+    assert data.checked(few._replace(train_labels=labels[:3], test_labels=np.array([0, 1]))).labels is None
+
+
+@pytest.mark.parametrize(
     ("given", "says"),
     [
         (([[1.0, 2.0]],), "data has 1 example; at least 2 are needed"),
         (([[1.0], [1.0, 2.0]],), "data has train images of list; they must be an array of real numbers"),
         (("x.npy",), "examples must be an array, not 'x.npy'; jaxvae.data.load reads files"),
         ((["a", "b"],), r"data has train images of <U1; they must be an array of real numbers"),
-        ((np.zeros((4, 2)), ["a", None, "a", ""]), "data has no label in 2 rows, the first is 1; leave those out"),
-        ((np.zeros((4, 2)), [0, 1, np.nan, 1]), "data has labels that are not finite numbers"),
+        ((np.zeros((4, 2)), [None, np.nan, None, ""]), "data has no label in any row; give none"),
+        ((np.zeros((4, 2)), [-1, -1, -1, -1]), "data has no label in any row; give none"),
+        ((np.zeros((4, 2)), [0.5, 1, np.nan, 1]), "data has labels that are not finite numbers"),
+        ((np.zeros((4, 2)), [0.5, 1, None, 1]), "data has labels that are not finite numbers"),
         ((np.zeros((4, 2)), [0, 1]), "data has 4 train examples but 2 labels"),
         ((np.zeros((2000, 2)), list(map(str, range(2000)))), "data has 2,000 different labels; classes are at most"),
     ],

@@ -229,7 +229,7 @@ CARELESS = [
     ("a.csv", table(["p", "q"], [1, 2], ["", 3]), {}, "column 'p' has no value in 1 rows, the first is row 1; fill"),
     ("a.csv", table(["p", "q"], [1, 2], [2, 3]), {"label": "r"}, "has no column 'r'; its columns: 'p', 'q'"),
     ("a.csv", table(["p", "q"], [1, 2], ["nan", 3]), {}, "numbers are not finite; fill them|no value"),
-    ("a.csv", table(["p", "q"], ["a", 2], ["", 3]), {"label": "p"}, "has no label in 1 rows, the first is 1"),
+    ("a.csv", table(["p", "q"], ["", 2], ["", 3]), {"label": "p"}, "has no label in any row; give none"),
     ("a.parquet", lambda path: path.write_text("PAR1"), {}, r"a\.parquet is no Parquet file"),
     ("a.h5ad", lambda path: path.write_text("HDF"), {}, r"a\.h5ad is (read by anndata, which is not|no \.h5ad file)"),
     ("folder", pictures((4, 4), (4, 5)), {}, r"1\.png has 4×5 pixels, others 4×4; give the size to which all"),

@@ -56,7 +56,7 @@ def test_a_step_is_adam_on_the_mean_loss():
     images = jax.random.uniform(jax.random.key(4), (5, 28, 28))
     key = engine.key_for(state, engine.Purpose.TRAIN_NOISE, 0)
     gradient = jax.grad(lambda p: elbo(p, images, key).loss.mean())(state.params)
-    after, _ = jax.jit(engine.train_step, static_argnames="examples")(PROGRAM, state, images, len(images))
+    after, _ = jax.jit(engine.train_step, static_argnames="context")(PROGRAM, state, images, Context(len(images)))
     moved = jax.tree.map(lambda a, b: a - b, after.params, state.params)
     expected = jax.tree.map(lambda g: -1e-3 * g / (np.abs(g) + 1e-8), gradient)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=2e-6), moved, expected)
@@ -72,7 +72,7 @@ def test_a_step_sets_an_optimal_scale_to_the_batchs_own(likelihood, power):
     params, key_z = state.params, engine.key_for(state, engine.Purpose.TRAIN_NOISE, 0)
     z = program.vae.sample(program.vae.encode(params, x), engine.codes_noise(program, key_z, 20)[0])
     off = np.abs(np.asarray(x - program.vae.mean(params, z), np.float64))
-    after, _ = engine.train_step(program, state, x, 20)
+    after, _ = engine.train_step(program, state, x, Context(20))
     expected = np.log((off**power).mean()) / power
     assert abs(expected) > 0.5  # where it begins
     np.testing.assert_allclose(after.params["likelihood"]["log_scale"], expected, rtol=1e-5)
@@ -87,7 +87,7 @@ def test_published_steps_are_those_of_the_released_code():
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.params)
     first = jax.tree.map(np.zeros_like, params)
     second = jax.tree.map(np.ones_like, params)
-    step = jax.jit(engine.train_step, static_argnames="examples")
+    step = jax.jit(engine.train_step, static_argnames="context")
     for t in range(1, 4):
         images = jax.random.uniform(jax.random.key(t), (batch, 28, 28))
         key = engine.key_for(state, engine.Purpose.TRAIN_NOISE, t - 1)
@@ -97,7 +97,7 @@ def test_published_steps_are_those_of_the_released_code():
         # with ε after the correction, as ours has it; theirs is before
         scale = rate / (1 - b1**t), 1 / (1 - b2**t)
         params = jax.tree.map(lambda p, m, v, s=scale: p - s[0] * m / (np.sqrt(s[1] * v) + 1e-4), params, first, second)
-        state, _ = step(program, state, images, len(images))
+        state, _ = step(program, state, images, Context(len(images)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-6), state.params, params)
 
 
@@ -120,7 +120,7 @@ def test_dynamic_binarisation_draws_anew_at_each_step_and_training_sees_the_draw
 
     def step(binarize, number):
         run = dataclasses.replace(RUN, objective=Mean(), batch_size=40, binarize=binarize)
-        engine.train_step(run.program(SHAPE), state._replace(step=jnp.int32(number)), images, 40)
+        engine.train_step(run.program(SHAPE), state._replace(step=jnp.int32(number)), images, Context(40))
 
     step("dynamic", 0)
     step("dynamic", 1)
@@ -141,13 +141,13 @@ def test_bytes_under_a_density_are_dequantised_anew_at_each_step():
     state = state._replace(params=program.vae.init(jax.random.key(0)))
     state = state._replace(opt_state=program.optimiser.init(state.params))
     for step in (0, 1):
-        engine.train_step(program, state._replace(step=jnp.int32(step)), images, 40)
+        engine.train_step(program, state._replace(step=jnp.int32(step)), images, Context(40))
     first, second = (256 * np.asarray(given, np.float64) - np.asarray(images) for given in Mean.given)
     for u in (first, second):
         assert -1e-4 <= u.min() <= u.max() <= 1 + 1e-4
         assert stats.kstest(u.ravel(), "uniform").pvalue > 1e-3
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.03
-    engine.train_step(program, state, images / 255, 40)
+    engine.train_step(program, state, images / 255, Context(40))
     np.testing.assert_array_equal(Mean.given[2], images / 255)
 
 
@@ -171,8 +171,8 @@ def test_an_epoch_visits_each_image_once_in_a_fresh_order(n, batch, monkeypatch)
     """With a step that only reports which images it saw: a permutation, another one in each epoch."""
     images = jnp.zeros((n, 28, 28), jnp.uint8).at[:, 0, 0].set(jnp.arange(n, dtype=jnp.uint8))
 
-    def spy(program, state, batch, examples, shards):
-        assert examples == n
+    def spy(program, state, batch, context, shards):
+        assert context == Context(n)
         seen = batch[:, 0, 0].astype(jnp.float32)
         # first and second moment over the epoch tell a permutation of 0…n−1; the third figure depends on the order
         return state._replace(step=state.step + 1), Losses(seen.mean(), (seen**2).mean(), seen[0] * state.step)

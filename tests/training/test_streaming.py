@@ -15,7 +15,7 @@ from jaxvae.data import rows
 from jaxvae.data.file_array import FileArray
 from jaxvae.errors import ConfigError, DataError
 from jaxvae.models import MLP, VAE, Gaussian, Labels, Side
-from jaxvae.objectives import ELBO, Losses
+from jaxvae.objectives import ELBO, M2, Losses
 from jaxvae.parts import part
 from jaxvae.training import compiled, engine, make_mesh, streaming
 from jaxvae.training.checks import check, vmaps
@@ -83,12 +83,21 @@ CASES = {
     "standardised": (with_gaussian(run()), RNG.normal(3, 2, (230, 7))),
     "given classes": (conditional(Labels(3)), BYTES),
     "given numbers": (conditional(Side(2)), BYTES),
+    "classes of some": (
+        RunConfig(VAE(2, MLP((8,)), condition=Labels(3, MLP((8,)))), M2(), batch_size=10, epochs=3),
+        BYTES[:207],
+    ),
     "coupled": (run().__class__(run().vae, Coupled(), batch_size=10, epochs=3), BYTES),
 }
 
 
 BESIDE = {  # by case, what a dataset has beside its examples
     "given classes": {"labels": np.arange(len(BYTES)) % 3},
+    "classes of some": {
+        "labels": np.where(np.arange(207) % 5 < 2, np.arange(207) % 3, -1),
+        "test": BYTES[207:],
+        "test_labels": np.arange(23) % 3,
+    },
     "given numbers": {"condition": RNG.normal(size=(len(BYTES), 2))},
 }
 FAST = ("grey", "coupled", "given classes")
@@ -116,10 +125,10 @@ def test_each_example_is_trained_on_once_an_epoch_in_the_order_of_the_permutatio
     there, config = in_file(tmp_path / "x.npy", BYTES), run(epochs=1)
     batches, train_steps = [], compiled.train_steps
 
-    def seen(program, state, images, order, examples, conditions):
+    def seen(program, state, images, order, *rest):
         assert images.nbytes <= CHUNK
         batches.extend(np.asarray(images)[np.asarray(order)])
-        return train_steps(program, state, images, order, examples, conditions)
+        return train_steps(program, state, images, order, *rest)
 
     monkeypatch.setattr(compiled, "train_steps", seen)
     _, (before, _) = trained(config, there)
