@@ -23,8 +23,16 @@ def _kl(mean: np.ndarray, log_std: np.ndarray) -> np.ndarray:
     return np.maximum(0.5 * (mean**2 + np.exp(2 * log_std) - 1 - 2 * log_std), 0)  # rounded below it near the prior
 
 
-def kl_per_dimension(mean: np.ndarray, log_std: np.ndarray) -> np.ndarray:
-    """KL(q(z_j|x) ‖ p(z_j)) of each dimension j, mean over images, in nats: they add up to the rate. [d]"""
+def kl_per_dimension(
+    mean: np.ndarray, log_std: np.ndarray, prior: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
+    """KL(q(z_j|x) ‖ p(z_j)) of each dimension j, mean over images, in nats: they add up to the rate. [d]
+
+    Args:
+        prior: mean and log-std of p(z|c), of each image [n, d]; default, of N(0, I).
+    """
+    if prior is not None:  # the same divergence, in units in which the prior is standard normal
+        mean, log_std = (mean - prior[0]) * np.exp(-prior[1]), log_std - prior[1]
     return _kl(mean, log_std).mean(0)
 
 

@@ -32,6 +32,13 @@ def of_samples(run: Run, dataset: Dataset, rows: int, columns: int) -> tuple[Any
     return _test_rows(run, dataset, indices), len(indices), ", given the conditions of test examples"
 
 
+def classes(run: Run, dataset: Dataset) -> list[str]:
+    """What the classes are called that the run can be given, of many the first; none of a run without such a
+    condition."""
+    count = min(getattr(run.config.vae.condition, "classes", 0), MAX_FOLLOWED_CLASSES)
+    return [dataset.class_names[label] if dataset.class_names else str(label) for label in range(count)]
+
+
 def one_for_all(run: Run, dataset: Dataset, n: int) -> tuple[Any, str]:
     """The first class for each of n codes, where the condition is a class, else the first test example's."""
     condition = run.config.vae.condition

@@ -19,6 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from jaxvae.figures.plotting import DPI
 from jaxvae.results import Words
 
+PLANES_IN_ROW = 5
 MIN_WIDTH = 4.0  # inches, for a title above a few pictures
 RGB = 3  # channels of a colour picture
 MAX_RATIO = 4  # of the sides of a picture
@@ -164,6 +165,38 @@ def latent_plane(
         ax.set_xlabel("z₁")
         ax.set_ylabel("z₂", rotation=0)
     figure.suptitle(title, wrap=True)
+    return figure
+
+
+def planes(decoded: np.ndarray, ticks: Sequence[float], names: Sequence[str], title: str) -> Figure:
+    """One latent plane decoded as each of several classes: [class, z₂, z₁, h, w] over `ticks`."""
+    columns = min(len(names), PLANES_IN_ROW)
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(2.7 * columns, 2.9 * rows + 0.4), dpi=DPI, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat[len(names) :]:
+        ax.set_axis_off()
+    for ax, grid, name in zip(axes.flat, decoded, names, strict=False):
+        _draw_grid(ax, grid, ticks)
+        ax.set_title(name, fontsize=11)
+    figure.suptitle(title, wrap=True)
+    return figure
+
+
+def analogies(originals: np.ndarray, decoded: np.ndarray, names: Sequence[str], title: str) -> Figure:
+    """A row for each original [n, h, w], and its code decoded as each class [n, class, h, w]."""
+    table = np.concatenate([as_bytes(originals)[:, None], as_bytes(decoded)], 1)
+    table = framed(table, 255)
+    n, columns, h, w = table.shape[:4]
+    figure = _tight(max(MIN_WIDTH, 0.62 * columns * w / h), 0.62 * n + 0.9)
+    ax = figure.subplots()
+    _draw_picture(ax, tiled(table))
+    centres = [(i + 0.5) * w - 0.5 for i in range(columns)]
+    ax.set_xticks(centres, ["original", *names], fontsize=9, rotation=30 * (max(map(len, names)) > 4))
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.axvline(w - 0.5, color="0.2", lw=1.5)
+    ax.set_title(title, fontsize=10, wrap=True)
     return figure
 
 

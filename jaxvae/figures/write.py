@@ -82,6 +82,8 @@ def _figures(results: Results, runs: Sequence[Run], dataset: Dataset) -> Iterato
     for run in runs:
         if run.config.latent_dim == 2:
             yield f"latent-{run.config.name}", _latent_plane(results, run, dataset)
+            if pictures.drawable(dataset.shape) and (names := conditions.classes(run, dataset)):
+                yield f"planes-{run.config.name}", _planes(results, run, dataset, names)
     if not pictures.drawable(dataset.shape):
         return
     look = pictures.look(at_hand(dataset.train_images))
@@ -144,6 +146,8 @@ def _of_run(
     drawn = np.asarray(run.sample(jax.random.key(run.config.seed), count, condition=given))
     title = f"drawn from the prior{words}: {results.labels[name]}\n{data}"
     yield f"samples-{name}", pictures.mosaic(pictures.as_pictures(drawn, look), SAMPLES_IN_ROW, title)
+    if classes := conditions.classes(run, dataset):
+        yield f"analogies-{name}", _analogies(results, run, dataset, classes, look)
 
 
 def epochs_to_draw(last: int) -> list[int]:
@@ -166,6 +170,35 @@ def _latent_plane(results: Results, run: Run, dataset: Dataset) -> Figure:
     return pictures.latent_plane(
         decoded, GRID_TICKS, codes, labels and labels[1], title, results.words, dataset.class_names
     )
+
+
+def _planes(results: Results, run: Run, dataset: Dataset, names: Sequence[str]) -> Figure:
+    """What the same codes decode to as each class."""
+    k, z1_and_z2 = len(GRID_TICKS), np.meshgrid(GRID_TICKS, GRID_TICKS)
+    codes = np.tile(np.stack([z.ravel() for z in z1_and_z2], 1), (len(names), 1))
+    decoded = np.asarray(run.decode(codes, np.repeat(np.arange(len(names)), k * k)))
+    images = pictures.as_pictures(decoded, pictures.look(at_hand(dataset.train_images)))
+    grids = images.reshape(len(names), k, k, *images.shape[1:])
+    label = results.words.label
+    title = (
+        f"The latent plane, decoded as each {label}: {results.labels[run.config.name]}\n{results.caption(shared=True)}"
+    )
+    return pictures.planes(grids, GRID_TICKS, names, title)
+
+
+def _analogies(results: Results, run: Run, dataset: Dataset, names: Sequence[str], look: pictures.Look) -> Figure:
+    """The codes of the first test examples of each class, decoded as every class (Kingma et al. 2014, figure 2)."""
+    labels = dataset.labels[1] if dataset.labels else np.zeros(len(dataset.test_images), int)
+    first = [np.flatnonzero(labels == label)[0] for label in np.unique(labels)[: len(names)]]
+    given = jax.tree.map(lambda rows: rows[np.array(first)], conditions.of_test(run, dataset))
+    images = dataset.test_images[np.array(first)]
+    codes = np.repeat(np.asarray(run.codes(images, given).mean), len(names), 0)
+    decoded = np.asarray(run.decode(codes, np.tile(np.arange(len(names)), len(first))))
+    own, others = (pictures.as_pictures(each, look) for each in (images, decoded))
+    label, name = results.words.label, results.labels[run.config.name]
+    title = f"A test {results.words.example} of each {label}, its code decoded as every {label}\n{name} – "
+    title += results.caption(shared=True)
+    return pictures.analogies(own, others.reshape(len(first), len(names), *others.shape[1:]), names, title)
 
 
 def _comparison(results: Results, runs: Sequence[Run], originals: np.ndarray, look: pictures.Look) -> Figure:

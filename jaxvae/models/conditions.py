@@ -32,7 +32,7 @@ class Labels:
     objective `jaxvae.objectives.M2`, which trains it and takes examples whose class is not known, all zeros.
     """
 
-    classes: Whole = static(name="", title="classes of the condition")
+    classes: Whole = static(name="", symbol="classes", title="classes of the condition")
     network: Any = nested(default=None, module=True)  # of q(y|x): an encoder's, see `base.Network`
 
     def check(self) -> None:
@@ -85,7 +85,7 @@ class Labels:
 class Side:
     """Real numbers that a dataset has beside each example; the networks are given them as they are."""
 
-    size: Whole = static(name="", title="numbers of the condition")
+    size: Whole = static(name="", symbol="numbers", title="numbers of the condition")
 
     def check(self) -> None:
         require_whole(self, "size", 1, MAX_WIDTH)

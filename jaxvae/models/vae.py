@@ -248,8 +248,12 @@ class VAE:
 
     def _prior(self, params: Params) -> Any:
         """What the posterior is asked about: the prior, or what it is given the condition, if these are normals."""
+        return self.normal_prior(params) or self.prior
+
+    def normal_prior(self, params: Params) -> Normal | None:
+        """The independent normals that the prior is given the condition; None of a prior that is something else."""
         normal = getattr(self.prior, "normal", None) if self.prior_takes_condition else None
-        return normal(self.own_params(params, "prior"), self._condition) if normal else self.prior
+        return normal(self.own_params(params, "prior"), self._condition) if normal else None
 
     def kl(self, params: Params, q: Any, noise: Float[Array, "k b z"]) -> Float[Array, "b"]:
         """KL(q(z|x) ‖ p(z)): in closed form where there is one, else the mean over the codes made of the noise.

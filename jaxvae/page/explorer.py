@@ -46,13 +46,15 @@ def explored(
     if not finite or not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.params)):
         return None
     centre, axes = plane(mean, log_std)
+    prior = run.vae.given(conditions).normal_prior(run.params)
+    against = None if prior is None else (np.asarray(prior.mean, np.float64), np.asarray(prior.log_std, np.float64))
     decoder = packed_decoder(run) or decoded_map(run, mean, centre, axes, look, on_map)
     spread = ((mean - mean.mean(0)) @ axes.T).var(0) / max(float(mean.var(0).sum()), 1e-12)
     return {
         "decoder": decoder,
         "mean": _base64(mean.astype(np.float16)),
         "logStd": _base64(log_std.astype(np.float16)),
-        "kl": codes.kl_per_dimension(mean, log_std).round(4).tolist(),
+        "kl": codes.kl_per_dimension(mean, log_std, against).round(4).tolist(),
         "centre": centre.tolist(),
         "axes": axes.tolist(),
         "shares": spread.round(4).tolist(),
@@ -78,9 +80,10 @@ def packed_decoder(run: Run) -> dict[str, Any] | None:
     """The decoder as the page's script runs it; None if the page cannot.
 
     A page can run decoders that describe their layers (see `jaxvae.models.Network`) under likelihoods that say by which
-    link their means come of the outputs, and that take codes alone, without a condition.
+    link their means come of the outputs, and that take codes alone or behind a class.
 
-    Keys: `link`; `parts`, outputs for each number of an example; `precision`; `activation`; `layers`, a description of
+    Keys: `link`; `classes` of the condition, 0 without one: the decoder is given a one among as many zeros, then the
+    code; `parts`, outputs for each number of an example; `precision`; `activation`; `layers`, a description of
     each; `weights`, in the layers' order first all biases as float32, then all scales as float32, one for each of a
     layer's outputs, then all kernels, as int16 to be multiplied by the scale of their last axis; in a bfloat16 run no
     scales, and kernels as bfloat16.
@@ -88,7 +91,9 @@ def packed_decoder(run: Run) -> dict[str, Any] | None:
     _, decoder = run.vae.networks
     link = getattr(run.vae.likelihood, "link", None)
     layers = decoder.layers(run.params["decoder"]) if hasattr(decoder, "layers") else None
-    if layers is None or link is None or run.config.vae.condition is not None:
+    condition = run.config.vae.condition
+    classes = 0 if condition is None else getattr(condition, "classes", None)
+    if layers is None or link is None or classes is None:
         return None
     kernels = [np.asarray(kernel, np.float32) for _, kernel, _ in layers]
     biases = [np.asarray(bias, np.float32) for _, _, bias in layers]
@@ -100,6 +105,7 @@ def packed_decoder(run: Run) -> dict[str, Any] | None:
         packed = [*biases, *scales, *whole]
     return {
         "link": link,
+        "classes": classes,
         "parts": math.prod(decoder.outputs) // math.prod(run.vae.shape),
         "precision": run.config.precision,
         "activation": getattr(decoder, "activation", "relu"),

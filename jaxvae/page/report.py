@@ -256,7 +256,12 @@ def _explorer(results: Results, runs: Sequence[Run], dataset: Dataset) -> dict[s
         "classes": [] if labels is None else np.unique(labels).tolist(),
         "sprite": png(pictures.tiled(padded.reshape(rows, SPRITE_COLUMNS, *tiles.shape[1:]))),
         "runs": [
-            {"name": name, "about": results.labels[name] + words[name], "latentDim": run.config.latent_dim} | space
+            {
+                "name": name,
+                "about": results.labels[name] + words[name] * ("tiles" in space["decoder"]),
+                "latentDim": run.config.latent_dim,
+            }
+            | space
             for run in runs
             if (space := spaces[name := run.config.name])
         ],

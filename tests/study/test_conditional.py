@@ -2,11 +2,14 @@
 
 import argparse
 import base64
+import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import expit
 
 import jaxvae
 from jaxvae import data
@@ -16,13 +19,14 @@ from jaxvae.data import rows
 from jaxvae.errors import ConfigError, DataError, InputError
 from jaxvae.evaluation import Plan, likelihood
 from jaxvae.figures import conditions, pictures
-from jaxvae.models import MLP, VAE, ConditionalNormal, Gaussian, Labels, Side
+from jaxvae.models import MLP, VAE, ConditionalNormal, Gaussian, Labels, Side, StandardNormal
 from jaxvae.optimisers import Adam
 from jaxvae.page import explorer
 from jaxvae.study import Study
 from jaxvae.training.sweep import sweep
 from tests.blobs import blobs
 from tests.linear import AsItIs, ToZero
+from tests.page.test_explorer import decode as page_decode
 
 EPOCHS, COPIES = 5, 20
 RNG = np.random.default_rng(0)
@@ -287,16 +291,39 @@ def test_figures_are_drawn_with_conditions(pictured):
     np.testing.assert_array_equal(conditions.one_for_all(of_numbers, dataset, 3)[0], np.zeros((3, 1)))
 
 
-def test_the_page_has_a_map_decoded_with_a_condition(pictured):
+def test_the_page_decodes_as_any_class_and_has_a_map_decoded_with_numbers(pictured):
     dataset, runs = pictured
     look = pictures.look(dataset.train_images)
-    for run, c in zip(runs, (3, [3.0]), strict=True):
-        given = conditions.of_test(run, dataset)
-        space = explorer.explored(run, dataset.test_images, look, given, run.conditions(c, 225))
-        assert space is not None
-        tiles = np.frombuffer(base64.b64decode(space["decoder"]["tiles"]), np.uint8).reshape(15, 15, 28, 28)
-        centre = np.asarray(run.decode(np.zeros((1, 2)), c))[0]
-        np.testing.assert_allclose(tiles[7, 7] / 255, centre, atol=0.5 / 255 + 1e-6)
+    of_classes, of_numbers = (
+        explorer.explored(run, dataset.test_images, look, conditions.of_test(run, dataset), run.conditions(c, 225))
+        for run, c in zip(runs, (3, [3.0]), strict=True)
+    )
+    assert of_classes is not None
+    assert of_numbers is not None
+    assert of_classes["decoder"]["classes"] == 10
+    for label in (0, 3):
+        given = np.concatenate([np.eye(10)[label], [0.5, -1.0]])
+        logits = page_decode(of_classes["decoder"], given, (28, 28))
+        expected = np.asarray(runs[0].decode(np.array([[0.5, -1.0]]), label))[0]
+        np.testing.assert_allclose(expit(logits), expected, atol=0.5 / 255)
+    tiles = np.frombuffer(base64.b64decode(of_numbers["decoder"]["tiles"]), np.uint8).reshape(15, 15, 28, 28)
+    centre = np.asarray(runs[1].decode(np.zeros((1, 2)), [3.0]))[0]
+    np.testing.assert_allclose(tiles[7, 7] / 255, centre, atol=0.5 / 255 + 1e-6)
+
+
+@pytest.mark.parametrize("prior", [StandardNormal(), ConditionalNormal()])
+def test_the_pages_divergence_of_each_dimension_is_from_the_prior_given_the_condition(prior):
+    """They add up to the model's own; parameters are far from where training begins, so that the prior matters."""
+    run = trained(condition=C, prior=prior)
+    params = dict(run.params)
+    if "prior" in params:
+        params["prior"] = jax.tree.map(lambda leaf: leaf + 0.3, params["prior"])
+    run = dataclasses.replace(run, params=params)
+    space = explorer.explored(run.in_trained_numbers(), X[:50], pictures.look(X), C[:50], C[:225])
+    assert space is not None
+    vae = run.vae.given(C[:50])
+    exact = vae.kl(params, vae.encode(params, jnp.asarray(X[:50])), jnp.zeros((1, 50, CODES)))
+    assert sum(space["kl"]) == pytest.approx(float(exact.mean()), abs=2e-4)
 
 
 @pytest.mark.slow
@@ -309,6 +336,8 @@ def test_a_whole_study_with_figures_and_a_page(condition, pictured, tmp_path):
     study.write(0.0)
     figures = {path.stem for path in (tmp_path / "study" / "figures").iterdir()}
     assert {f"latent-{run.name}", f"samples-{run.name}", "evolution"} <= figures
+    of_classes = {f"planes-{run.name}", f"analogies-{run.name}"}
+    assert figures & of_classes == (of_classes if condition == Labels(10) else set())
     assert "walk" not in figures
     assert f"condition={condition.part_label}" in (tmp_path / "study" / "report.html").read_text()
 

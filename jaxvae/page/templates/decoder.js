@@ -130,14 +130,15 @@ const LINKS = {
   "continuous-bernoulli": (value) => (Math.abs(value) < 0.1 ? 0.5 + value / 12 : 1 / (1 - Math.exp(-value)) - 1 / value),
 };
 
-/** A function from a code to the levels of a picture, see `levels`. */
+/** A function from a code, and the class that it is given, to the levels of a picture, see `levels`. */
 function decoder(run, plane) {
   const { decoder: packed } = run;
   if (packed.tiles) return mapped(packed, plane);
   const outputs = network(packed);
   const [link, parts] = [LINKS[packed.link], packed.parts];
-  return (code) => {
-    const values = outputs(code);
+  const before = Array(packed.classes).fill(0); // the class comes before the code
+  return (code, given) => {
+    const values = outputs(packed.classes ? [...before.with(given, 1), ...code] : code);
     const means = new Float32Array(values.length / parts); // the first of the outputs for each number
     for (let i = 0; i < means.length; i++) means[i] = link(values[i * parts]);
     return levels(means);

@@ -10,6 +10,7 @@ class Explorer {
     this.selection = []; // test images: none, one, or the two ends of a walk
     this.cursor = [0, 0]; // the place in the plane, and
     this.rest = []; // how far off it the code is, a vector
+    this.given = 0; // the class that a model with a condition is given
     this.view = new MapView(byId("map"), labels, shades);
     this.screen = byId("decoded").getContext("2d");
     this.mirrors = [...document.querySelectorAll("canvas.mirror")].map((canvas) => canvas.getContext("2d"));
@@ -28,7 +29,9 @@ class Explorer {
     const run = this.runs.find((candidate) => candidate.name === name);
     this.plane = this.view.plane = new Plane(run);
     const picture = decoder(run, this.plane);
-    this.decode = (code) => timed("decode", () => picture(code));
+    this.decode = (code, given = this.given) => timed("decode", () => picture(code, given));
+    this.conditional = run.decoder.classes > 0;
+    givenClasses(this.conditional ? run.decoder.classes : 0, this.names, this.given);
     this.sliders = dimensionSliders(this.plane, run.decoder.tiles ? [] : run.kl, (j, value, input) => {
       this.stopWalk();
       this.jumpTo(this.code.with(j, value), { from: input });
@@ -41,6 +44,16 @@ class Explorer {
     else this.jumpTo(this.plane.code(last));
     this.describe();
     this.tilesStale = true; // for the frame to come
+  }
+
+  /** Decodes from now on as this class. */
+  giveClass(given) {
+    if (!this.conditional || given === this.given) return;
+    byId("given").value = this.given = given;
+    this.tilesStale = true;
+    this.view.clearTiles();
+    this.jumpTo(this.code);
+    this.describe();
   }
 
   // ── moving ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -123,6 +136,7 @@ class Explorer {
     this.stopWalk();
     this.selection = this.selection.length === 1 && this.selection[0] !== i ? [...this.selection, i] : [i];
     byId("walk-at").value = 1;
+    if (this.labels) this.giveClass(this.labels[i]);
     this.jumpTo(this.plane.code(i), { spoken: true });
     this.describe();
     if (this.selection.length === 2 && !calm.matches) this.walk();
@@ -151,7 +165,10 @@ class Explorer {
     if (a === undefined) return;
     const i = b ?? a;
     byId("choice-title").textContent = labels ? `Test ${example} ${i}, ${this.kind(i)}` : `Test ${example} ${i}`;
-    byId("choice-images").replaceChildren(this.original(i, "original"), this.decoded(plane.code(i), "reconstruction"));
+    const own = this.conditional ? labels[i] : 0;
+    const given = this.conditional ? [...new Set([own, this.given])] : [0];
+    const decoded = given.map((label) => this.decoded(plane.code(i), this.conditional ? `as ${this.called(label)}` : "reconstruction", label));
+    byId("choice-images").replaceChildren(this.original(i, "original"), ...decoded);
     const near = plane.nearest(plane.code(i), 6, (other) => other !== i && this.visible(other));
     byId("neighbours").replaceChildren(...near.map((other) => this.original(other.i, `${this.kind(other.i)}, ${number(other.distance)}`)));
     if (b === undefined) return;
@@ -163,7 +180,11 @@ class Explorer {
   /** What a test example is called: by its class, or by its number. */
   kind(i, article = "a") {
     if (!this.labels) return `${example} ${i}`;
-    return this.names[this.labels[i]] ?? `${article} ${this.labels[i]}`;
+    return this.called(this.labels[i], article);
+  }
+
+  called(label, article = "a") {
+    return this.names[label] ?? `${article} ${label}`;
   }
 
   original(i, caption) {
@@ -172,8 +193,8 @@ class Explorer {
     return thumbnail(caption, (context) => context.drawImage(this.originals, x, y, width, height, 0, 0, width, height));
   }
 
-  decoded(code, caption) {
-    return thumbnail(caption, (context) => paint(context, this.decode(code)));
+  decoded(code, caption, given = this.given) {
+    return thumbnail(caption, (context) => paint(context, this.decode(code, given)));
   }
 
   // ── walking ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -230,6 +251,7 @@ class Explorer {
       this.settle(this.cursor, this.plane.zeros());
     });
     on("model", "change", (event) => this.open(event.target.value));
+    on("given", "change", (event) => this.giveClass(Number(event.target.value)));
     on("tiles", "change", () => {
       if (byId("tiles").checked) this.decodeTiles();
       this.redraw();

@@ -61,6 +61,14 @@ function classChips(classes, names, change) {
   byId("classes").append(...chips, ...whole);
 }
 
+/** Offers the classes that a model can be given; none for a model without a condition. */
+function givenClasses(count, names, given) {
+  const options = Array.from({ length: count }, (_, label) => element("option", { value: label }, names[label] ?? String(label)));
+  byId("given").replaceChildren(...options);
+  byId("given").value = given;
+  byId("given").parentElement.hidden = !count;
+}
+
 /** What the map shows of a run, in a sentence. */
 function mapNote({ about, shares, decoder }, plane, of) {
   const decoded = decoder.tiles ? " This page cannot run its decoder: pictures were decoded beforehand for places of this map, and others are between them." : "";
