@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from jaxvae.evaluation.metrics import Column, Measured, metric
 
 if TYPE_CHECKING:  # it imports JAX, which a command's --help does without
@@ -81,8 +79,7 @@ def _probe(subject: Subject) -> Iterator[Measured]:
     "labels", "class reader", column=Column("classified rightly", "%", scale=100, places=1),
 )  # fmt: skip
 def _classification(subject: Subject) -> Iterator[Measured]:
-    classes = np.asarray(subject.run.classify(subject.images)).argmax(1)
-    yield Measured(classes == subject.labels, "the most probable class")
+    yield Measured(subject.classified == subject.labels, "the most probable class")
 
 
 def _weighted(subject: Subject, quantity: str) -> Iterator[Measured]:

@@ -240,6 +240,11 @@ class Subject:
         return self._readers[key]
 
     @cached_property
+    def classified(self) -> np.ndarray:
+        """The class that the model itself reads in each image."""
+        return np.asarray(self.run.classify(self.images)).argmax(1)
+
+    @cached_property
     def read_originals(self) -> np.ndarray:
         """The class that the classifier reads in each original image."""
         return read_classes(self.reader, self.images)

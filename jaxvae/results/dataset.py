@@ -34,6 +34,8 @@ def about(dataset: Dataset) -> dict[str, Any]:
     }
     if dataset.train_images.dtype != np.uint8:
         data |= {"dtype": str(dataset.train_images.dtype)}
+    if dataset.unlabelled:
+        data |= {"unlabelled": dataset.unlabelled}
     if dataset.class_names:
         data |= {"class_names": list(dataset.class_names)}
     if dataset.source:

@@ -134,6 +134,7 @@ def test_a_whole_study_of_data_with_some_labels(reads, pictured, tmp_path):
     study = Study(tmp_path / "study", [run], pictured)
     study.train(quiet=True)
     study.write(0.0)
+    assert "60 training (40 without a label) and 25 test" in (tmp_path / "study" / "report.html").read_text()
     loaded = jaxvae.load(tmp_path / "study" / run.name)
     found = {record.metric: record for record in loaded.evaluate(pictured, Plan(samples=(1,)), quiet=True).records}
     assert ("classification" in found) == reads
