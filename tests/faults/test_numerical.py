@@ -57,17 +57,18 @@ def test_a_run_that_diverges_stops_alone_and_leaves_the_others_their_bits(strate
 
 def test_the_step_is_that_of_the_first_loss_that_is_not_finite(small):
     """Played back a step at a time with the engine's own step."""
+    from jaxvae.objectives import Context
     from jaxvae.training import engine
 
     config, found = run(seed=3, learning_rate=4e17), []
     sweep([config], small, on_epoch=lambda report: found.append(report.diverged))
     program, images = config.program(small.shape, 1), jax.numpy.asarray(small.train_images)
-    state, step = engine.init(program, config.seed), jax.jit(engine.train_step, static_argnames="examples")
+    state, step = engine.init(program, config.seed), jax.jit(engine.train_step, static_argnames="context")
     steps = engine.steps_per_epoch(config.batch_size, len(images))
     for taken in range(config.epochs * steps):
         order = jax.random.permutation(engine.key_for(state, engine.Purpose.ORDER, taken // steps), len(images))
         batch = engine.to_float(images[order.reshape(steps, -1)[taken % steps]])
-        state, losses = step(program, state, batch, examples=len(images))
+        state, losses = step(program, state, batch, context=Context(len(images)))
         if not np.isfinite(losses.loss):
             break
     assert found[-1] == taken + 1
