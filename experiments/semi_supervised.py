@@ -3,7 +3,7 @@
     python -m experiments.semi_supervised                  three draws of the labels
     python -m experiments.semi_supervised --draws 1        one of them
 
-Costs on one core that others used too: twenty minutes. Expect the stacked model to misread 5 % in two draws of three and
+Costs on one core, shared with others: twenty minutes. Expect the stacked model to misread 5 % in two draws of three and
 21 % in the third, M2 on pixels 18 %, the labels alone 22 to 23 %.
 
 Kingma, Rezende, Mohamed & Welling 2014, "Semi-supervised learning with deep generative models", table 1, MNIST with 100
