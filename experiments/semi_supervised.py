@@ -3,16 +3,17 @@
     python -m experiments.semi_supervised                  three draws of the labels
     python -m experiments.semi_supervised --draws 1        one of them
 
-Costs on two cores: COSTS. Expect the stacked model to read more than nine digits of ten rightly.
+Costs on one core, shared with others: twenty minutes. Expect the stacked model to misread 5 % in two draws of three and
+21 % in the third, M2 on pixels 18 %, the labels alone 22 to 23 %.
 
 Kingma, Rezende, Mohamed & Welling 2014, "Semi-supervised learning with deep generative models", table 1, MNIST with 100
 labels. Published test errors: a network on the labels alone 25.81 %, model M2 11.97 ± 1.71 %, M1+M2 3.33 ± 0.14 %.
 
     M1       784 – 500 – 500 – 50 and mirrored, Bernoulli, trained on all 60,000 images without their labels
     M1+M2    M2 on codes drawn from M1's q(z|x), of its active dimensions; Gaussian, q(y|x) and both networks with one
-             layer of 500, 50 codes; α = 0.1, as theirs
-    M2       on pixels of 20,000 images, the same sizes, 20 epochs, α = 10: with 0.1 and 1 more was misread (53 and 33 %
-             against 27 %, on 10,000 images, 25 epochs)
+             layer of 500, 50 codes; α = 0.1, as theirs; 40 epochs
+    M2       on pixels of 10,000 images, the same sizes, 20 epochs, α = 10: with 0.1 and 1 more was misread (53 and 33 %
+             against 27 %, of binarised pixels, 25 epochs)
     alone    q(y|x) of either on the 100 labelled examples, which the objective trains by nothing but its classification
     differences   in their released code codes are drawn anew at each step, units are softplus, the rate is 3e-4
 """
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 OUTPUT = "semi-supervised.json"
 EACH, ACTIVE = 10, 0.1  # labels of each digit; least standard deviation of an active dimension's means
-PICTURES = 20_000  # that M2 on pixels is trained on
+PICTURES, LOSSES = 10_000, 1_000  # that M2 on pixels is trained on; of which test losses are followed
 PUBLISHED = {"pixels, labels alone": 25.81, "pixels, M2": 11.97, "codes, labels alone": None, "codes, M1+M2": 3.33}
 
 
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
             percent = 100 * error()
             seconds = round(time.perf_counter() - started)
             entries.append({"row": row, "draw": draw, "error": round(percent, 2), "seconds": seconds})
-            console().print(f"draw {draw}, {row}: {percent:.2f} % of 10,000 read wrongly, {seconds} s")
+            console().print(f"draw {draw}, {row}: {percent:.2f} % of the test images read wrongly, {seconds} s")
     for row, published in PUBLISHED.items():
         errors = [entry["error"] for entry in entries if entry["row"] == row]
         spread = f" ± {np.std(errors, ddof=1):.2f}" if len(errors) > 1 else ""
@@ -117,7 +118,7 @@ def rows(mnist: Dataset, encoded: Any, labels: np.ndarray, seed: int) -> dict[st
     return {
         "pixels, labels alone": lambda: share_misread(images[known], labels[known], *of_pixels, epochs=200),
         "codes, labels alone": lambda: share_misread(drawn[known], labels[known], *of_codes, epochs=200),
-        "codes, M1+M2": lambda: share_misread(drawn, labels, *of_codes, epochs=60),
+        "codes, M1+M2": lambda: share_misread(drawn, labels, *of_codes, epochs=40),
         "pixels, M2": lambda: share_misread(images[some], labels[some], *of_pixels, epochs=20, alpha=10.0),
     }
 
@@ -141,8 +142,8 @@ def share_misread(
     network = MLP((500,))
     vae = VAE(50, network, likelihood=likelihood, condition=Labels(10, network))
     model = jaxvae.fit(
-        x, vae, labels=labels, test=test, test_labels=test_labels.astype(int), objective=M2(alpha), epochs=epochs,
-        batch_size=min(100, len(x) // 5), seed=seed, standardize=False, quiet=True,
+        x, vae, labels=labels, test=test[:LOSSES], test_labels=test_labels[:LOSSES].astype(int), objective=M2(alpha),
+        epochs=epochs, batch_size=min(100, len(x) // 5), seed=seed, standardize=False, quiet=True,
     )  # fmt: skip
     return float((np.asarray(model.classify(test)).argmax(1) != test_labels).mean())
 

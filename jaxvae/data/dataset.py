@@ -55,7 +55,7 @@ class Dataset(NamedTuple):
 
     @property
     def labels(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """The classes of both splits' examples, if both have some."""
+        """The classes of both splits' examples, if both have some; −1 where that of a training example is not known."""
         return self._labels("iu")
 
     @property
