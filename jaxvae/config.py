@@ -20,6 +20,7 @@ from jaxvae.formats import is_old, upgraded
 from jaxvae.models import AUTOMATIC, VAE, Shape
 from jaxvae.objectives import ELBO
 from jaxvae.optimisers import Adam
+from jaxvae.schedules import at_epoch
 from jaxvae.values import Text, Whole, plain
 
 BINARIZATIONS = ("none", "dynamic", "static")  # grey; drawn anew at each step; drawn once from a fixed key
@@ -177,21 +178,24 @@ class RunConfig:
 
     # ── programs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def program(self, shape: Shape, epoch: int = 0, latent_dim: int | None = None) -> Program:
+    def program(self, shape: Shape, epoch: int = 0, latent_dim: int | None = None, steps: int = 1) -> Program:
         """What is compiled for examples of this shape, with the numbers of an epoch, counted from 1.
 
         Args:
             latent_dim: of the program, if the run is padded to more than it uses.
+            steps: in an epoch, of each of which there is a number where a schedule counts steps.
         """
         vae = dataclasses.replace(self.vae, latent_dim=latent_dim or self.latent_dim, precision=self.precision)
-        vae = dataclasses.replace(parts.at_epoch(vae.bind(shape), epoch), used=np.int32(self.latent_dim))
-        objective, optimiser = (parts.at_epoch(part, epoch) for part in (self.objective, self.optimiser))
+        vae = dataclasses.replace(at_epoch(vae.bind(shape), epoch, steps), used=np.int32(self.latent_dim))
+        objective, optimiser = (at_epoch(part, epoch, steps) for part in (self.objective, self.optimiser))
         return Program(vae, objective, optimiser, self.batch_size, self.binarize)
 
     @property
     def structure(self) -> Any:
-        """What runs must have in common to be lanes of one program, but for the latent size."""
-        return jax.tree.structure(self.program((1,), latent_dim=1))
+        """What runs must have in common to be lanes of one program; not the latent size, which is padded, unless the
+        optimiser's steps depend on it."""
+        latent_dim = None if getattr(self.optimiser, "scales_by_shape", False) else 1
+        return jax.tree.structure(self.program((1,), latent_dim=latent_dim))
 
     # ── JSON ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -234,14 +238,16 @@ def _with_plain_values(value: Any) -> Any:
 def _add_fields(axes: dict[str, Axis], part: Any, fields: Iterable[dataclasses.Field]) -> None:
     """An axis for each field, and for a field that holds a part one for each of that part's."""
     for f in fields:
-        value, label = getattr(part, f.name), parts.label(f)
+        value, label, name = getattr(part, f.name), parts.label(f), f.name
         if value is None:
             continue
         default = None if f.default is dataclasses.MISSING else f.default
         inner = parts.fields(value) if parts.is_part(value) and not parts.is_schedule(value) else []
-        title, traced = label.title or f.name.replace("_", " "), parts.kind(f) == "traced"
+        while name in axes and parts.kind(f) == "nested":  # such as an optimiser within another
+            name = f"inner {name}"
+        title, traced = label.title or name.replace("_", " "), parts.kind(f) == "traced"
         required = f.default is dataclasses.MISSING or f.name == "objective"
-        axes[f.name] = Axis(label.symbol, title, _plain(value), _plain(default), traced, required)
+        axes[name] = Axis(label.symbol, title, _plain(value), _plain(default), traced, required)
         _add_fields(axes, value, inner)
 
 

@@ -20,6 +20,7 @@ from jaxvae.models import MLP, VAE, Bernoulli, Conv, ConvDecoder, DiagonalNormal
 from jaxvae.objectives import ELBO, IWAE, Context, DReG
 from jaxvae.optimisers import Adam, Stages
 from jaxvae.parts import Number, bound, from_json, nested, part, static, to_json, traced
+from jaxvae.schedules import at_epoch
 
 SHAPE = (28, 28)
 
@@ -217,11 +218,11 @@ class Linear:
 
 def test_a_part_in_an_epoch_has_numbers_where_it_had_schedules():
     one = Outer(2, rate=Linear(4.0), inner=Inner(weight=Linear(1.0, 2)))
-    assert parts.at_epoch(one, 0) == Outer(2, 0.0, Inner(0.0))
-    assert parts.at_epoch(one, 1) == Outer(2, np.float32(0.4), Inner(0.5))
-    assert parts.at_epoch(one, 50) == Outer(2, 4.0, Inner(1.0))
-    assert {type(leaf) for leaf in jax.tree.leaves(parts.at_epoch(Outer(2), 3))} == {np.float32}
-    assert parts.at_epoch(StandardNormal(), 3) == StandardNormal()
+    assert at_epoch(one, 0) == Outer(2, 0.0, Inner(0.0))
+    assert at_epoch(one, 1) == Outer(2, np.float32(0.4), Inner(0.5))
+    assert at_epoch(one, 50) == Outer(2, 4.0, Inner(1.0))
+    assert {type(leaf) for leaf in jax.tree.leaves(at_epoch(Outer(2), 3))} == {np.float32}
+    assert at_epoch(StandardNormal(), 3) == StandardNormal()
     assert parts.is_schedule(Linear())
     assert not parts.is_schedule(Inner())
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -60,11 +60,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     options.add_argument("--latent-dims", nargs="+", type=int, metavar="D", help="latent sizes (default: 2 3 5 10 50)")
     options.add_argument(
-        "--betas", "--beta", nargs="+", type=float, metavar="B", help="weights of the KL term (default: 1)"
-    )
+        "--betas", "--beta", nargs="+", type=_number_or_schedule, metavar="B",
+        help="weights of the KL term, each a number or a schedule such as 'linear(0,1,length=10)' (default: 1)",
+    )  # fmt: skip
     options.add_argument(
-        "--learning-rates", "--learning-rate", nargs="+", type=float, metavar="R",
-        help="of the optimiser (default: 0.001)",
+        "--learning-rates", "--learning-rate", nargs="+", type=_number_or_schedule, metavar="R",
+        help="of the optimiser, as --betas (default: the optimiser's own; Adam's is 0.001)",
     )  # fmt: skip
     options.add_argument("--seeds", nargs="+", type=int, metavar="S", help="default: 0")
     model = group("parts: the same for all runs; each a name, and fields as in name:field=value,field=value")
@@ -84,7 +85,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="elbo; iwae: the importance-weighted bound; iwae-dreg: the same with the doubly reparameterised gradient; "
         "such as iwae:importance_samples=50 (default: elbo)",
     )  # fmt: skip
-    model.add_argument("--optimiser", metavar="O", help="such as adam:b1=0.5 (default: adam)")
+    model.add_argument(
+        "--optimiser",
+        metavar="O",
+        help="such as adamw:weight_decay=0.1 or 'clip:max_norm=5,optimiser=sgd(momentum=0.5)' (default: adam)",
+    )
     model.add_argument("--parts", action=ListParts, help="list the parts of each kind with their fields, and exit")
     train = group("training: the same for all runs")
     train.add_argument(
@@ -179,14 +184,15 @@ def _grid(options: argparse.Namespace) -> list[RunConfig]:
     """Every combination, by seed, architecture, latent size, β and learning rate."""
     from jaxvae.config import RunConfig
     from jaxvae.models import VAE
-    from jaxvae.naming import parsed
+    from jaxvae.naming import number_or_schedule, parsed
 
+    betas, rates = (_each(map(number_or_schedule, given)) for given in (options.betas, options.learning_rates))
     networks = [parsed("network", given, "architecture") for given in dict.fromkeys(options.architectures)]
     part = {kind: parsed(kind, getattr(options, kind)) for kind in ("likelihood", "prior", "posterior")}
     part["condition"] = None if options.condition == "none" else parsed("condition", options.condition)
     k = options.importance_samples
-    objectives = [parsed("objective", options.objective, beta=beta, importance_samples=k) for beta in options.betas]
-    optimisers = [parsed("optimiser", options.optimiser, learning_rate=rate) for rate in options.learning_rates]
+    objectives = [parsed("objective", options.objective, beta=beta, importance_samples=k) for beta in betas]
+    optimisers = [parsed("optimiser", options.optimiser, learning_rate=rate) for rate in rates]
     axes = options.seeds, networks, options.latent_dims, objectives, optimisers
     return [
         RunConfig(
@@ -197,6 +203,16 @@ def _grid(options: argparse.Namespace) -> list[RunConfig]:
     ]  # fmt: skip
 
 
-def _each(values: Sequence[Any]) -> list[Any]:
+def _number_or_schedule(given: str) -> float | str:
+    """What becomes a schedule once parts may be imported stays a text."""
+    if "(" in given:
+        return given
+    try:
+        return float(given)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid float value: {given!r}") from None
+
+
+def _each(values: Iterable[Any]) -> list[Any]:
     """The different ones, in order."""
     return list(dict.fromkeys(values))

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxvae.objectives import Losses
+from jaxvae.schedules import has_schedule
 from jaxvae.training import Epoch, engine
 
 
@@ -63,19 +64,27 @@ def metrics_lines(progress: Progress | Past) -> list[str]:
 
 
 def best(history: Sequence[dict[str, Any]]) -> int:
-    """The epoch with the lowest test loss."""
+    """The epoch with the lowest test loss, see `criterion`."""
 
     def loss(entry: dict[str, Any]) -> float:
-        value = entry["test"]["loss"]
+        value = criterion(entry)
         return value if math.isfinite(value) else math.inf
 
     return min(history, key=loss)["epoch"]
 
 
+def criterion(entry: Mapping[str, Any]) -> float:
+    """What epochs of a run are compared by: the test loss; where that is another function from epoch to epoch, as a
+    schedule changes its weights, −ELBO."""
+    return entry.get("criterion", entry["test"]["loss"])
+
+
 def history_entry(report: Epoch) -> dict[str, Any]:
     """What a history holds of an epoch."""
     losses = {"train": losses_json(report.train), "test": losses_json(report.test)}
-    return {"epoch": report.epoch, **losses, "seconds": round(report.seconds, 3)}
+    changes = has_schedule(report.run.objective) or has_schedule(report.run.vae)
+    own = {"criterion": float(report.test.reconstruction) + float(report.test.kl)} if changes else {}
+    return {"epoch": report.epoch, **losses, **own, "seconds": round(report.seconds, 3)}
 
 
 def losses_json(losses: Losses | None) -> dict[str, float] | None:

@@ -28,7 +28,7 @@ from jaxvae.runs.given import as_array, as_images, as_key
 from jaxvae.runs.history import Divergence, best
 from jaxvae.runs.run_folder import read_config, shape_of
 from jaxvae.system import as_path
-from jaxvae.training import compiled
+from jaxvae.training import compiled, evaluation_params
 from jaxvae.values import Text, Whole, plain
 
 SPLITS = ("train", "test")
@@ -257,6 +257,5 @@ def load(folder: str | os.PathLike, epoch: Whole | Text = "latest", *, parts: It
         others = f"; or load another epoch of it, there are {', '.join(map(str, kept))}" if kept[1:] else ""
         raise CheckpointError(f"{error}; {Remedy.TRAIN_AGAIN} to repair it{others}") from None
     about = {key: value for key, value in about.items() if key not in ("format", "config")}
-    return Run(
-        folder, config, about, progress.state.params, progress.history, progress.reconstructions, progress.diverged
-    )
+    params = evaluation_params(config.optimiser, progress.state)
+    return Run(folder, config, about, params, progress.history, progress.reconstructions, progress.diverged)

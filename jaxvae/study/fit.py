@@ -22,7 +22,7 @@ from jaxvae.jax_settings import own_settings
 from jaxvae.models import VAE, Side
 from jaxvae.objectives import ELBO
 from jaxvae.optimisers import Adam
-from jaxvae.runs import Divergence, history_entry
+from jaxvae.runs import Divergence, criterion, history_entry
 from jaxvae.study import suitable
 from jaxvae.study.progress import Display
 from jaxvae.study.resume import settle_precision
@@ -132,7 +132,7 @@ def fit(
 
 def _of_overfitting(metrics: Sequence[Mapping[str, Any]]) -> str:
     """In which epoch the test loss was lowest, where the last one is higher by more than a twentieth."""
-    losses = np.array([entry["test"]["loss"] for entry in metrics])
+    losses = np.array([criterion(entry) for entry in metrics])
     if not np.isfinite(losses).all() or losses[-1] <= losses.min() + OVERFITTED * abs(losses.min()):
         return ""
     lowest = f"the test loss was lowest after epoch {losses.argmin()}, {losses.min():.2f} nats"
@@ -183,6 +183,6 @@ def _in_memory(config: RunConfig, dataset: Dataset, quiet: bool) -> Run:
         training.train([config], dataset, strategy="loop", on_epoch=on_epoch, probes=probes)
     assert state is not None
     return Run(
-        Path(config.name), config, results.about(dataset), state.params, history, np.stack(pictures), diverged,
-        data=dataset, state=state,
+        Path(config.name), config, results.about(dataset), training.evaluation_params(config.optimiser, state), history,
+        np.stack(pictures), diverged, data=dataset, state=state,
     )  # fmt: skip

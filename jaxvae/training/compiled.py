@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxvae.config import Program
+from jaxvae.schedules import after_last_step
 from jaxvae.system import machine
 from jaxvae.training import engine
 from jaxvae.training.engine import TrainState
@@ -83,7 +84,7 @@ def evaluate(vmapped: bool, mesh: Mesh, program: Program, state, images, epoch, 
 @partial(jax.jit, static_argnames=("vmapped", "mesh"))
 def reconstruct(vmapped: bool, mesh: Mesh, program: Program, params, images, conditions=None):
     def reconstruction(program, params, images, conditions):
-        return engine.reconstruct(program.vae.given(conditions), params, images)
+        return engine.reconstruct(after_last_step(program).vae.given(conditions), params, images)
 
     return _over_lanes(reconstruction, vmapped, mesh, (0, 0, None, None))(program, params, images, conditions)
 

@@ -113,7 +113,8 @@ class DeviceWorker:
             how = self._lanes is not None, self.mesh, program
             test, finite = compiled.evaluate(*how, state, self._test_images, np.int32(work.epoch), given.test)
             if self._probes is not None:
-                pictures = compiled.reconstruct(*how, state.params, self._probes, given.probes)
+                params = engine.evaluation_params(program.optimiser, state)
+                pictures = compiled.reconstruct(*how, params, self._probes, given.probes)
         self._results = state, train, sound, test, finite, pictures
 
     def ready(self) -> bool:
@@ -179,7 +180,8 @@ class DeviceWorker:
 
     def _program(self, run: RunConfig) -> Program:
         """Its numbers in the work's epoch, padded to the largest of the runs' latent sizes."""
-        return run.program(self._shape, self._work.epoch, self._latent_dim)
+        steps = engine.steps_per_epoch(run.batch_size, len(self._train_images))
+        return run.program(self._shape, self._work.epoch, self._latent_dim, steps)
 
     def _resized(self, state: TrainState, latent_dim: int) -> TrainState:
         program = self._work.runs[0].program(self._shape, latent_dim=latent_dim)
@@ -211,7 +213,7 @@ class DeviceWorker:
         leaves, structure = jax.tree.flatten(compiled.state_shapes(program))  # type: ignore[arg-type]
         by_lane = {lane: jax.tree.leaves(state) for lane, state in states.items()}
         state = [stack(leaf.shape, lambda lane, i=i: by_lane[lane][i]) for i, leaf in enumerate(leaves)]
-        numbers = jax.tree.map(lambda *each: stack((), lambda lane: each[lane]), *programs)
+        numbers = jax.tree.map(lambda *each: stack(np.shape(each[0]), lambda lane: each[lane]), *programs)
         return numbers, jax.tree.unflatten(structure, state)
 
     def _state(self, run: RunConfig, epoch: int) -> TrainState:
@@ -226,7 +228,8 @@ class DeviceWorker:
             return state
         images: Any = self._train_images
         first = starting_examples(images if self._stream else images.addressable_data(0))
-        return state._replace(params=program.vae.with_data(state.params, engine.to_float(jnp.asarray(first))))
+        params = program.vae.with_data(state.params, engine.to_float(jnp.asarray(first)))
+        return state._replace(params=params, opt_state=program.optimiser.init(params))
 
 
 def on_host(tree: Any) -> Any:

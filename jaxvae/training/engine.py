@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer, Key, Num
 from jaxvae.config import Program
 from jaxvae.models import VAE, Params, standard_noise
 from jaxvae.objectives import Context, Losses
+from jaxvae.schedules import after_last_step, at_step
 from jaxvae.training.mesh import DATA, own_rows
 
 EVALUATION_BATCH = 100
@@ -105,6 +106,7 @@ def train_step(
     Args:
         examples: of the training set.
     """
+    program = at_step(program, state.step)
     images = seen_in_step(program, state, images, shards)
 
     def mean_loss(params):
@@ -116,10 +118,13 @@ def train_step(
     gradients, losses = jax.grad(mean_loss, has_aux=True)(state.params)
     if shards > 1:
         gradients, losses = lax.pmean((gradients, losses), DATA)
+    refits, own = getattr(program.vae.likelihood, "refits", False), gradients.get("likelihood")
+    if refits:  # what the optimiser does not set is in no norm and no momentum of it
+        gradients = gradients | {"likelihood": jax.tree.map(jnp.zeros_like, own)}
     params, opt_state = program.optimiser.update(gradients, state.opt_state, state.params)
-    if getattr(program.vae.likelihood, "refits", False):
-        own = (tree["likelihood"] for tree in (state.params, gradients))
-        params = params | {"likelihood": program.vae.likelihood.refit(*own, program.vae.shape)}
+    if refits:
+        refitted = program.vae.likelihood.refit(state.params["likelihood"], own, program.vae.shape)
+        params = params | {"likelihood": refitted}
     return TrainState(state.step + 1, params, opt_state, state.key), losses
 
 
@@ -186,6 +191,18 @@ def train_epoch(
     return state, *epoch_losses(losses)
 
 
+def evaluation_params(optimiser: Any, state: TrainState) -> Params:
+    """The parameters that a run is evaluated with and keeps: those of the last step, or what its optimiser makes of
+    them, such as averages over steps. Training goes on from the former."""
+    own = getattr(optimiser, "evaluation_params", None)
+    return own(state.params, state.opt_state) if own else state.params
+
+
+def for_evaluation(program: Program, state: TrainState) -> tuple[Program, TrainState]:
+    """With the numbers of the epoch's last step and `evaluation_params`."""
+    return after_last_step(program), state._replace(params=evaluation_params(program.optimiser, state))
+
+
 def evaluate(
     program: Program,
     state: TrainState,
@@ -194,10 +211,11 @@ def evaluate(
     shards: int = 1,
     conditions: Any = None,
 ) -> Losses:
-    """Mean losses over `images`, each counted exactly once.
+    """Mean losses over `images`, each counted exactly once; see `for_evaluation`.
 
     The last batch is filled up with images of weight zero; where an example's loss depends on its batch, it is smaller.
     """
+    program, state = for_evaluation(program, state)
     n = len(images)
     batch = min(EVALUATION_BATCH, n)
     left = n % batch if program.objective.coupled else 0
@@ -239,6 +257,7 @@ def add_losses(
         indices: of the images of each batch among all; those from `n` on have weight zero.
         conditions: of these images, as they are stored, if the model has one.
     """
+    program, state = for_evaluation(program, state)
     key = key_for(state, Purpose.TEST_NOISE, epoch)
 
     def body(total, of):

@@ -63,7 +63,8 @@ class Stream:
             state, train, sound = self._train(program, state, given.train)
         test, finite = self._evaluate(program, state, epoch, given.test)
         if probes is not None:
-            pictures = compiled.reconstruct(*self._how, program, state.params, probes, given.probes)
+            params = engine.evaluation_params(program.optimiser, state)
+            pictures = compiled.reconstruct(*self._how, program, params, probes, given.probes)
         return jax.block_until_ready((state, train, sound, test, finite, pictures))
 
     def _train(self, program: Program, state: TrainState, conditions: Any) -> tuple[TrainState, Losses, Any]:
