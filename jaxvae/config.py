@@ -80,6 +80,8 @@ class RunConfig:
             parts.require_kind(self, name, name)
             parts.check(getattr(self, name))
         parts.check(self.vae)
+        if check_vae := getattr(self.objective, "check_vae", None):
+            check_vae(self.vae)
         parts.require_whole(self, "batch_size", 1, MAX_INT32)
         parts.require_one_of(self, "binarize", BINARIZATIONS)
         parts.require_whole(self, "epochs", 0, MAX_INT32)

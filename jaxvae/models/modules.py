@@ -3,6 +3,7 @@
 In: networks, the posterior's heads, a latent size. Out: one Linen module, whose parameters come from one key.
 """
 
+import dataclasses
 import math
 from functools import partial
 from typing import Any
@@ -122,3 +123,9 @@ def _name(network: Any) -> str:
 
 def _batch_last(network: Any) -> bool:
     return getattr(network, "batch_last", False)
+
+
+def filled(network: Any, **values: Any) -> Any:
+    """The network with those of the values that it has fields for."""
+    names = {field.name for field in dataclasses.fields(network)}
+    return network.clone(**{name: value for name, value in values.items() if name in names})

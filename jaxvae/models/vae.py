@@ -101,8 +101,8 @@ class VAE:
             raise ConfigError("the model does not know the shape of an example; bind it: vae.bind(shape)")
         decoder = self.encoder.mirrored() if self.decoder is None else self.decoder
         outputs = self.likelihood.outputs(self.shape)
-        encoder, decoder = (_filled(network, precision=self.operands) for network in (self.encoder, decoder))
-        return encoder, _filled(decoder, outputs=outputs)
+        encoder, decoder = (modules.filled(network, precision=self.operands) for network in (self.encoder, decoder))
+        return encoder, modules.filled(decoder, outputs=outputs)
 
     def check_networks(self) -> None:
         """Raises ConfigError unless the networks can be built for the shape of the examples; computes nothing."""
@@ -257,11 +257,17 @@ class VAE:
         A closed form has no gradient in latent dimensions that are not in use, where both are standard normal.
         """
         exact = self.posterior.kl(q, self._prior(params))
-        return (
-            -self.sample_codes(params, self._mask_posterior(q), self.mask_codes(noise))[1].mean(0)
-            if exact is None
-            else exact
-        )
+        if exact is not None:
+            return exact
+        return -self.sample_codes(params, self._mask_posterior(q), self.mask_codes(noise))[1].mean(0)
+
+    def kl_by_dimension(self, params: Params, q: Any) -> Float[Array, "b z"]:
+        """The same of each latent dimension; there is a closed form if `has_closed_kl_by_dimension`."""
+        return self.posterior.kl_by_dimension(q, self._prior(params))
+
+    @property
+    def has_closed_kl_by_dimension(self) -> bool:
+        return hasattr(self.posterior, "kl_by_dimension") and self.has_closed_kl
 
     @property
     def has_closed_kl(self) -> bool:
@@ -291,9 +297,3 @@ def _along(mask: Array, axis: int, ndim: int) -> Array:
 
 def _of_networks(params: Params) -> Params:
     return {name: params[name] for name in ("encoder", "decoder") if name in params}
-
-
-def _filled(network: Any, **values: Any) -> Any:
-    """The network with those of the values that it has fields for."""
-    names = {field.name for field in dataclasses.fields(network)}
-    return network.clone(**{name: value for name, value in values.items() if name in names})

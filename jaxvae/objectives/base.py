@@ -32,7 +32,7 @@ class Objective(Protocol):
     """What training minimises.
 
     Optional: `masks_codes`, True where the noise need not be zero in latent dimensions that are not in use, as
-    `VAE.sample` draws the codes.
+    `VAE.sample` draws the codes; `check_vae(vae)`, which raises ConfigError for a model that lacks what is needed.
     """
 
     codes: int  # drawn from q(z|x) for each example

@@ -45,7 +45,7 @@ class Linear(_Over):
     """From the initial to the final value in a straight line: initial + (final − initial) · (t − after) / length, then
     the final one; before `after` the initial one.
 
-    Of β from 0 to 1 it is KL warm-up (Bowman et al. 2016, section 3.1; Sønderby et al. 2016, section 3.2).
+    Of β from 0 to 1 it is KL warm-up (Bowman et al. 2016, section 3.1; Sønderby et al. 2016).
 
     Example:
         >>> [Linear(0, 1, 4).at(epoch) for epoch in (1, 2, 3, 4, 5, 6)]
@@ -70,8 +70,8 @@ class Linear(_Over):
 
 @part("schedule/cyclical")
 class Cyclical(_Over):
-    """Cyclical annealing (Fu et al. 2019, equations 6 and 7): `cycles` cycles in the whole `length`. In each, the value
-    rises in a straight line for a share `rising` of the cycle, then stays at the final one, as it does at the end:
+    """Cyclical annealing (Fu et al. 2019, section 4): `cycles` cycles in the whole `length`. In each, the value rises
+    in a straight line for a share `rising` of the cycle, then stays at the final one, as it does at the end:
     τ = (t mod length/cycles) / (length/cycles), initial + (final − initial) · min(1, τ / rising).
 
     Example:
