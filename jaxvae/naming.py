@@ -169,10 +169,18 @@ def _value(field: dataclasses.Field, given: str, apart: dict[str, Any]) -> Any:
 
 
 def number_or_schedule(given: Any) -> Any:
-    """What a traced field is given by itself: a number, or a schedule such as `linear(0,1,length=10)`."""
-    if isinstance(given, str) and (inner := re.fullmatch(r"([\w-]+)\((.*)\)", given, re.DOTALL)):
-        return _parsed("schedule", f"{inner[1]}:{inner[2]}", "schedule", {}, in_brackets=True)
-    return given
+    """What a traced field is given by itself: a number, or the schedule that a text such as `linear(0,1,length=10)` is.
+
+    Raises:
+        ConfigError: the text is none.
+    """
+    if not isinstance(given, str):
+        return given
+    if not (inner := re.fullmatch(r"([\w-]+)\((.*)\)", given.strip(), re.DOTALL)) or given.count("(") != given.count(
+        ")"
+    ):
+        raise ConfigError(f"a schedule must be such as linear(0,1,length=10), not {quoted(given)}")
+    return _parsed("schedule", f"{inner[1]}:{inner[2]}", "schedule", {}, in_brackets=True)
 
 
 def is_nested(field: dataclasses.Field) -> bool:

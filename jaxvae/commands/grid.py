@@ -46,6 +46,8 @@ class ListParts(argparse.Action):
         for option, kind in KINDS.items():
             print(f"--{option}")
             print("".join(f"  {line}\n" for line in described(kind)))
+        print("in place of a number, in brackets: linear(0,1,length=10)")
+        print("".join(f"  {line}\n" for line in described("schedule")))
         parser.exit()
 
 

@@ -64,11 +64,14 @@ class Averaged(NamedTuple):
 
 @part("optimiser/ema")
 class EMA(_Around):
-    """The optimiser within, and an exponential moving average of its parameters (Polyak & Juditsky 1992; as Adam's
-    moments, without bias): after t steps, Σ_i d^(t−i) p_i · (1 − d) / (1 − d^t) over i = 1 … t, d = `decay`.
+    """The optimiser within, and an exponential moving average of its parameters, which is what is evaluated and kept.
 
-    The average is what test losses, reconstructions and claims are of, and what a loaded run has as `params`. Training
-    goes on from the parameters themselves; training losses are theirs.
+    After t steps it is Σ_i d^(t−i) p_i · (1 − d) / (1 − d^t) over i = 1 … t, d = `decay`: without bias, as Adam's
+    moments are (Kingma & Ba 2015, sections 3 and 7.2). What training began with has no weight in it. With a likelihood
+    that sets its own scale at each step, the scale in the average lags a step behind.
+
+    Test losses, reconstructions and claims are the average's, and a loaded run has it as `params`. Training goes on
+    from the parameters themselves; training losses are theirs.
     """
 
     optimiser: Any = nested(default=Adam(), name=".")

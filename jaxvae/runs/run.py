@@ -27,8 +27,9 @@ from jaxvae.runs.checkpoint import epochs, read
 from jaxvae.runs.given import as_array, as_images, as_key
 from jaxvae.runs.history import Divergence, best
 from jaxvae.runs.run_folder import read_config, shape_of
+from jaxvae.schedules import after_last_step, at_epoch, has_schedule
 from jaxvae.system import as_path
-from jaxvae.training import compiled, evaluation_params
+from jaxvae.training import compiled, engine, evaluation_params
 from jaxvae.values import Text, Whole, plain
 
 SPLITS = ("train", "test")
@@ -74,8 +75,12 @@ class Run:
 
     @cached_property
     def vae(self) -> VAE:
-        """The model, bound to the shape of the examples that it was trained on."""
+        """The model, bound to the shape of the examples that it was trained on; where it has schedules, with the
+        numbers that it was evaluated with after its last epoch."""
         vae = self.config.vae.bind(shape_of(self.about))
+        if has_schedule(vae):
+            steps = engine.steps_per_epoch(self.config.batch_size, self.trained_on["train_images"])
+            vae = after_last_step(at_epoch(vae, self.metrics[-1]["epoch"], steps))
         return dataclasses.replace(vae, precision=self.config.precision)
 
     @cached_property

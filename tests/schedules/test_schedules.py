@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxvae
 from jaxvae.config import RunConfig
 from jaxvae.errors import ConfigError
 from jaxvae.models import MLP, VAE
 from jaxvae.objectives import ELBO
-from jaxvae.optimisers import Adam
+from jaxvae.optimisers import EMA, Adam, Clip
 from jaxvae.parts import Number, part, traced
 from jaxvae.runs import criterion
 from jaxvae.runs.history import best, history_entry
@@ -30,7 +31,7 @@ from jaxvae.schedules import (
     has_schedule,
 )
 from jaxvae.study.study import FOLDER
-from jaxvae.training import engine
+from jaxvae.training import engine, make_mesh, run_mesh
 from jaxvae.training.sweep import sweep
 from tests.classic import classic
 
@@ -124,6 +125,54 @@ def test_a_model_s_and_a_nested_part_s_fields_have_schedules_too():
     assert not has_schedule(Scaled())
     assert at_epoch(one, 3).scale == 1.5
     assert isinstance(at_epoch(Scaled(Linear(2, 1, 4, by="step")), 3, 6).scale, EachStep)
+
+
+@pytest.mark.slow
+def test_a_run_s_model_has_the_numbers_of_its_last_epoch():
+    """Which its likelihoods are computed with."""
+
+    @part("likelihood/of-tests-sharpening")
+    class Sharpening:
+        scale: Number = traced(default=1.0)
+
+        measure = "density"
+
+        def outputs(self, shape):
+            return shape
+
+        def log_prob(self, params, out, x):
+            terms = -jnp.abs(x - out) / self.scale - jnp.log(2 * self.scale)
+            return terms.reshape(len(terms), -1).sum(-1)
+
+        def mean(self, params, out):
+            return out
+
+        def sample(self, params, key, out):
+            return out + self.scale * jax.random.laplace(key, out.shape)
+
+    x = np.random.default_rng(0).normal(size=(60, 5))
+    for by, final in (("epoch", 1 - 0.5 / 2), ("step", 1 - 9 * 0.05)):
+        schedule = Linear(1.0, 0.5, 2) if by == "epoch" else Linear(1.0, 0.0, 20, by="step")
+        vae = VAE(2, MLP((4,)), likelihood=Sharpening(schedule))
+        run = jaxvae.fit(x, vae, epochs=2, batch_size=10, standardize=False, quiet=True)
+        assert len(run.data.train_images) // 10 == 5
+        assert float(run.vae.likelihood.scale) == pytest.approx(final)
+        fixed = dataclasses.replace(run.config, vae=dataclasses.replace(vae, likelihood=Sharpening(final)))
+        other = dataclasses.replace(run, config=fixed)
+        np.testing.assert_allclose(run.log_likelihood(x, 20), other.log_likelihood(x, 20), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_batch_may_be_shared_among_devices(small):
+    """With a clipped, averaged optimiser and numbers of each step: to rounding the run on one device."""
+    run = classic(hidden=(8,), batch_size=20, epochs=2, beta=Linear(0, 1, 5, by="step"))
+    run = dataclasses.replace(run, optimiser=EMA(Clip(Adam(), 5.0), 0.9))
+    found = []
+    for mesh in (run_mesh(jax.local_devices()[:1]), make_mesh("data=2")):
+        found.append([])
+        sweep([run], small, mesh=mesh, strategy="vmap", on_epoch=found[-1].append)
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_allclose(one.test[:3], two.test[:3], rtol=1e-4)
 
 
 def linear_step(program, state, images, examples, shards=1):
