@@ -6,9 +6,9 @@ import argparse
 from typing import NoReturn
 
 from jaxvae import __version__
-from jaxvae.commands import Parser, command_line, evaluate, leave, report, sweep
+from jaxvae.commands import Parser, command_line, evaluate, leave, report, search, sweep
 
-COMMANDS = {"sweep": sweep, "evaluate": evaluate, "report": report}
+COMMANDS = {"sweep": sweep, "search": search, "evaluate": evaluate, "report": report}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -20,7 +20,8 @@ from jaxvae.formats import is_old, upgraded
 from jaxvae.models import AUTOMATIC, VAE, Shape
 from jaxvae.objectives import ELBO, check_classes
 from jaxvae.optimisers import Adam
-from jaxvae.values import Text, Whole, plain
+from jaxvae.schedules import at_epoch
+from jaxvae.values import Number, Text, Whole, plain
 
 BINARIZATIONS = ("none", "dynamic", "static")  # grey; drawn anew at each step; drawn once from a fixed key
 
@@ -49,6 +50,7 @@ class Program:
     optimiser: Any = parts.nested()
     batch_size: int = 100
     binarize: str = "none"
+    stopping: Any = parts.nested(default=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +68,9 @@ class RunConfig:
     binarize: Text = parts.static(default="none", name="", title="binarised")  # pixels: see BINARIZATIONS
     epochs: Whole = 15
     seed: Whole = 0
+    # share of the train split that is held out to decide by, see `jaxvae.data.split_off`
+    validation: Number = parts.static(default=0.0, name="validation", title="validation share")
+    stopping: Any = parts.nested(default=None)  # see `jaxvae.stopping`
 
     part_name = "run"
     part_label = "run"
@@ -80,8 +85,16 @@ class RunConfig:
             parts.check(getattr(self, name))
         parts.check(self.vae)
         check_classes(self.objective, self.vae)
+        if check_vae := getattr(self.objective, "check_vae", None):
+            check_vae(self.vae)
         parts.require_whole(self, "batch_size", 1, MAX_INT32)
         parts.require_one_of(self, "binarize", BINARIZATIONS)
+        parts.require_number(self, "validation", below=1.0)
+        if self.stopping is not None:
+            parts.require_kind(self, "stopping", "stopping")
+            parts.check(self.stopping)
+            if not self.validation:
+                raise ConfigError("a run that may stop early needs a validation split to look at: validation=0.1")
         parts.require_whole(self, "epochs", 0, MAX_INT32)
         parts.require_whole(self, "seed", 0, 2**32)
 
@@ -144,7 +157,8 @@ class RunConfig:
         found: dict[str, Axis] = {}
         vae = dataclasses.replace(self.vae, precision=self._asked_precision)
         own = {f.name: f for f in dataclasses.fields(self)}
-        _add_fields(found, self, [own["objective"], own["optimiser"], own["batch_size"], own["binarize"]])
+        names = "objective", "optimiser", "batch_size", "binarize", "validation", "stopping"
+        _add_fields(found, self, [own[name] for name in names])
         _add_fields(found, vae.encoder, parts.fields(vae.encoder))
         _add_fields(found, vae, [f for f in parts.fields(vae) if f.name not in ("latent_dim", "encoder")])
         always = ("objective", "optimiser", "batch_size", "binarize")
@@ -178,21 +192,25 @@ class RunConfig:
 
     # ── programs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def program(self, shape: Shape, epoch: int = 0, latent_dim: int | None = None) -> Program:
+    def program(self, shape: Shape, epoch: int = 0, latent_dim: int | None = None, steps: int = 1) -> Program:
         """What is compiled for examples of this shape, with the numbers of an epoch, counted from 1.
 
         Args:
             latent_dim: of the program, if the run is padded to more than it uses.
+            steps: in an epoch, of each of which there is a number where a schedule counts steps.
         """
         vae = dataclasses.replace(self.vae, latent_dim=latent_dim or self.latent_dim, precision=self.precision)
-        vae = dataclasses.replace(parts.at_epoch(vae.bind(shape), epoch), used=np.int32(self.latent_dim))
-        objective, optimiser = (parts.at_epoch(part, epoch) for part in (self.objective, self.optimiser))
-        return Program(vae, objective, optimiser, self.batch_size, self.binarize)
+        vae = dataclasses.replace(at_epoch(vae.bind(shape), epoch, steps), used=np.int32(self.latent_dim))
+        own = (at_epoch(part, epoch, steps) for part in (self.objective, self.optimiser, self.stopping))
+        objective, optimiser, stopping = own
+        return Program(vae, objective, optimiser, self.batch_size, self.binarize, stopping)
 
     @property
     def structure(self) -> Any:
-        """What runs must have in common to be lanes of one program, but for the latent size."""
-        return jax.tree.structure(self.program((1,), latent_dim=1))
+        """What runs must have in common to be lanes of one program; not the latent size, which is padded, unless the
+        optimiser's steps depend on it."""
+        latent_dim = None if getattr(self.optimiser, "scales_by_shape", False) else 1
+        return jax.tree.structure(self.program((1,), latent_dim=latent_dim))
 
     # ── JSON ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -235,15 +253,17 @@ def _with_plain_values(value: Any) -> Any:
 def _add_fields(axes: dict[str, Axis], part: Any, fields: Iterable[dataclasses.Field]) -> None:
     """An axis for each field, and for a field that holds a part one for each of that part's."""
     for f in fields:
-        value, label = getattr(part, f.name), parts.label(f)
+        value, label, name = getattr(part, f.name), parts.label(f), f.name
         if value is None:
             continue
         default = None if f.default is dataclasses.MISSING else f.default
         whole = parts.is_schedule(value) or parts.kind(f) == "module"  # another network has fields of the same names
         inner = parts.fields(value) if parts.is_part(value) and not whole else []
-        title, traced = label.title or f.name.replace("_", " "), parts.kind(f) == "traced"
+        while name in axes and parts.kind(f) == "nested":  # such as an optimiser within another
+            name = f"inner {name}"
+        title, traced = label.title or name.replace("_", " "), parts.kind(f) == "traced"
         required = f.default is dataclasses.MISSING or f.name == "objective"
-        axes[f.name] = Axis(label.symbol, title, _plain(value, whole), _plain(default), traced, required)
+        axes[name] = Axis(label.symbol, title, _plain(value, whole), _plain(default), traced, required)
         _add_fields(axes, value, inner)
 
 

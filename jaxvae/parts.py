@@ -19,7 +19,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 import jax
-import numpy as np
 
 from jaxvae.errors import MAX_FLOAT32, ConfigError, Remedy, UnknownPartError, is_whole, quoted
 from jaxvae.values import Number as Number
@@ -52,10 +51,10 @@ def static(default: Any = dataclasses.MISSING, *, name: str | None = None, symbo
     return _field(default, "static", Label(name, symbol, title))
 
 
-def nested(default: Any = dataclasses.MISSING, *, module: bool = False) -> Any:
+def nested(default: Any = dataclasses.MISSING, *, module: bool = False, name: str | None = None) -> Any:
     """Another part, of which traced numbers stay traced, or a Linen `module`, which has none and is compiled into the
     program; or, where None is the default, none, which JSON leaves out."""
-    return _field(default, "module" if module else "nested", Label())
+    return _field(default, "module" if module else "nested", Label(name))
 
 
 def bound(default: Any = None, *, data: bool = False) -> Any:
@@ -191,6 +190,12 @@ def require_number(part: Any, field: str, below: float = MAX_FLOAT32) -> None:
         raise _error(part, field, f"be a finite number of at least 0 and below {below:g}")
 
 
+def require_bool(part: Any, field: str) -> None:
+    """Raises ConfigError unless the field holds True or False."""
+    if not isinstance(getattr(part, field), bool):
+        raise _error(part, field, "be true or false")
+
+
 def require_whole(part: Any, field: str, at_least: int, below: int) -> None:
     """Raises ConfigError unless the field holds a whole number within these limits."""
     if not is_whole(getattr(part, field), at_least, below):
@@ -223,20 +228,6 @@ def require_widths(part: Any, field: str, below: int) -> None:
 def is_schedule(value: Any) -> bool:
     """Whether it is a part that says what a traced field is in each epoch."""
     return is_part(value) and value.part_name.startswith("schedule/")
-
-
-def at_epoch(value: T, epoch: int) -> T:
-    """The part with a float32 number in each traced field: its own, or what its schedule says of the epoch."""
-    if not is_part(value) or not dataclasses.fields(value):  # type: ignore[arg-type]
-        return value
-    changes: dict[str, Any] = {}
-    for f in fields(value):
-        held = getattr(value, f.name)
-        if kind(f) == "traced":
-            changes[f.name] = np.float32(held.at(epoch) if is_schedule(held) else held)
-        elif kind(f) == "nested":
-            changes[f.name] = at_epoch(held, epoch)
-    return dataclasses.replace(value, **changes) if changes else value  # type: ignore[type-var]
 
 
 # ── JSON ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

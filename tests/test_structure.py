@@ -9,9 +9,9 @@ ROOT = Path(__file__).parent.parent
 
 # lowest first: a folder imports from those before it alone, and only names that their __init__ lists
 FOLDERS = [
-    "errors", "values", "jax_settings", "parts", "naming", "formats", "system", "data", "nn", "models", "objectives",
-    "optimisers", "config", "training", "runs", "evaluation", "results", "figures", "page", "study", "sklearn",
-    "commands", "__main__",
+    "errors", "values", "jax_settings", "parts", "naming", "formats", "system", "data", "nn", "models", "schedules",
+    "objectives", "optimisers", "stopping", "config", "training", "runs", "evaluation", "results", "figures", "page",
+    "study", "search", "sklearn", "commands", "__main__",
 ]  # fmt: skip
 WITHOUT_JAX = ("errors.py", "values.py", "system", "data", "results/claims.py", "figures/plotting.py",
                "figures/pictures.py", "figures/settings_map.py", "figures/animation.py", "evaluation/records.py",

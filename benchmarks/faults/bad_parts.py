@@ -55,6 +55,18 @@ PARTS = [
         "widths in words", ["--architectures", "linear:hidden=wide"], "hidden must be a tuple of at least one width"
     ),
     _sweep("half a width", ["--architectures", "linear:hidden=0x5"], "hidden must hold whole numbers of at least 1"),
+    _sweep(
+        "a schedule without a length", ["--beta", "linear(0,1)"], r"schedule linear needs length: linear\(length=…\)"
+    ),
+    _sweep(
+        "no schedule of that name", ["--learning-rate", "cosin(1,2)"], "schedule must be one of linear, .* not 'cosin'"
+    ),
+    _sweep(
+        "a bracket left open", ["--optimiser", "clip:optimiser=sgd(0.1"], "has a bracket that does not open or does"
+    ),
+    _sweep(
+        "no optimiser within", ["--optimiser", "ema:optimiser=sgdd"], "optimiser must be one of adam, .* not 'sgdd'"
+    ),
     _sweep("K left out of its text", ["--objective", "iwae:samples=5"], "objective iwae has no field samples; it has"),
 ]
 DATA = [

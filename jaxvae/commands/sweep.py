@@ -75,6 +75,21 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     data_options.add(parser)
     grid.add_options(parser)
+    add_machine(parser)
+    hosts.add_options(parser)
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--out", metavar="DIR",
+        help="where to write (default: results/<dataset>, with --limit results/<dataset>-firstN)",
+    )  # fmt: skip
+    output.add_argument("--fresh", action="store_true", help="start anew; what the folder holds is moved aside")
+    output.add_argument("--quiet", action="store_true", help="no progress, only the results")
+    add_debug(parser)
+    return parser
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Where and how runs are computed."""
     machine = parser.add_argument_group("machine")
     machine.add_argument(
         "--strategy", default="auto", metavar="S",
@@ -98,16 +113,6 @@ def parser() -> argparse.ArgumentParser:
         "runs=4,data=2 also the batch of each run among two; auto: all devices along the runs (default: none on CPU, "
         "auto elsewhere; JAX_NUM_CPU_DEVICES=8 makes eight devices of a CPU)",
     )  # fmt: skip
-    hosts.add_options(parser)
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--out", metavar="DIR",
-        help="where to write (default: results/<dataset>, with --limit results/<dataset>-firstN)",
-    )  # fmt: skip
-    output.add_argument("--fresh", action="store_true", help="start anew; what the folder holds is moved aside")
-    output.add_argument("--quiet", action="store_true", help="no progress, only the results")
-    add_debug(parser)
-    return parser
 
 
 def in_miniature(options: argparse.Namespace) -> argparse.Namespace:

@@ -9,9 +9,10 @@ from jaxvae.data.embedded import EMBEDDED
 from jaxvae.data.files import READERS
 from jaxvae.data.loading import NAMES, PUBLISHED, load
 from jaxvae.data.rows import Examples, Limits, Rows, at_hand, blocks, first_examples, limits
+from jaxvae.data.validation import held_out, split_off
 
 __all__ = [
     "EMBEDDED", "FILES", "NAMES", "PUBLISHED", "READERS", "Dataset", "Examples", "Limits", "Rows", "Scaling",
     "at_hand", "binarized", "blocks", "checked", "counts", "dequantized", "digits", "first_examples", "from_arrays",
-    "keep", "limits", "load", "published", "scaled", "standardized",
+    "held_out", "keep", "limits", "load", "published", "scaled", "split_off", "standardized",
 ]  # fmt: skip

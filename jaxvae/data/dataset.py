@@ -102,7 +102,7 @@ class Dataset(NamedTuple):
     def first(self, train: int, test: int) -> Dataset:
         """The first images of each split, with their labels and conditions."""
         images = first_examples(self.train_images, train), first_examples(self.test_images, test)
-        return self._beside(*images, slice(train), slice(test))
+        return self.beside(*images, slice(train), slice(test))
 
     def rows(self, train: Any, test: Any) -> Dataset:
         """These images of each split, with their labels and conditions.
@@ -110,9 +110,9 @@ class Dataset(NamedTuple):
         Args:
             train, test: what an array takes between brackets: a slice, or whole numbers.
         """
-        return self._beside(self.train_images[train], self.test_images[test], train, test)
+        return self.beside(self.train_images[train], self.test_images[test], train, test)
 
-    def _beside(self, train_images: Any, test_images: Any, train: Any, test: Any) -> Dataset:
+    def beside(self, train_images: Any, test_images: Any, train: Any, test: Any) -> Dataset:
         """These images, with the labels and conditions of these rows."""
         rows = self._replace(train_images=train_images, test_images=test_images)
         if self.conditions:

@@ -79,7 +79,7 @@ def _range(members: Sequence[np.ndarray], epochs: int) -> np.ndarray:
 def _by_part(losses: np.ndarray) -> dict[str, Any]:
     """From epoch 1 on, by split and part."""
     names = (*PARTS, "negative_elbo")
-    return {split: {part: losses[1:, s, i] for i, part in enumerate(names)} for s, split in enumerate(SPLITS)}
+    return {split: {part: losses[1:, s, i] for i, part in enumerate(names)} for s, split in enumerate(SPLITS[:2])}
 
 
 def points(results: Results) -> list[tuple[Setting, str, float, float]]:

@@ -114,8 +114,7 @@ def figures_of_all(results: Results) -> Iterator[tuple[str, Figure]]:
         yield "confusions", plotting.confusions(rows, accuracy, f"{shared}{best}", words)
     table = results.axes
     if (name := table.trade_off) and (lines := curves.trade_off_lines(results, name)):
-        others = [axis for other, axis in table.axes.items() if axis.traced and other != name
-                  and (other in table.varying or axis.symbol != axis.title)]  # fmt: skip
+        others = [table.axes[other] for other in table.varying_traced if other != name]
         figure = settings_map.rate_distortion(lines, table.axes[name], others, averaged, words)
         yield f"rate-distortion-{name}", figure
     if results.several_settings and (maps := curves.settings_maps(results)):

@@ -22,11 +22,12 @@ from jaxvae.models.gaussian import Gaussian, Laplace
 from jaxvae.models.likelihoods import Bernoulli, Categorical, ContinuousBernoulli
 from jaxvae.models.logistic import DiscretizedLogistic, LogisticMixture
 from jaxvae.models.mlp import MLP, MLPDecoder
+from jaxvae.models.modules import automatic_precision, codes_at_once
 from jaxvae.models.nnx_network import nnx_network
 from jaxvae.models.parameters import parameter_count, resize
 from jaxvae.models.posteriors import DiagonalNormal, standard_noise
 from jaxvae.models.priors import ConditionalNormal, StandardNormal
-from jaxvae.models.vae import AUTOMATIC, VAE, automatic_precision, codes_at_once
+from jaxvae.models.vae import AUTOMATIC, VAE
 
 __all__ = [
     "AUTOMATIC", "GIVEN_TOTALS", "MLP", "VAE", "Bernoulli", "Categorical", "Condition", "ConditionalNormal",

@@ -84,6 +84,9 @@ class Posterior(Protocol):
     """q(z|x), given what the heads on the encoder put out for x.
 
     Outputs of zero must mean the standard normal: latent dimensions that a padded model does not use have them.
+    Optional:
+
+    kl_by_dimension(q, prior)             the divergence of each latent dimension, [b, z], where `kl` has a closed form
     """
 
     heads: ClassVar[Any]  # a named tuple: what the encoder has a head for, and how many latent axes it has, 1 or 2

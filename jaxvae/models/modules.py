@@ -11,7 +11,7 @@ from typing import Any
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from jaxvae.nn import BatchLastDense, Dense, own_convolutions
+from jaxvae.nn import BatchLastDense, Dense, automatic, own_convolutions
 
 
 class EncoderWithHeads(nn.Module):
@@ -129,3 +129,13 @@ def _name(network: Any) -> str:
 
 def _batch_last(network: Any) -> bool:
     return getattr(network, "batch_last", False)
+
+
+def automatic_precision(network: Any) -> str:
+    """The precision in which this machine trains a network sooner; float32 where the network does not say."""
+    return automatic(getattr(network, "bfloat16_pays_from", math.inf))
+
+
+def codes_at_once(network: Any) -> int:
+    """How many codes are decoded together in an evaluation: what activations stay in a core's cache."""
+    return getattr(network, "codes_at_once", 100)

@@ -50,6 +50,11 @@ class DiagonalNormal:
             return kl_between(q, prior)
         return kl_to_standard_normal(q) if isinstance(prior, StandardNormal) else None
 
+    def kl_by_dimension(self, q: Normal, prior: object) -> Float[Array, "b z"]:
+        """Of each latent dimension, for priors that `kl` has a closed form for."""
+        mean, log_std = relative_to(q, prior) if isinstance(prior, Normal) else q
+        return 0.5 * (jnp.square(mean) + jnp.exp(2 * log_std) - 1 - 2 * log_std)
+
     def marginals(self, q: Normal) -> Normal:
         return q
 
@@ -78,5 +83,9 @@ def kl_to_standard_normal(normal: Normal) -> Float[Array, "b"]:
 
 def kl_between(one: Normal, other: Normal) -> Float[Array, "b"]:
     """KL(one ‖ other) of each example, in nats: that of the standard normal, in the numbers in which `other` is it."""
-    mean = (one.mean - other.mean) * jnp.exp(-other.log_std)
-    return kl_to_standard_normal(Normal(mean, one.log_std - other.log_std))
+    return kl_to_standard_normal(relative_to(one, other))
+
+
+def relative_to(one: Normal, other: Normal) -> Normal:
+    """The first in numbers in which the second is the standard normal."""
+    return Normal((one.mean - other.mean) * jnp.exp(-other.log_std), one.log_std - other.log_std)

@@ -8,7 +8,6 @@ numbers beyond the dimensions in use are held at zero by `encode` and `own_param
 """
 
 import dataclasses
-import math
 from functools import partial
 from typing import Any
 
@@ -22,7 +21,6 @@ from jaxvae.models.base import Normal, Params, Shape
 from jaxvae.models.likelihoods import Bernoulli
 from jaxvae.models.posteriors import DiagonalNormal
 from jaxvae.models.priors import StandardNormal
-from jaxvae.nn import automatic
 from jaxvae.parts import bound, nested, part, static
 from jaxvae.values import Whole
 
@@ -261,11 +259,17 @@ class VAE:
         A closed form has no gradient in latent dimensions that are not in use, where both are standard normal.
         """
         exact = self.posterior.kl(q, self._prior(params))
-        return (
-            -self.sample_codes(params, self._mask_posterior(q), self.mask_codes(noise))[1].mean(0)
-            if exact is None
-            else exact
-        )
+        if exact is not None:
+            return exact
+        return -self.sample_codes(params, self._mask_posterior(q), self.mask_codes(noise))[1].mean(0)
+
+    def kl_by_dimension(self, params: Params, q: Any) -> Float[Array, "b z"]:
+        """The same of each latent dimension; there is a closed form if `has_closed_kl_by_dimension`."""
+        return self.posterior.kl_by_dimension(q, self._prior(params))
+
+    @property
+    def has_closed_kl_by_dimension(self) -> bool:
+        return hasattr(self.posterior, "kl_by_dimension") and self.has_closed_kl
 
     @property
     def has_closed_kl(self) -> bool:
@@ -277,16 +281,6 @@ class VAE:
     def _module(self) -> modules.Networks:
         encoder, decoder = self.networks
         return modules.Networks(encoder, decoder, self.posterior.heads, self.latent_dim, self.operands)
-
-
-def automatic_precision(network: Any) -> str:
-    """The precision in which this machine trains a network sooner; float32 where the network does not say."""
-    return automatic(getattr(network, "bfloat16_pays_from", math.inf))
-
-
-def codes_at_once(network: Any) -> int:
-    """How many codes are decoded together in an evaluation: what activations stay in a core's cache."""
-    return getattr(network, "codes_at_once", 100)
 
 
 def _along(mask: Array, axis: int, ndim: int) -> Array:

@@ -34,8 +34,9 @@ class Objective(Protocol):
     """What training minimises.
 
     Optional: `masks_codes`, True where the noise need not be zero in latent dimensions that are not in use, as
-    `VAE.sample` draws the codes; `reads_classes`, True where it trains the network of the condition `Labels`, and takes
-    examples whose class is not known: `vae.given_condition` is all zeros there.
+    `VAE.sample` draws the codes; `check_vae(vae)`, which raises ConfigError for a model that lacks what is needed;
+    `reads_classes`, True where it trains the network of the condition `Labels`, and takes examples whose class is not
+    known: `vae.given_condition` is all zeros there.
     """
 
     codes: int  # drawn from q(z|x) for each example

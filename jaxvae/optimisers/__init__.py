@@ -1,7 +1,10 @@
-"""How gradients change parameters, and how numbers change with the epochs."""
+"""How gradients change parameters."""
 
 from jaxvae.optimisers.adam import LEARNING_RATE, Adam
+from jaxvae.optimisers.around import EMA, Clip
 from jaxvae.optimisers.base import Optimiser
-from jaxvae.optimisers.schedules import Stages
+from jaxvae.optimisers.decayed import SGD, AdamW, Lion
+from jaxvae.optimisers.muon import Muon
+from jaxvae.schedules import Stages
 
-__all__ = ["LEARNING_RATE", "Adam", "Optimiser", "Stages"]
+__all__ = ["EMA", "LEARNING_RATE", "SGD", "Adam", "AdamW", "Clip", "Lion", "Muon", "Optimiser", "Stages"]

@@ -10,7 +10,12 @@ from jaxvae.models import Params
 
 
 class Optimiser(Protocol):
-    """How gradients change parameters."""
+    """How gradients change parameters. Optional:
+
+    evaluation_params(params, state)      what is evaluated, and kept as the run's parameters, in place of `params`
+    scales_by_shape                       True where a step depends on the shapes of parameters: then runs of different
+                                          latent sizes are not padded to be lanes of one program
+    """
 
     def init(self, params: Params) -> Any:
         """The state before the first step: a pytree of arrays."""

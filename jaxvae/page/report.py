@@ -8,13 +8,11 @@ missing is left out.
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +25,7 @@ from jaxvae.data import Dataset, at_hand
 from jaxvae.errors import CheckpointError, InputError, Remedy
 from jaxvae.figures import POINTS, conditions, pictures
 from jaxvae.page import explorer
+from jaxvae.page.document import document
 from jaxvae.page.run_table import number
 from jaxvae.page.sections import page_context
 from jaxvae.results import DAMAGE, PLOTTED, Results, damaged, first_seeds, probes, read_sweep
@@ -45,10 +44,6 @@ SCRIPTS = (
     "explorer.js",
 )
 SPRITE_COLUMNS = 50
-POLICY = (
-    "default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
-    "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
-)
 
 
 class UnderWay(NamedTuple):
@@ -96,22 +91,16 @@ def page(
     first = first_seeds(runs)
     models = _models(results, first, dataset)
     some = f"{len(runs)} of {len(results.runs):,} runs stand for all: {PLOTTED}" if results.too_many and runs else ""
-    style, script = _source("report.css"), "\n".join(map(_source, SCRIPTS))
-    policy = POLICY.format(style=_hash(style), script=_hash(script))
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("jaxvae.page"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"number": number, "measured": measured, "depth": depth, "script_json": script_json}
+    filters = {"number": number, "measured": measured, "depth": depth, "script_json": script_json}
     try:
         sweep = under_way.sweep if under_way else _training(folder, runs)
-        return environment.get_template("report.html").render(
-            page_context(None if under_way else folder, results, sweep), **models, under_way=under_way,
-            policy=policy, style=Markup(style), script=Markup(script),
-            loadable=[{"name": run.config.name, "path": os.fspath(run.folder)} for run in runs if folder], some=some,
-            first_seeds=sorted({run.config.seed for run in first}),
-            several_seeds=len({run.seed for run in results.runs}) > 1,
-        )  # fmt: skip
+        values = page_context(None if under_way else folder, results, sweep) | models
+        values |= {
+            "under_way": under_way, "some": some, "first_seeds": sorted({run.config.seed for run in first}),
+            "loadable": [{"name": run.config.name, "path": os.fspath(run.folder)} for run in runs if folder],
+            "several_seeds": len({run.seed for run in results.runs}) > 1,
+        }  # fmt: skip
+        return document("report.html", SCRIPTS, filters, values)
     except InputError:
         raise
     except (*DAMAGE, jinja2.TemplateError) as error:
@@ -132,15 +121,6 @@ def _check_epochs(results: Results, folder: Path | None, runs: Sequence[Run]) ->
         final = results.finals.get(run.config.name)
         if final is None or run.metrics[-1]["epoch"] != final.epochs:
             raise CheckpointError(f"{run.folder} is not as {folder}'s tables say; {Remedy.TRAIN_AGAIN}")
-
-
-def _source(name: str) -> str:
-    return (files("jaxvae.page") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _hash(source: str) -> str:
-    """As a Content-Security-Policy names an inline script or style that it lets run."""
-    return base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
 
 
 # ── how values are written ───────────────────────────────────────────────────────────────────────────────────────────

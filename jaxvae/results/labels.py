@@ -226,6 +226,10 @@ def comparable(runs: Sequence[RunConfig]) -> tuple[list[RunConfig], str]:
         return [*runs], ""
     alike = [way for way in ways.values() if all(axis.value == axis.default for axis in table.rows[way[0]].values())]
     if len(alike) == 1:
-        defaults = [_equals(axis, written(axis.default)) for axis in table.axes.values() if axis.traced]
+        defaults = [
+            _equals(axis, written(axis.default))
+            for axis in table.axes.values()
+            if axis.traced and axis.default is not None
+        ]
         return [runs[i] for i in alike[0]], f"on the runs with {' and '.join(defaults)}"
     return [], f"not tested, as of {len(ways)} ways of training no single one is the original's"

@@ -83,10 +83,11 @@ def _history(rows: Sequence[dict[str, str]]) -> History:
     """Rows of one run: epoch after epoch, both splits of each but the train split before training."""
     further = [name for name in rows[0] if name not in (*IDENTITY, *PARTS) and rows[0][name]]
     parts, history = (*PARTS, *further), []
+    splits = len(SPLITS) if any(row["split"] == SPLITS[-1] for row in rows) else 2
     for row in rows:
         epoch = int(row["epoch"])
         if epoch == len(history):
-            history.append([None, None])
+            history.append([None] * splits)
         if epoch < 0 or None in row:
             raise ValueError
         history[epoch][SPLITS.index(row["split"])] = [float(row[part]) for part in parts]

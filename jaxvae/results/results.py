@@ -29,7 +29,7 @@ PLOTTED = f"the first seed of each model's setting with the lowest mean −ELBO,
 def final(outcome: Outcome) -> Final:
     config = outcome.config
     identity = config.name, config.architecture, config.latent_dim, config.seed, outcome.epochs, outcome.parameters
-    return Final(*identity, *outcome.losses[-1, 1, : len(PARTS)].tolist())
+    return Final(*identity, *outcome.final[: len(PARTS)].tolist())
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Results:
 
     @cached_property
     def finals(self) -> dict[str, Final]:
-        """By run, its losses after the last epoch."""
+        """By run, its test losses at the end."""
         return {outcome.config.name: final(outcome) for outcome in self.outcomes}
 
     @cached_property

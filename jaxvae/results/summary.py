@@ -28,7 +28,8 @@ def table_of_runs(results: Results) -> Table:
     for outcome, last in zip(results.outcomes, results.finals.values(), strict=True):
         losses = [f"{last.reconstruction:.2f}", f"{last.kl:.2f}", f"{last.loss:.2f}"]
         losses += [f"{last.batch_sum:,.0f}"] if original else []
-        ended = f"{last.epochs}, then {outcome.diverged}" if outcome.diverged else str(last.epochs)
+        best = "" if outcome.best in (None, last.epochs) else f", best {outcome.best}"
+        ended = f"{last.epochs}{best}, then {outcome.diverged}" if outcome.diverged else f"{last.epochs}{best}"
         table.add_row(last.name, f"{last.parameters:,}", ended, *losses)
     return table
 

@@ -26,6 +26,11 @@ def divergence(outcome: Outcome) -> dict[str, Any]:
     return {"diverged": outcome.diverged._asdict()} if outcome.diverged else {}
 
 
+def _best(outcome: Outcome) -> dict[str, Any]:
+    """The epoch whose parameters a run ends with, where that may not be the last."""
+    return {} if outcome.best is None else {"best_epoch": outcome.best}
+
+
 def claims_json(results: Results) -> str:
     """The claims with their numbers. Runs that diverged took no part in them, nor did those that were trained in
     another way than the original, which is said where there are some."""
@@ -64,7 +69,7 @@ def write_sweep(folder: Path, results: Results, about: dict[str, Any], sweep: di
         sweep: what else is to be said of how the runs were trained.
     """
     rows = [
-        final(outcome)._asdict() | {"seconds": round(outcome.seconds, 1)} | divergence(outcome)
+        final(outcome)._asdict() | {"seconds": round(outcome.seconds, 1)} | divergence(outcome) | _best(outcome)
         for outcome in results.outcomes
     ]
     runs = [run.to_json() for run in results.runs]
@@ -133,9 +138,10 @@ def read_results(folder: Path) -> Results:
             parts, losses = histories[row["name"]]
             if row["epochs"] != len(losses) - 1:
                 raise ValueError(f"{SWEEP} and metrics.csv differ in the epochs of {run.name}")
-            losses[-1, 1, : len(PARTS)] = [row[part] for part in PARTS]  # of metrics.csv but the first six decimals
             diverged = Divergence(**row["diverged"]) if row.get("diverged") else None
-            outcomes.append(Outcome(run, row["parameters"], losses, row["seconds"], diverged, parts))
+            outcome = Outcome(run, row["parameters"], losses, row["seconds"], diverged, parts, row.get("best_epoch"))
+            outcome.final[: len(PARTS)] = [row[part] for part in PARTS]  # of metrics.csv but the first six decimals
+            outcomes.append(outcome)
             now[row["name"]] = run.name
         if digits:
             digits["runs"] = {now[name]: readings for name, readings in digits["runs"].items()}

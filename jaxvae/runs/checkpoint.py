@@ -93,7 +93,7 @@ def _reserve(path: Path, progress: Progress) -> None:
 
 def _write_parts(part: Path, folder: Path, progress: Progress) -> None:
     """All files of a checkpoint. State and key are plain arrays, which say nothing about devices."""
-    state = progress.state._replace(key=jax.random.key_data(progress.state.key))
+    state = _stored(progress.state._replace(key=jax.random.key_data(progress.state.key)))
     with _checkpointer() as checkpointer:
         checkpointer.save(part / "state", args=ocp.args.StandardSave(jax.tree.map(np.asarray, state)))
     about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -104,6 +104,11 @@ def _write_parts(part: Path, folder: Path, progress: Progress) -> None:
     (part / "history.json").write_text(json.dumps(history), encoding="utf-8")
     np.save(part / "reconstructions.npy", progress.reconstructions, allow_pickle=False)
     manifest.write_manifest(part)
+
+
+def _stored(state: engine.TrainState) -> dict[str, Any]:
+    """The fields that a state has, by name."""
+    return {name: value for name, value in state._asdict().items() if value is not None}
 
 
 @contextlib.contextmanager
@@ -243,7 +248,8 @@ def _restore(checkpoint: Path, program: Program, seed: int, version: int) -> eng
     shapes = jax.eval_shape(engine.init, program, seed)
     if version > 1:
         shapes = shapes._replace(key=jax.eval_shape(jax.random.key_data, shapes.key))
-    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
+    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), _stored(shapes))
     with _checkpointer() as checkpointer:
-        state = checkpointer.restore((checkpoint / "state").absolute(), args=ocp.args.StandardRestore(target))
+        stored = checkpointer.restore((checkpoint / "state").absolute(), args=ocp.args.StandardRestore(target))
+    state = engine.TrainState(**stored)
     return state if version == 1 else state._replace(key=jax.random.wrap_key_data(state.key))

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxvae.objectives import Losses
+from jaxvae.schedules import has_schedule
 from jaxvae.training import Epoch, engine
 
 
@@ -37,12 +38,17 @@ class Past(NamedTuple):
     def epoch(self) -> int:
         return self.history[-1]["epoch"]
 
+    @property
+    def ended(self) -> bool:
+        """Whether it diverged, or stopped before its last epoch."""
+        return self.diverged is not None or self.history[-1].get("stopped", False)
+
 
 class Progress(NamedTuple):
     """How far a run has come."""
 
     state: engine.TrainState
-    history: list[dict[str, Any]]  # {"epoch", "train", "test", "seconds"}, epoch 0 first; losses in nats per image
+    history: list[dict[str, Any]]  # see `history_entry`, epoch 0 first
     reconstructions: np.ndarray  # [epoch, split (train, test), image, *shape], stored as images are
     diverged: Divergence | None = None  # right after the last epoch of the history, if it did
     lane_runs: tuple[str, ...] = ()  # if it was vmapped in the last epoch, the run in each lane, itself among them
@@ -63,19 +69,34 @@ def metrics_lines(progress: Progress | Past) -> list[str]:
 
 
 def best(history: Sequence[dict[str, Any]]) -> int:
-    """The epoch with the lowest test loss."""
+    """The epoch with the lowest loss, see `criterion`."""
 
     def loss(entry: dict[str, Any]) -> float:
-        value = entry["test"]["loss"]
+        value = criterion(entry)
         return value if math.isfinite(value) else math.inf
 
     return min(history, key=loss)["epoch"]
 
 
+def criterion(entry: Mapping[str, Any]) -> float:
+    """What epochs of a run are compared by: the loss on the validation split, or where there is none on the test split;
+    where that is another function from epoch to epoch, as a schedule changes its weights, −ELBO."""
+    return entry.get("criterion", entry.get("validation", entry["test"])["loss"])
+
+
 def history_entry(report: Epoch) -> dict[str, Any]:
-    """What a history holds of an epoch."""
+    """What a history holds of an epoch: losses of both splits in nats per image, seconds; with a validation split its
+    losses, and of a run that may stop early the epoch whose parameters it has kept, and whether it stopped."""
     losses = {"train": losses_json(report.train), "test": losses_json(report.test)}
-    return {"epoch": report.epoch, **losses, "seconds": round(report.seconds, 3)}
+    changes = has_schedule(report.run.objective) or has_schedule(report.run.vae)
+    decisive = report.test if report.validation is None else report.validation
+    own = {"criterion": float(decisive.reconstruction) + float(decisive.kl)} if changes else {}
+    entry = {"epoch": report.epoch, **losses, **own, "seconds": round(report.seconds, 3)}
+    if report.validation is not None:
+        entry["validation"] = losses_json(report.validation)
+    if report.state is not None and report.state.watch is not None:
+        entry |= {"best": int(report.state.watch.epoch), "stopped": report.stopped}
+    return entry
 
 
 def losses_json(losses: Losses | None) -> dict[str, float] | None:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvae.config import RunConfig
-from jaxvae.data import Rows, Scaling
+from jaxvae.data import Rows, Scaling, held_out
 from jaxvae.errors import MAX_FLOAT32, CheckpointError, InputError, Remedy, is_whole, quoted
 from jaxvae.jax_settings import own_settings
 from jaxvae.models import VAE, Normal, Params, parameter_count
@@ -27,11 +27,12 @@ from jaxvae.runs.checkpoint import epochs, read
 from jaxvae.runs.given import as_array, as_images, as_key
 from jaxvae.runs.history import Divergence, best
 from jaxvae.runs.run_folder import read_config, shape_of
+from jaxvae.schedules import after_last_step, at_epoch, has_schedule
 from jaxvae.system import as_path
-from jaxvae.training import compiled
+from jaxvae.training import compiled, engine, evaluation_params, final_params
 from jaxvae.values import Text, Whole, plain
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "test", "validation")  # the last one of runs that hold examples out
 PARTS = ("reconstruction", "kl", "loss")  # of losses; an objective's own terms follow
 MAX_SAMPLES = 10**7  # images drawn at a time: 29 GiB of MNIST's
 
@@ -45,15 +46,22 @@ class Outcome(NamedTuple):
     seconds: float  # of training and testing
     diverged: Divergence | None = None  # what the epoch after the last one came to, if it was not finite
     parts: tuple[str, ...] = PARTS  # names of the last axis of `losses`
+    best: int | None = None  # the epoch whose parameters it ends with, of a run that may stop early
 
     @property
     def epochs(self) -> int:
         """The last one of which there are losses; 0 is before training."""
         return len(self.losses) - 1
 
+    @property
+    def final(self) -> np.ndarray:
+        """Test losses of the parameters that it ends with, [part]."""
+        return self.losses[-1 if self.best is None else self.best, SPLITS.index("test")]
+
     def rows(self) -> list[tuple[int, int]]:
         """Epochs and splits that were measured, in order: all but the train split before training."""
-        return [(epoch, s) for epoch in range(len(self.losses)) for s in range(len(SPLITS)) if epoch or s]
+        epochs, splits, _ = self.losses.shape
+        return [(epoch, s) for epoch in range(epochs) for s in range(splits) if epoch or s]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +72,7 @@ class Run:
     config: RunConfig
     about: dict[str, Any]  # dataset and its fingerprint, versions, device
     params: Params
-    metrics: list[dict[str, Any]]  # {"epoch", "train", "test", "seconds"}; losses in nats per image
+    metrics: list[dict[str, Any]]  # {"epoch", "train", "test", "seconds"} and more; losses in nats per image
     reconstructions: np.ndarray  # [epoch, split (train, test), image, *shape], stored as images are
     diverged: Divergence | None = None  # what the epoch after the last one came to, if it was not finite
 
@@ -74,19 +82,28 @@ class Run:
 
     @cached_property
     def vae(self) -> VAE:
-        """The model, bound to the shape of the examples that it was trained on."""
+        """The model, bound to the shape of the examples that it was trained on; where it has schedules, with the
+        numbers that it was evaluated with after the epoch whose parameters it has."""
         vae = self.config.vae.bind(shape_of(self.about))
+        if has_schedule(vae):
+            images, last = self.trained_on["train_images"], self.metrics[-1]
+            left = images - held_out(images, self.config.validation)
+            steps = engine.steps_per_epoch(self.config.batch_size, left)
+            vae = after_last_step(at_epoch(vae, last.get("best", last["epoch"]), steps))
         return dataclasses.replace(vae, precision=self.config.precision)
 
     @cached_property
     def outcome(self) -> Outcome:
         """What tables say of it, without the model."""
-        entries = [entry[split] for entry in self.metrics for split in SPLITS]
+        splits = SPLITS if "validation" in self.metrics[0] else SPLITS[:2]
+        entries = [entry[split] for entry in self.metrics for split in splits]
         parts = tuple(dict.fromkeys([*PARTS, *(name for losses in entries if losses for name in losses)]))
         values = [[(losses or {}).get(part, np.nan) for part in parts] for losses in entries]
-        losses = np.array(values, np.float64).reshape(len(self.metrics), len(SPLITS), len(parts))
+        losses = np.array(values, np.float64).reshape(len(self.metrics), len(splits), len(parts))
         seconds = sum(entry["seconds"] for entry in self.metrics)
-        return Outcome(self.config, self.parameters, losses, seconds, self.diverged, parts)
+        return Outcome(
+            self.config, self.parameters, losses, seconds, self.diverged, parts, self.metrics[-1].get("best")
+        )
 
     @property
     def dataset(self) -> str:
@@ -272,6 +289,6 @@ def load(folder: str | os.PathLike, epoch: Whole | Text = "latest", *, parts: It
         others = f"; or load another epoch of it, there are {', '.join(map(str, kept))}" if kept[1:] else ""
         raise CheckpointError(f"{error}; {Remedy.TRAIN_AGAIN} to repair it{others}") from None
     about = {key: value for key, value in about.items() if key not in ("format", "config")}
-    return Run(
-        folder, config, about, progress.state.params, progress.history, progress.reconstructions, progress.diverged
-    )
+    state, named = progress.state, epoch in ("latest", "best")
+    params = final_params(config.optimiser, state) if named else evaluation_params(config.optimiser, state)
+    return Run(folder, config, about, params, progress.history, progress.reconstructions, progress.diverged)

@@ -22,7 +22,7 @@ from jaxvae.jax_settings import own_settings
 from jaxvae.models import VAE, Side
 from jaxvae.objectives import ELBO
 from jaxvae.optimisers import Adam
-from jaxvae.runs import Divergence, history_entry
+from jaxvae.runs import Divergence, criterion, history_entry
 from jaxvae.study import suitable
 from jaxvae.study.progress import Display
 from jaxvae.study.resume import settle_precision
@@ -30,9 +30,10 @@ from jaxvae.study.run import Run, load
 from jaxvae.study.study import Study
 from jaxvae.system import as_path, console
 from jaxvae.training import Epoch
-from jaxvae.values import Whole
+from jaxvae.values import Number, Whole
 
 LATENT_DIM = 10
+VALIDATION = 0.1  # share of the training examples, where a run may stop early and nothing is said
 OVERFITTED = 0.05  # by what share of the lowest test loss the last one is higher
 
 
@@ -51,6 +52,8 @@ def fit(
     optimiser: Any = None,
     epochs: Whole | None = None,
     batch_size: Whole | None = None,
+    validation: Number | None = None,
+    stopping: Any = None,
     seed: Whole = 0,
     name: str = "data",
     standardize: bool = True,
@@ -72,6 +75,9 @@ def fit(
         objective: default, `ELBO()`; `optimiser`: default, `Adam()`.
         epochs: default, enough for 6,000 steps, from 15 to 100.
         batch_size: default, 100, or less so that an epoch has ten batches.
+        validation: share of the training examples that is held out, whose loss is looked at after each epoch; default,
+            none, or a tenth with `stopping`.
+        stopping: when the run ends early, such as `jaxvae.stopping.Patience(10)`; its parameters are the best epoch's.
         seed: of parameters, noise, order, and of what is held out.
         name: what folders and figures call the data.
         standardize: whether numbers that a likelihood of any real numbers is given are standardised, see
@@ -113,26 +119,28 @@ def fit(
     for line in [] if isinstance(examples, Dataset) else suitable.in_words(dataset):
         say(line)
     batch_size = suitable.batch_size(dataset) if batch_size is None else batch_size
-    config = RunConfig(vae, objective or ELBO(), optimiser or Adam(), batch_size, seed=seed)
+    validation = (VALIDATION if stopping else 0.0) if validation is None else validation
+    ends = {"seed": seed, "validation": validation, "stopping": stopping}
+    config = RunConfig(vae, objective or ELBO(), optimiser or Adam(), batch_size, **ends)
     if epochs is None:
         epochs = suitable.epochs(dataset, config.batch_size)
         steps = len(dataset.train_images) // config.batch_size
         say(f"{epochs} epochs of {steps} steps, each on {config.batch_size} examples")
-    config = RunConfig(vae, config.objective, config.optimiser, config.batch_size, epochs=epochs, seed=config.seed)
+    config = dataclasses.replace(config, epochs=epochs)
     if out is None and (words := training.streaming.in_words(dataset)):
         say(words)
     if out is not None:
         run = _in_folder(config, dataset, out, quiet)
     else:
         run = _in_memory(settle_precision([config], None)[0], dataset, quiet)
-    if words := _of_overfitting(run.metrics):
+    if not stopping and (words := _of_overfitting(run.metrics)):
         say(words)
     return run
 
 
 def _of_overfitting(metrics: Sequence[Mapping[str, Any]]) -> str:
     """In which epoch the test loss was lowest, where the last one is higher by more than a twentieth."""
-    losses = np.array([entry["test"]["loss"] for entry in metrics])
+    losses = np.array([criterion(entry) for entry in metrics])
     if not np.isfinite(losses).all() or losses[-1] <= losses.min() + OVERFITTED * abs(losses.min()):
         return ""
     lowest = f"the test loss was lowest after epoch {losses.argmin()}, {losses.min():.2f} nats"
@@ -182,7 +190,8 @@ def _in_memory(config: RunConfig, dataset: Dataset, quiet: bool) -> Run:
 
         training.train([config], dataset, strategy="loop", on_epoch=on_epoch, probes=probes)
     assert state is not None
+    params = training.final_params(config.optimiser, state)
     return Run(
-        Path(config.name), config, results.about(dataset), state.params, history, np.stack(pictures), diverged,
+        Path(config.name), config, results.about(dataset), params, history, np.stack(pictures), diverged,
         data=dataset, state=state,
     )  # fmt: skip

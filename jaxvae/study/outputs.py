@@ -109,16 +109,16 @@ class Outputs:
 
     # ── on the way ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def begin(self, epochs: Mapping[str, int], diverged: frozenset[str]) -> None:
+    def begin(self, epochs: Mapping[str, int], ended: frozenset[str]) -> None:
         """Training begins.
 
         Args:
             epochs: of each run that is continued, how many it has behind it.
-            diverged: runs that are not trained any further.
+            ended: runs that are not trained any further.
         """
         self.loaded.clear()
         self.epochs = {run.name: epochs.get(run.name, 0) for run in self.runs}
-        self.ended = {run.name for run in self.runs if epochs.get(run.name) == run.epochs} | diverged
+        self.ended = {run.name for run in self.runs if epochs.get(run.name) == run.epochs} | ended
         self.started = time.perf_counter()
         self.due, self.page_was_said = self.started + INTERVAL, False
 
@@ -126,7 +126,7 @@ class Outputs:
         """Draws the curves and writes the page of the runs that have ended, if some have and it is time."""
         name = done.run.name
         self.epochs[name] = done.epoch
-        if done.epoch == done.run.epochs or done.diverged is not None:
+        if done.epoch == done.run.epochs or done.ended:
             self.ended.add(name)
         now = time.perf_counter()
         listed = len(self.runs) <= results.MAX_LISTED_RUNS

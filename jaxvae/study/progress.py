@@ -83,7 +83,7 @@ class Display(_Live):
     def epoch(self, report: Epoch) -> None:
         run, architecture = report.run, report.run.architecture
         came = report.epoch - self.epochs[run.name]
-        lost = run.epochs - report.epoch if report.diverged is not None else 0
+        lost = run.epochs - report.epoch if report.ended else 0
         self.epochs[run.name] = report.epoch
         self.behind += came
         self.total -= lost
@@ -97,7 +97,7 @@ class Display(_Live):
             now, last = time.perf_counter(), self.behind == self.total
             of = "all" if self.many else run.name
             now_and_then = self.many or self.long
-            if not now_and_then or last or report.diverged is not None or now - self.said[of] >= SECONDS:
+            if not now_and_then or last or report.ended or now - self.said[of] >= SECONDS:
                 self.said[of] = now
                 head = f"[{self.behind:3d}/{self.total}] {run.name:{self.width}}  epoch {report.epoch:2d}/{run.epochs}"
                 line = f"{head}  {text}  {self._left()}".rstrip()
@@ -128,8 +128,9 @@ class Display(_Live):
             return losses
         if report.lane_runs is not self.group[0]:
             self.group = report.lane_runs, len({*report.lane_runs})
+        stopped = f"; stopped, epoch {report.state.watch.epoch} was the best" if report.stopped and report.state else ""
         rate = self.images * max(1, self.group[1]) / report.seconds
-        return f"train {report.train.loss:6.2f}  {losses}  {rate:,.0f} images/s"
+        return f"train {report.train.loss:6.2f}  {losses}  {rate:,.0f} images/s{stopped}"
 
     def _left(self) -> str:
         """The time that the epochs ahead will take if they go on, and side by side, as those behind."""

@@ -102,7 +102,7 @@ def with_companions(folder: Path, runs: Sequence[RunConfig], progress: Mapping[s
     behind = {name: own.epoch for name, own in progress.items()}
     groups = {name: own.lane_runs for name, own in progress.items()}
     again = dict(progress)
-    for name in ahead(runs, behind, groups, [name for name, own in progress.items() if own.diverged]):
+    for name in ahead(runs, behind, groups, [name for name, own in progress.items() if own.ended]):
         if behind[name] == 0:
             del again[name]
         elif behind[name] - 1 in checkpoint.epochs(folder / name):

@@ -264,7 +264,8 @@ def load(folder: str | os.PathLike, epoch: Whole | Text = "latest", *, parts: It
 
     Args:
         parts: classes of parts that the configuration names and that are not registered, `parts=[MyPrior]`.
-        epoch: `latest`; `best`, the one with the lowest test loss; or a number, of those that are kept.
+        epoch: `latest`; `best`, the one with the lowest test loss, or with the lowest −ELBO where a schedule changes
+            the loss from epoch to epoch; or a number, of those that are kept.
 
     Raises:
         CheckpointError: the folder is missing or damaged, names an unknown part, or holds no such checkpoint.

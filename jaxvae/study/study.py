@@ -81,6 +81,7 @@ class Study:
         mesh: Mesh | None = None,
         fresh: bool = False,
         quiet: bool = False,
+        pages: bool = True,
     ) -> None:
         """Brings every run to its number of epochs, from where the folder has it, or `fresh` from the beginning.
 
@@ -91,6 +92,7 @@ class Study:
             strategy, workers, mesh: see `jaxvae.training.train`.
             fresh: moves an existing folder aside first.
             quiet: without a display of the progress.
+            pages: whether curves and a page of the runs that have ended are written on the way.
 
         Raises:
             InputError: another process writes into the folder; it cannot be written to, or is not shared; see also
@@ -109,7 +111,7 @@ class Study:
         with contextlib.ExitStack() as locks, machine.storage(self.folder):
             vmapped = training.vmaps(strategy, mesh, self.dataset.on_disk)
             self._begin(distributed.broadcast_from_first("folder", lambda: self._prepare(locks, fresh, vmapped)))
-            self._train(strategy, workers, mesh, quiet)
+            self._train(strategy, workers, mesh, quiet, pages)
             distributed.barrier("trained")  # before anybody reads what all have saved, or lets go of the lock
 
     def _check_equal(self, strategy: str, mesh: Mesh | None) -> None:
@@ -136,7 +138,7 @@ class Study:
             checkpoint.settle(self.folder / name, own)
         for run in self.runs:
             own = past.get(run.name)
-            ended = own and (own.epoch == run.epochs or own.diverged)
+            ended = own and (own.epoch == run.epochs or own.ended)
             if not ended or not self._has_config(run):
                 run_folder.write_config(self.folder / run.name, run, self.about)
         groups: dict[tuple[str, ...], list[str]] = {}
@@ -144,7 +146,7 @@ class Study:
             groups.setdefault(own.lane_runs, []).append(name)
         return {
             "lock": lock.content(self.folder), "epochs": {name: own.epoch for name, own in past.items()},
-            "diverged": [name for name, own in past.items() if own.diverged], "groups": [*groups.items()],
+            "ended": [name for name, own in past.items() if own.ended], "groups": [*groups.items()],
         }  # fmt: skip
 
     def _has_config(self, run: RunConfig) -> bool:
@@ -161,12 +163,12 @@ class Study:
 
         distributed.all_or_none("shared", check_shared)
         self.epochs: dict[str, int] = state["epochs"]  # of each run that is continued, how many it has behind it
-        self.diverged = frozenset(state["diverged"])
+        self.ended = frozenset(state["ended"])  # diverged, or stopped early
         self.lane_runs: dict[str, tuple[str, ...]] = {}
         for lanes, names in state["groups"]:
             self.lane_runs |= dict.fromkeys(names, tuple(lanes))
 
-    def _train(self, strategy: str, workers: int, mesh: Mesh | None, quiet: bool) -> None:
+    def _train(self, strategy: str, workers: int, mesh: Mesh | None, quiet: bool, pages: bool) -> None:
         # the past of each run that is being trained, and its reconstructions
         self.under_way: dict[str, tuple[Past, np.ndarray]] = {}
         behind = sum(self.epochs.values())
@@ -175,16 +177,16 @@ class Study:
         self.how |= {"epochs_trained_before": behind, "epochs_trained": 0}
         if not quiet:
             self._print_head(workers, mesh, behind)
-        left = [run for run in self.runs if run.name not in self.diverged]
+        left = [run for run in self.runs if run.name not in self.ended]
         shown = console(quiet=True) if quiet else self.console
-        self.outputs.begin(self.epochs, self.diverged)
+        self.outputs.begin(self.epochs, self.ended)
         with Display(shown, left, self.epochs, len(self.dataset.train_images)) as display:
 
             def on_epoch(report: Epoch) -> None:
                 self._save(report)
                 self.how["epochs_trained"] += report.epoch > 0
                 display.epoch(report)
-                if not distributed.several():  # where others save the runs that they train
+                if pages and not distributed.several():  # where others save the runs that they train
                     self.outputs.epoch(report, self.how)
 
             training.train(
@@ -196,7 +198,7 @@ class Study:
                 epochs=self.epochs,
                 state=lambda name: checkpoint.read(self.folder / name, self.epochs[name]).state,
                 lane_runs=self.lane_runs,
-                diverged=self.diverged,
+                ended=self.ended,
                 on_epoch=on_epoch,
                 probes=self.probe_dataset,
             )
@@ -237,7 +239,7 @@ class Study:
             images = pictures if earlier is None else np.concatenate([earlier, pictures])
             progress = Progress(report.state, history, images, mark, report.lane_runs)
         checkpoint.save(folder, progress)
-        if progress.epoch < run.epochs and not mark:
+        if progress.epoch < run.epochs and not progress.past.ended:
             self.under_way[run.name] = progress.past, progress.reconstructions
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────────────────

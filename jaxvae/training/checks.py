@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxvae.config import RunConfig
-from jaxvae.data import Dataset, Limits, Rows, blocks, checked, limits, scaled
+from jaxvae.data import Dataset, Limits, Rows, blocks, checked, held_out, limits, scaled
 from jaxvae.errors import MAX_INT32, ConfigError, DataError, is_whole, quoted
 from jaxvae.jax_settings import own_settings, platform
 from jaxvae.models import Support, conditions_of
@@ -67,6 +67,8 @@ def check(
         raise ConfigError(f"runs of one sweep must see the same images, not {' and '.join(kinds)}")
     if len(kinds := sorted({run.vae.likelihood.measure for run in runs})) > 1:
         raise ConfigError(f"runs of one sweep must have likelihoods of one measure, not {' and '.join(kinds)}")
+    if len(shares := sorted({run.validation for run in runs})) > 1:
+        raise ConfigError(f"runs of one sweep must have one validation split, not {' and '.join(map(str, shares))}")
     if workers > 1:
         check_processes(runs)
     dataset = checked(dataset)
@@ -75,7 +77,7 @@ def check(
             f"{dataset.name} stays in its file and is streamed to each run by itself, as each has an order of its own: "
             "use the strategy loop, in one process and without shared batches"
         )
-    images = len(dataset.train_images)
+    images = len(dataset.train_images) - sum(held_out(len(dataset.train_images), share) for share in shares)
     for vae in dict.fromkeys(dataclasses.replace(run.vae, latent_dim=1) for run in runs):
         vae.bind(dataset.shape).check_networks()
     for likelihood in dict.fromkeys(run.vae.likelihood for run in runs):
@@ -83,6 +85,8 @@ def check(
     for objective, condition in dict.fromkeys((run.objective, run.vae.condition) for run in runs):
         _check_known(objective, condition, dataset)
     for run in runs:
+        if images < 1:
+            raise ConfigError(f"{run.name} has a validation split that leaves nothing to train on")
         if run.batch_size > images:
             raise ConfigError(f"batch_size {run.batch_size} is larger than the training set of {images} images")
         if shards > 1 and run.objective.coupled:

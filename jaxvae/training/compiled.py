@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxvae.config import Program
 from jaxvae.objectives import Context
+from jaxvae.schedules import after_last_step
 from jaxvae.system import machine
 from jaxvae.training import engine
 from jaxvae.training.engine import TrainState
@@ -82,9 +83,26 @@ def evaluate(vmapped: bool, mesh: Mesh, program: Program, state, images, epoch, 
 
 
 @partial(jax.jit, static_argnames=("vmapped", "mesh"))
+def validate(vmapped: bool, mesh: Mesh, program: Program, state, images, epoch, conditions=None):
+    """The state after a look at the validation split, losses there, and whether the run stops."""
+
+    def validation(program, state, images, epoch, conditions):
+        losses = engine.evaluate(program, _with_key(state), images, epoch, mesh.shape[DATA], conditions)
+        return note_losses(program, state, losses, epoch)
+
+    return _over_lanes(validation, vmapped, mesh, (0, 0, None, None, None))(program, state, images, epoch, conditions)
+
+
+@jax.jit
+def note_losses(program: Program, state: TrainState, losses, epoch):
+    state, stops = engine.watched(program, state, losses, epoch)
+    return state, losses, stops
+
+
+@partial(jax.jit, static_argnames=("vmapped", "mesh"))
 def reconstruct(vmapped: bool, mesh: Mesh, program: Program, params, images, conditions=None):
     def reconstruction(program, params, images, conditions):
-        return engine.reconstruct(program.vae.given(conditions), params, images)
+        return engine.reconstruct(after_last_step(program).vae.given(conditions), params, images)
 
     return _over_lanes(reconstruction, vmapped, mesh, (0, 0, None, None))(program, params, images, conditions)
 

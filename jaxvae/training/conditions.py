@@ -22,6 +22,7 @@ class Conditions(NamedTuple):
 
     train: Any = None
     test: Any = None
+    validation: Any = None
     probes: Any = None
 
 
@@ -30,18 +31,26 @@ class GivenConditions:
 
     Args:
         put: of an array the same on the devices.
+        held_out: a dataset whose test split runs are validated on, if they are.
     """
 
-    def __init__(self, dataset: Dataset, probes: Probes | None, put: Callable[[np.ndarray], jax.Array]):
-        self._dataset, self._probes = _without_images(dataset), _without_images(probes)
+    def __init__(
+        self,
+        dataset: Dataset,
+        probes: Probes | None,
+        put: Callable[[np.ndarray], jax.Array],
+        held_out: Dataset | None = None,
+    ):
+        self._dataset, self._held_out, self._probes = map(_without_images, (dataset, held_out, probes))
         self._put, self._found = put, {None: Conditions()}
 
     def of(self, condition: Any) -> Conditions:
         if condition not in self._found:
             train, test = condition.from_dataset(self._dataset)
+            validation = self._held_out and condition.from_dataset(self._held_out)[1]
             probes = self._probes and condition.from_dataset(self._probes)
             both = probes and jax.tree.map(lambda *splits: np.concatenate(splits), *probes)
-            self._found[condition] = jax.tree.map(self._put, Conditions(train, test, both))
+            self._found[condition] = jax.tree.map(self._put, Conditions(train, test, validation, both))
         return self._found[condition]
 
 

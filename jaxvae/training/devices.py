@@ -27,7 +27,7 @@ from jaxvae.system import machine
 from jaxvae.training import compiled, distributed, engine
 from jaxvae.training.conditions import GivenConditions, Probes
 from jaxvae.training.engine import TrainState
-from jaxvae.training.lanes import Numbers, diverged_at, numbers_of_all, own_lanes
+from jaxvae.training.lanes import Computed, Numbers, diverged_at, numbers_of_all, own_lanes
 from jaxvae.training.mesh import RUNS, replicated, sharded_by_run
 from jaxvae.training.streaming import Stream, starting_examples
 
@@ -53,8 +53,15 @@ class Epoch(NamedTuple):
     reconstructions: np.ndarray | None  # stored as the images are, [n, *shape], of the sweep's probes if it has any
     seconds: float  # for training and evaluation, shared by the runs of a vmapped group
     diverged: int | None = None  # the optimiser step, from 1, whose loss or result is not finite, if there is one
+    validation: Losses | None = None  # on the examples that are held out, if some are
+    stopped: bool = False  # whether the run ends with this epoch, though it is not its last
     lane_runs: tuple[str, ...] = ()  # the run in each lane of the program, itself among them; an idle lane repeats one
     keeps: bool = True  # whether it is for this process to keep it: of several that hold the state one does
+
+    @property
+    def ended(self) -> bool:
+        """Whether no epoch follows, though others were asked for."""
+        return self.stopped or self.diverged is not None
 
 
 class TooMany(NamedTuple):
@@ -70,24 +77,33 @@ class DeviceWorker:
         mesh: work that is not vmapped takes a mesh of one device.
         probes: see `jaxvae.training.train`.
         memory: bytes of a device that a vmapped group may take; default, what is free now.
+        held_out: a dataset whose test split runs are validated on, if they are.
     """
 
-    def __init__(self, mesh: Mesh, dataset: Dataset, probes: Probes | None, memory: int | None = None):
+    def __init__(
+        self,
+        mesh: Mesh,
+        dataset: Dataset,
+        probes: Probes | None,
+        memory: int | None = None,
+        held_out: Dataset | None = None,
+    ):
         self.mesh, self._shared = mesh, len({device.process_index for device in mesh.devices.flat}) > 1
         self._memory = memory or _free_memory(mesh, self._shared)
         self._fits: dict[Any, int] = {}  # by program, lanes that all processes have room for
         self._shape = dataset.shape
-        self._conditions = GivenConditions(dataset, probes, lambda array: _put(array, replicated(mesh)))
+        self._conditions = GivenConditions(dataset, probes, lambda array: _put(array, replicated(mesh)), held_out)
         if isinstance(probes, Dataset):
             probes = np.concatenate([probes.train_images, probes.test_images])
-        self._stream = Stream(mesh, dataset, self._conditions) if dataset.on_disk else None
-        splits: Any = dataset.train_images, dataset.test_images
-        self._train_images, self._test_images = splits if self._stream else [_put(a, replicated(mesh)) for a in splits]
+        self._stream = Stream(mesh, dataset, self._conditions, held_out) if dataset.on_disk else None
+        splits: Any = dataset.train_images, dataset.test_images, held_out and held_out.test_images
+        splits = splits if self._stream else [None if a is None else _put(a, replicated(mesh)) for a in splits]
+        self._train_images, self._test_images, self._held_out = splits
         self._probes = None if probes is None else _put(probes, replicated(mesh))
 
     def begin(self, work: Work) -> None:
         self._work, self._started = work, time.perf_counter()
-        self._results: tuple[Any, ...] | Future | None = None
+        self._results: Computed | Future | None = None
         self._lanes = work.lanes and -(-work.lanes // self._rows) * self._rows
         self._latent_dim = max(run.latent_dim for run in work.runs)
         program = compiled.abstract(self._program(work.runs[0]))
@@ -107,14 +123,17 @@ class DeviceWorker:
             return
         with distributed.raise_on_lost_peer():
             program, state = self._on_devices(program)
-            train, sound, pictures = None, None, None
+            train, sound, validation, stops, pictures = [None] * 5
             if work.epoch:
                 state, train, sound = train_epoch(program, state, self._train_images, given.train)
-            how = self._lanes is not None, self.mesh, program
-            test, finite = compiled.evaluate(*how, state, self._test_images, np.int32(work.epoch), given.test)
+            how, epoch = (self._lanes is not None, self.mesh, program), np.int32(work.epoch)
+            test, finite = compiled.evaluate(*how, state, self._test_images, epoch, given.test)
+            if self._held_out is not None:
+                state, validation, stops = compiled.validate(*how, state, self._held_out, epoch, given.validation)
             if self._probes is not None:
-                pictures = compiled.reconstruct(*how, state.params, self._probes, given.probes)
-        self._results = state, train, sound, test, finite, pictures
+                params = engine.evaluation_params(program.optimiser, state)
+                pictures = compiled.reconstruct(*how, params, self._probes, given.probes)
+        self._results = Computed(state, train, sound, test, finite, validation, stops, pictures)
 
     def ready(self) -> bool:
         if isinstance(self._results, Future):
@@ -135,6 +154,7 @@ class DeviceWorker:
         with distributed.raise_on_lost_peer():
             results, work = jax.block_until_ready(self._results), self._work
             seconds = time.perf_counter() - self._started
+            assert isinstance(results, Computed)
             own, kept = ({0: jax.tree.map(np.asarray, results)}, {0}) if not self._lanes else own_lanes(results)
             numbers = numbers_of_all(own, self._lanes or 1, self._shared)
         steps = engine.steps_per_epoch(work.runs[0].batch_size, len(self._train_images))
@@ -143,7 +163,7 @@ class DeviceWorker:
         for lane, run in enumerate(work.runs):
             if run.name in work.idle:
                 continue
-            state, *_, pictures = own.get(lane, (None, None))
+            state, pictures = (own[lane].state, own[lane].reconstructions) if lane in own else (None, None)
             if state is not None:
                 # the key is what it always was; it came as integers
                 state = self._resized(state, run.latent_dim) if self._lanes else state
@@ -151,8 +171,9 @@ class DeviceWorker:
             of_lane: Numbers = jax.tree.map(lambda leaf, lane=lane: leaf[lane], numbers)
             diverged = diverged_at(of_lane, work.epoch, steps)
             train = of_lane.train if work.epoch else None
-            what = run, work.epoch, state, train, of_lane.test, pictures, seconds, diverged, lane_runs, lane in kept
-            reports.append(Epoch(*what))
+            validation = None if self._held_out is None else of_lane.validation
+            what = run, work.epoch, state, train, of_lane.test, pictures, seconds, diverged, validation
+            reports.append(Epoch(*what, bool(of_lane.stops), lane_runs, lane in kept))
         return reports
 
     def close(self) -> None:
@@ -179,7 +200,8 @@ class DeviceWorker:
 
     def _program(self, run: RunConfig) -> Program:
         """Its numbers in the work's epoch, padded to the largest of the runs' latent sizes."""
-        return run.program(self._shape, self._work.epoch, self._latent_dim)
+        steps = engine.steps_per_epoch(run.batch_size, len(self._train_images))
+        return run.program(self._shape, self._work.epoch, self._latent_dim, steps)
 
     def _resized(self, state: TrainState, latent_dim: int) -> TrainState:
         program = self._work.runs[0].program(self._shape, latent_dim=latent_dim)
@@ -211,7 +233,7 @@ class DeviceWorker:
         leaves, structure = jax.tree.flatten(compiled.state_shapes(program))  # type: ignore[arg-type]
         by_lane = {lane: jax.tree.leaves(state) for lane, state in states.items()}
         state = [stack(leaf.shape, lambda lane, i=i: by_lane[lane][i]) for i, leaf in enumerate(leaves)]
-        numbers = jax.tree.map(lambda *each: stack((), lambda lane: each[lane]), *programs)
+        numbers = jax.tree.map(lambda *each: stack(np.shape(each[0]), lambda lane: each[lane]), *programs)
         return numbers, jax.tree.unflatten(structure, state)
 
     def _state(self, run: RunConfig, epoch: int) -> TrainState:
@@ -226,7 +248,8 @@ class DeviceWorker:
             return state
         images: Any = self._train_images
         first = starting_examples(images if self._stream else images.addressable_data(0))
-        return state._replace(params=program.vae.with_data(state.params, engine.to_float(jnp.asarray(first))))
+        params = program.vae.with_data(state.params, engine.to_float(jnp.asarray(first)))
+        return state._replace(params=params, opt_state=program.optimiser.init(params))
 
 
 def on_host(tree: Any) -> Any:

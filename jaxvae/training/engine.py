@@ -7,35 +7,23 @@ is drawn whole on each device, which keeps its own rows.
 """
 
 import dataclasses
-import enum
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Integer, Key, Num
+from jaxtyping import Array, Bool, Int, Integer, Key
 
 from jaxvae.config import Program
-from jaxvae.models import VAE, Params, standard_noise
+from jaxvae.models import VAE, Params
 from jaxvae.objectives import Context, Losses
+from jaxvae.schedules import after_last_step, at_step
+from jaxvae.training.draws import Purpose, codes_noise, key_for
 from jaxvae.training.mesh import DATA, own_rows
+from jaxvae.training.pixels import Examples, Stored, binarized, dequantized, to_float, to_stored
 
 EVALUATION_BATCH = 100
-
-Stored = Num[Array, "n ..."]  # uint8, or float32
-Examples = Float[Array, "b ..."]
-
-
-class Purpose(enum.IntEnum):
-    """What a key is for. A run's root key is never advanced, only folded with one of these and then with a count."""
-
-    INIT = 0
-    ORDER = 1  # then the epoch
-    TRAIN_NOISE = 2  # then the step
-    TEST_NOISE = 3  # then the epoch
-    BINARIZE = 4  # then the step
-    DEQUANTIZE = 5  # then the step
 
 
 class TrainState(NamedTuple):
@@ -45,35 +33,15 @@ class TrainState(NamedTuple):
     params: Params
     opt_state: Any  # what the optimiser carries
     key: Key[Array, "..."]  # the root key
+    watch: Any = None  # of a run that may stop early, see `jaxvae.stopping.Watch`
 
 
 def init(program: Program, seed: int | Integer[Array, ""]) -> TrainState:
     """The state before the first step."""
     key = jax.random.key(seed)
     params = program.vae.init(jax.random.fold_in(key, Purpose.INIT))
-    return TrainState(jnp.zeros((), jnp.int32), params, program.optimiser.init(params), key)
-
-
-def key_for(state: TrainState, purpose: Purpose, count: int | Int[Array, ""]) -> Key[Array, ""]:
-    return jax.random.fold_in(jax.random.fold_in(state.key, purpose), count)
-
-
-def to_float(images: Stored) -> Examples:
-    """What models see: bytes as numbers in [0, 1], other numbers as they are."""
-    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
-
-
-def binarized(key: Key[Array, ""], images: Examples, shards: int = 1) -> Examples:
-    """Each pixel drawn as 1 with its grey level for probability (Salakhutdinov & Murray 2008, section 5)."""
-    uniform = jax.random.uniform(key, (len(images) * shards, *images.shape[1:]))
-    return (own_rows(uniform, shards) < images).astype(jnp.float32)
-
-
-def dequantized(key: Key[Array, ""], images: Examples, shards: int = 1) -> Examples:
-    """Each byte, given in [0, 1], anywhere between its level and the next: (byte + u) / 256 with u uniform between 0
-    and 1 (Theis et al. 2016, section 3.1)."""
-    uniform = jax.random.uniform(key, (len(images) * shards, *images.shape[1:]))
-    return (255 * images + own_rows(uniform, shards)) / 256
+    watch = program.stopping.init(params) if program.stopping else None
+    return TrainState(jnp.zeros((), jnp.int32), params, program.optimiser.init(params), key, watch)
 
 
 def seen_in_step(program: Program, state: TrainState, images: Stored, shards: int = 1) -> Examples:
@@ -86,17 +54,6 @@ def seen_in_step(program: Program, state: TrainState, images: Stored, shards: in
     return to_float(images)
 
 
-def codes_noise(program: Program, key_z: Key[Array, ""], batch: int, shards: int = 1) -> Float[Array, "k b z"]:
-    """The noise that the objective is given: the own rows of the batch's. In latent dimensions that are not in use it
-    is zero, unless the objective masks its codes itself."""
-    vae, codes = program.vae, program.objective.codes
-    # an axis of length one would make XLA lay out the codes otherwise, and move last bits
-    shape = (batch * shards,) if codes == 1 else (codes, batch * shards)
-    noise = own_rows(standard_noise(key_z, shape, vae.latent_dim), shards, axis=len(shape) - 1)
-    noise = noise[None] if codes == 1 else noise
-    return noise if getattr(program.objective, "masks_codes", False) else vae.mask_codes(noise)
-
-
 def train_step(
     program: Program, state: TrainState, images: Stored, context: Context, shards: int = 1
 ) -> tuple[TrainState, Losses]:
@@ -105,6 +62,7 @@ def train_step(
     Args:
         context: of the training set.
     """
+    program = at_step(program, state.step)
     images = seen_in_step(program, state, images, shards)
 
     def mean_loss(params):
@@ -116,11 +74,14 @@ def train_step(
     gradients, losses = jax.grad(mean_loss, has_aux=True)(state.params)
     if shards > 1:
         gradients, losses = lax.pmean((gradients, losses), DATA)
+    refits, own = getattr(program.vae.likelihood, "refits", False), gradients.get("likelihood")
+    if refits:  # what the optimiser does not set is in no norm and no momentum of it
+        gradients = gradients | {"likelihood": jax.tree.map(jnp.zeros_like, own)}
     params, opt_state = program.optimiser.update(gradients, state.opt_state, state.params)
-    if getattr(program.vae.likelihood, "refits", False):
-        own = (tree["likelihood"] for tree in (state.params, gradients))
-        params = params | {"likelihood": program.vae.likelihood.refit(*own, program.vae.shape)}
-    return TrainState(state.step + 1, params, opt_state, state.key), losses
+    if refits:
+        refitted = program.vae.likelihood.refit(state.params["likelihood"], own, program.vae.shape)
+        params = params | {"likelihood": refitted}
+    return state._replace(step=state.step + 1, params=params, opt_state=opt_state), losses
 
 
 def steps_per_epoch(batch_size: int, images: int) -> int:
@@ -195,6 +156,18 @@ def train_epoch(
     return state, *epoch_losses(losses)
 
 
+def evaluation_params(optimiser: Any, state: TrainState) -> Params:
+    """The parameters that a run is evaluated with and keeps: those of the last step, or what its optimiser makes of
+    them, such as averages over steps. Training goes on from the former."""
+    own = getattr(optimiser, "evaluation_params", None)
+    return own(state.params, state.opt_state) if own else state.params
+
+
+def for_evaluation(program: Program, state: TrainState) -> tuple[Program, TrainState]:
+    """With the numbers of the epoch's last step and `evaluation_params`."""
+    return after_last_step(program), state._replace(params=evaluation_params(program.optimiser, state))
+
+
 def evaluate(
     program: Program,
     state: TrainState,
@@ -203,10 +176,11 @@ def evaluate(
     shards: int = 1,
     conditions: Any = None,
 ) -> Losses:
-    """Mean losses over `images`, each counted exactly once.
+    """Mean losses over `images`, each counted exactly once; see `for_evaluation`.
 
     The last batch is filled up with images of weight zero; where an example's loss depends on its batch, it is smaller.
     """
+    program, state = for_evaluation(program, state)
     n = len(images)
     batch = min(EVALUATION_BATCH, n)
     left = n % batch if program.objective.coupled else 0
@@ -249,6 +223,7 @@ def add_losses(
         indices: of the images of each batch among all; those beyond have weight zero.
         conditions: of these images, as they are stored, if the model has one.
     """
+    program, state = for_evaluation(program, state)
     key = key_for(state, Purpose.TEST_NOISE, epoch)
 
     def body(total, of):
@@ -275,6 +250,22 @@ def _batch_losses(
     return jax.tree.map(lambda values: jnp.where(counts, values, 0).sum(), losses)
 
 
+def watched(
+    program: Program, state: TrainState, losses: Losses, epoch: Int[Array, ""]
+) -> tuple[TrainState, Bool[Array, ""]]:
+    """The state that has taken note of an epoch's losses on the validation split, and whether the run stops there."""
+    if program.stopping is None:
+        return state, jnp.bool_(False)
+    params = evaluation_params(program.optimiser, state)
+    watch = program.stopping.update(state.watch, params, epoch, losses.loss)
+    return state._replace(watch=watch), (epoch > 0) & program.stopping.stops(watch)
+
+
+def final_params(optimiser: Any, state: TrainState) -> Params:
+    """What a run ends with: `evaluation_params` of its last epoch, or of the best one, if it may stop early."""
+    return evaluation_params(optimiser, state) if state.watch is None else state.watch.params
+
+
 def is_finite(state: TrainState) -> Bool[Array, ""]:
     """Whether all numbers that a run goes on from are finite."""
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((state.params, state.opt_state))]).all()
@@ -284,8 +275,3 @@ def reconstruct(vae: VAE, params: Params, images: Stored) -> Stored:
     """Means of the likelihood, decoded from the posterior means, stored as the images are."""
     z = vae.posterior.marginals(vae.encode(params, to_float(images))).mean
     return to_stored(vae.mean(params, z), images.dtype)
-
-
-def to_stored(images: Examples, dtype: Any) -> Stored:
-    """The inverse of `to_float`, to the nearest byte."""
-    return jnp.rint(255 * jnp.clip(images, 0, 1)).astype(jnp.uint8) if dtype == jnp.uint8 else images

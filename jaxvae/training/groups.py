@@ -28,7 +28,7 @@ class Group:
     begun: int  # the last epoch behind them when the sweep began; −1 before epoch 0
     epoch: int  # the last one behind them now
     lanes: int | None  # of the vmapped program, at least one for each run; None: a run by itself
-    idle: frozenset[str] = frozenset()  # diverged: with their last finite state they keep the program the same
+    idle: frozenset[str] = frozenset()  # diverged or stopped: with their last state they keep the program the same
     states: dict[str, TrainState] = dataclasses.field(default_factory=dict)  # as the last epoch left them
 
     @property
@@ -53,7 +53,7 @@ class Group:
         for report in reports:
             if report.state is not None and (report.run.name not in diverged or self.epoch < 0):
                 self.states[report.run.name] = report.state
-        self.idle |= diverged
+        self.idle |= {report.run.name for report in reports if report.ended}
         self.epoch += 1
         if self.done:
             self.states.clear()
@@ -77,7 +77,7 @@ def grouped(
     vmapped: bool,
     parts: int,
     lane_runs: LaneRuns,
-    diverged: Collection[str],
+    ended: Collection[str],
 ) -> list[Group]:
     """First one run of each architecture, so that the time left is known soon; then the longest-running.
 
@@ -86,6 +86,7 @@ def grouped(
     Args:
         before: by name, the state that a run is continued from.
         epochs: by run, the last one behind it; −1 or nothing before epoch 0.
+        ended: names of runs that diverged or stopped.
     """
     groups = []
     first = {run.architecture: run.name for run in reversed(runs)}
@@ -101,7 +102,7 @@ def grouped(
     place = {run.name: i for i, run in enumerate(ordered)}
     all_ = [*companions, *((members, len(members)) for members in fresh)]
     for members, lanes in sorted(all_, key=lambda group: min(place[run.name] for run in group[0])):
-        idle = frozenset(run.name for run in members if run.name in diverged)
+        idle = frozenset(run.name for run in members if run.name in ended)
         behind = {run.name: epochs.get(run.name, -1) for run in members}
         for epoch in sorted({behind[name] for name in behind.keys() - idle} or set(behind.values())):
             now = tuple(run for run in members if run.name in idle or behind[run.name] == epoch)
@@ -110,7 +111,7 @@ def grouped(
 
 
 def ahead(
-    runs: Sequence[RunConfig], epochs: Mapping[str, int], lane_runs: LaneRuns, diverged: Collection[str]
+    runs: Sequence[RunConfig], epochs: Mapping[str, int], lane_runs: LaneRuns, ended: Collection[str]
 ) -> list[str]:
     """The runs that must go back by one epoch, to where their companions are.
 
@@ -118,7 +119,7 @@ def ahead(
     """
     names = []
     for members, _ in _companions(runs, epochs, lane_runs):
-        behind = {run.name: epochs.get(run.name, -1) for run in members if run.name not in diverged}
+        behind = {run.name: epochs.get(run.name, -1) for run in members if run.name not in ended}
         if behind and max(behind.values()) == min(behind.values()) + 1:
             names += [name for name, epoch in behind.items() if epoch == max(behind.values())]
     return names

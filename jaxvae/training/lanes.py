@@ -13,6 +13,20 @@ import numpy as np
 
 from jaxvae.objectives import Losses
 from jaxvae.training import distributed
+from jaxvae.training.engine import TrainState
+
+
+class Computed(NamedTuple):
+    """What an epoch comes to, of one run or of stacked lanes."""
+
+    state: TrainState
+    train: Losses | None  # none before training
+    sound: Any  # steps before the first whose loss is not finite
+    test: Losses
+    finite: Any  # whether the state is
+    validation: Losses | None  # none without a validation split
+    stops: Any  # whether the run ends here, before its last epoch
+    reconstructions: Any  # of the probes, if there are some
 
 
 class Numbers(NamedTuple):
@@ -22,9 +36,11 @@ class Numbers(NamedTuple):
     sound: Any  # steps before the first whose loss is not finite
     test: Losses
     finite: Any  # whether the state is
+    validation: Losses  # zeros without a validation split
+    stops: Any
 
 
-def own_lanes(results: Any) -> tuple[dict[int, Any], set[int]]:
+def own_lanes(results: Computed) -> tuple[dict[int, Any], set[int]]:
     """By lane, what this process holds; and the lanes that are its to keep, where several hold the same."""
 
     def rows(leaf: jax.Array) -> dict[int, np.ndarray]:
@@ -43,9 +59,11 @@ def own_lanes(results: Any) -> tuple[dict[int, Any], set[int]]:
 def numbers_of_all(own: Mapping[int, Any], lanes: int, shared: bool) -> Numbers:
     """The numbers of all lanes, [lanes] each, whichever process holds them."""
     rows, here = [], [*own]
-    for _, train, sound, test, finite, _ in own.values():
-        nothing = jax.tree.map(np.zeros_like, test)
-        rows.append(Numbers(nothing if train is None else train, np.int32(sound or 0), test, finite))
+    for one in own.values():
+        nothing = jax.tree.map(np.zeros_like, one.test)
+        train, validation = (nothing if losses is None else losses for losses in (one.train, one.validation))
+        stops = np.bool_(False) if one.stops is None else one.stops
+        rows.append(Numbers(train, np.int32(one.sound or 0), one.test, one.finite, validation, stops))
 
     def column(*values: Any) -> np.ndarray:
         by_lane = np.zeros(lanes, np.asarray(values[0]).dtype)
@@ -61,6 +79,6 @@ def numbers_of_all(own: Mapping[int, Any], lanes: int, shared: bool) -> Numbers:
 
 def diverged_at(numbers: Numbers, epoch: int, steps: int) -> int | None:
     """The first step whose loss is not finite; the epoch's last one, if only what came of it is not."""
-    if numbers.finite and np.isfinite(jax.tree.leaves((numbers.train, numbers.test))).all():
+    if numbers.finite and np.isfinite(jax.tree.leaves((numbers.train, numbers.test, numbers.validation))).all():
         return None
     return min((epoch - 1) * steps + int(numbers.sound) + 1, epoch * steps) if epoch else 0

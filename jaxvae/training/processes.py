@@ -43,9 +43,15 @@ class ProcessWorker:
     """
 
     def __init__(
-        self, cores: Sequence[int], dataset: Dataset, probes: Probes | None, memory: int, with_main: bool = False
+        self,
+        cores: Sequence[int],
+        dataset: Dataset,
+        probes: Probes | None,
+        memory: int,
+        with_main: bool = False,
+        held_out: Dataset | None = None,
     ):
-        self._first: Any = dataset, probes, memory  # not yet, as it would wait for the process to listen
+        self._first: Any = dataset, probes, memory, held_out  # not yet, as it would wait for the process to listen
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, tuple(cores)), daemon=True)
@@ -100,13 +106,17 @@ class ProcessWorker:
 
 
 def process_workers(
-    count: int, dataset: Dataset, probes: Probes | None, runs: Sequence[RunConfig] = ()
+    count: int,
+    dataset: Dataset,
+    probes: Probes | None,
+    runs: Sequence[RunConfig] = (),
+    held_out: Dataset | None = None,
 ) -> list[ProcessWorker]:
     """`count` processes that share the machine's cores and free memory equally, and know the parts of `runs`."""
     cores, memory = machine.cores(), machine.free_memory() // count
     shares = [cores[i::count] or [cores[i % len(cores)]] for i in range(count)]
     with_main = _defined_in_main(runs)
-    return [ProcessWorker(share, dataset, probes, memory, with_main) for share in shares]
+    return [ProcessWorker(share, dataset, probes, memory, with_main, held_out) for share in shares]
 
 
 def check_processes(runs: Sequence[RunConfig]) -> None:

@@ -25,6 +25,7 @@ from jaxvae.objectives import Losses
 from jaxvae.training import compiled, engine
 from jaxvae.training.conditions import GivenConditions
 from jaxvae.training.engine import TrainState
+from jaxvae.training.lanes import Computed
 from jaxvae.training.mesh import replicated
 
 CHUNK = 16 * 2**20  # bytes of examples; up to three chunks are there at a time
@@ -40,14 +41,14 @@ class Stopped(Exception):
 class Stream:
     """Computes epochs of one run after another on the one device of a mesh, in a thread of its own."""
 
-    def __init__(self, mesh: Mesh, dataset: Dataset, conditions: GivenConditions):
+    def __init__(self, mesh: Mesh, dataset: Dataset, conditions: GivenConditions, held_out: Dataset | None):
         self._sharding, self._dataset, self._conditions = replicated(mesh), dataset, conditions
+        self._held_out = held_out
         self._how = False, mesh
         self._thread, self._stopped = ThreadPoolExecutor(1), threading.Event()
 
     def begin(self, program: Program, state: TrainState, epoch: int, probes: jax.Array | None) -> Any:
-        """A future of what `DeviceWorker.begin` computes of a single run: state, train losses, steps before the first
-        that is not finite, test losses, whether the state is finite, reconstructions."""
+        """A future of what `DeviceWorker.begin` computes of a single run, `Computed`."""
         return self._thread.submit(self._epoch, program, state, epoch, probes)
 
     def close(self) -> None:
@@ -56,15 +57,19 @@ class Stream:
         self._thread.shutdown()
 
     @own_settings()
-    def _epoch(self, program: Program, state: TrainState, epoch: int, probes: jax.Array | None) -> tuple[Any, ...]:
-        train, sound, pictures = None, None, None
+    def _epoch(self, program: Program, state: TrainState, epoch: int, probes: jax.Array | None) -> Computed:
+        train, sound, validation, stops, pictures = [None] * 5
         given = self._conditions.of(program.vae.condition)
         if epoch:
             state, train, sound = self._train(program, state, given.train)
-        test, finite = self._evaluate(program, state, epoch, given.test)
+        test, finite = self._evaluate(program, state, epoch, self._dataset.test_images, given.test)
+        if self._held_out is not None:
+            losses, _ = self._evaluate(program, state, epoch, self._held_out.test_images, given.validation)
+            state, validation, stops = compiled.note_losses(program, state, losses, np.int32(epoch))
         if probes is not None:
-            pictures = compiled.reconstruct(*self._how, program, state.params, probes, given.probes)
-        return jax.block_until_ready((state, train, sound, test, finite, pictures))
+            params = engine.evaluation_params(program.optimiser, state)
+            pictures = compiled.reconstruct(*self._how, program, params, probes, given.probes)
+        return jax.block_until_ready(Computed(state, train, sound, test, finite, validation, stops, pictures))
 
     def _train(self, program: Program, state: TrainState, conditions: Any) -> tuple[TrainState, Losses, Any]:
         """As `engine.train_epoch`."""
@@ -83,9 +88,10 @@ class Stream:
             losses.append(jax.block_until_ready(of_chunk))
         return state, *compiled.epoch_losses(jax.tree.map(lambda *parts: jnp.concatenate(parts), *losses))
 
-    def _evaluate(self, program: Program, state: TrainState, epoch: int, conditions: Any) -> tuple[Losses, Any]:
+    def _evaluate(
+        self, program: Program, state: TrainState, epoch: int, images: Examples, conditions: Any
+    ) -> tuple[Losses, Any]:
         """As `compiled.evaluate`."""
-        images = self._dataset.test_images
         n, count = len(images), np.int32(epoch)
         split = n, engine.context_of(program, conditions, n).labelled
         batch = min(engine.EVALUATION_BATCH, n)

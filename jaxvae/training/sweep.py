@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxvae.config import RunConfig
-from jaxvae.data import Dataset, checked
+from jaxvae.data import Dataset, checked, held_out, split_off
 from jaxvae.errors import ConfigError
 from jaxvae.jax_settings import local_devices, own_settings, platform
 from jaxvae.system import interrupts, machine
@@ -59,12 +59,15 @@ def sweep(
             final[report.run.name] = report.state
         on_epoch(report)
 
+    continued = [run for run in runs if isinstance(run, RunConfig) and run.name in final]
     images = len(checked(dataset).train_images)
     epochs = {
-        run.name: int(final[run.name].step) // engine.steps_per_epoch(run.batch_size, images)
-        for run in runs
-        if isinstance(run, RunConfig) and run.name in final
+        run.name: int(final[run.name].step)
+        // engine.steps_per_epoch(run.batch_size, images - held_out(images, run.validation))
+        for run in continued
     }
+    ended = [run.name for run in continued if run.stopping and bool(run.stopping.stops(final[run.name].watch))]
+    how["ended"] = [*how.get("ended", ()), *ended]
     train(runs, dataset, epochs=epochs, state=dict(final).__getitem__, on_epoch=kept, **how)
     return {run.name: on_host(final[run.name]) for run in runs if run.name in final}
 
@@ -80,7 +83,7 @@ def train(
     epochs: Mapping[str, int] | None = None,
     state: Callable[[str], TrainState] | None = None,
     lane_runs: LaneRuns | None = None,
-    diverged: Collection[str] = (),
+    ended: Collection[str] = (),
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     probes: Probes | None = None,
 ) -> None:
@@ -103,11 +106,11 @@ def train(
         state: by name, that run's state after them; asked for when it is needed.
         lane_runs: for a vmapped run to be continued, the lanes of its program, as `Epoch.lane_runs` had them: with it,
             it goes on to the same bits.
-        diverged: names of runs that were reported to have diverged, and are not trained.
+        ended: names of runs that were reported to have diverged or stopped, and are not trained.
         on_epoch: called in the calling thread, in the order in which epochs end, while training goes on, under the
             settings of JAX in `jaxvae.jax_settings`. Runs of one group are reported back to back; signals are deferred
             until the last. A run whose loss or state is no longer finite is reported so once and stops there, with its
-            last finite state; the others go on.
+            last finite state; the others go on. So does one that stops early.
         probes: images whose reconstructions each epoch reports, [n, *shape]; or a dataset of them, of which these are
             the train and then the test split, as runs with a condition ask for; or none.
 
@@ -121,10 +124,17 @@ def train(
     check(runs, dataset, strategy, workers, mesh)
     if isinstance(probes, np.ndarray) and (conditional := [run.name for run in runs if run.vae.condition is not None]):
         raise ConfigError(f"{conditional[0]} has a condition; give its probes as a dataset")
-    dataset = runs[0].dataset_to_train_on(checked(dataset)) if runs else dataset
+    if not runs:
+        return
+    dataset, validation = checked(dataset), None
+    if share := runs[0].validation:
+        dataset, validation = split_off(dataset, share)
+        validation = runs[0].dataset_as_trained(validation)
+    dataset = runs[0].dataset_to_train_on(dataset)
     vmapped, before = vmaps(strategy, mesh, dataset.on_disk), state or {}.__getitem__
-    groups = grouped(runs, before, epochs or {}, vmapped, workers, lane_runs or {}, diverged)
-    places = _places(workers, mesh, vmapped, sum(not group.done for group in groups), dataset, probes, runs)
+    groups = grouped(runs, before, epochs or {}, vmapped, workers, lane_runs or {}, ended)
+    some = sum(not group.done for group in groups)
+    places = _places(workers, mesh, vmapped, some, dataset, validation, probes, runs)
     try:
         _train(groups, places, on_epoch)
     finally:
@@ -147,16 +157,17 @@ def _places(
     vmapped: bool,
     groups: int,
     dataset: Dataset,
+    validation: Dataset | None,
     probes: Probes | None,
     runs: Sequence[RunConfig],
 ) -> list[Place]:
     if not groups:
         return []
     if workers > 1:
-        return [*process_workers(workers, dataset, probes, runs)]
+        return [*process_workers(workers, dataset, probes, runs, validation)]
     mesh = mesh or run_mesh(local_devices())
     meshes = [mesh] if vmapped else [run_mesh([device]) for device in mesh.devices.flat][:groups]
-    return [DeviceWorker(one, dataset, probes) for one in meshes]
+    return [DeviceWorker(one, dataset, probes, held_out=validation) for one in meshes]
 
 
 # ── who trains what, and when ────────────────────────────────────────────────────────────────────────────────────────

@@ -75,6 +75,7 @@ def configs(draw):
         },
         "batch_size": draw(st.integers(1, 1000)), "binarize": draw(st.sampled_from(BINARIZATIONS)),
         "epochs": draw(st.integers(0, 10**6)), "seed": draw(st.integers(0, 2**32 - 1)),
+        "validation": draw(st.floats(0, 0.99)),
     }  # fmt: skip
 
 

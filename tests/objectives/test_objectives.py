@@ -15,7 +15,7 @@ from scipy.stats import norm
 
 from jaxvae import parts
 from jaxvae.models import StandardNormal, resize, standard_noise
-from jaxvae.objectives import ELBO, IWAE, Context, DReG, Losses
+from jaxvae.objectives import ELBO, IWAE, Capacity, Context, DReG, FreeBits, Losses, RateFloor
 from jaxvae.training import engine
 from tests.classic import classic, vae
 
@@ -111,13 +111,15 @@ class Scales:
         return params["mean"] + jnp.exp(params["log_std"]) * jax.random.normal(key, (n, latent_dim))
 
 
-OBJECTIVES = [ELBO(1.5), IWAE(3), DReG(3)]
+OBJECTIVES = [ELBO(1.5), IWAE(3), DReG(3), RateFloor(2.0), Capacity(2.0, 3.0), FreeBits(0.4)]
 
 
 @pytest.mark.parametrize("prior", [StandardNormal(), Scales()], ids=lambda prior: prior.part_label)
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: objective.part_label)
 def test_a_padded_model_has_the_small_ones_loss_and_gradient(objective, prior, params):
     """Whatever its prior: parameters of latent dimensions that are not in use are zero, and get no gradient."""
+    if isinstance(objective, FreeBits) and isinstance(prior, Scales):
+        pytest.skip("of this prior there is no divergence by dimension")
     run = classic("linear", 3, hidden=(8, 6), activation="tanh")
     run = dataclasses.replace(run, objective=objective, vae=dataclasses.replace(run.vae, prior=prior))
     small, large = run.program(SHAPE), run.program(SHAPE, latent_dim=5)

@@ -1,6 +1,7 @@
 """Runs on data that stay in their file are those on the same data in memory."""
 
 import threading
+from dataclasses import replace
 from typing import ClassVar
 
 import jax
@@ -16,7 +17,9 @@ from jaxvae.data.file_array import FileArray
 from jaxvae.errors import ConfigError, DataError
 from jaxvae.models import MLP, VAE, Gaussian, Labels, Side
 from jaxvae.objectives import ELBO, M2, Losses
+from jaxvae.optimisers import EMA
 from jaxvae.parts import part
+from jaxvae.schedules import Linear
 from jaxvae.training import compiled, engine, make_mesh, streaming
 from jaxvae.training.checks import check, vmaps
 from jaxvae.training.sweep import sweep
@@ -88,6 +91,7 @@ CASES = {
         BYTES[:207],
     ),
     "coupled": (run().__class__(run().vae, Coupled(), batch_size=10, epochs=3), BYTES),
+    "by step, and averaged": (replace(run(beta=Linear(0, 1, 50, by="step")), optimiser=EMA(decay=0.9)), BYTES),
 }
 
 

@@ -1,4 +1,7 @@
-"""What a traced field is in each epoch: parts that stand in its place."""
+"""The learning rate of Burda, Grosse & Salakhutdinov 2016.
+
+In: the initial rate. Out: a number for each epoch.
+"""
 
 import itertools
 
