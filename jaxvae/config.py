@@ -21,6 +21,7 @@ from jaxvae.models import AUTOMATIC, VAE, Shape
 from jaxvae.objectives import ELBO, check_classes
 from jaxvae.optimisers import Adam
 from jaxvae.schedules import at_epoch
+from jaxvae.stopping import Stopping
 from jaxvae.values import Number, Text, Whole, plain
 
 BINARIZATIONS = ("none", "dynamic", "static")  # grey; drawn anew at each step; drawn once from a fixed key
@@ -70,7 +71,7 @@ class RunConfig:
     seed: Whole = 0
     # share of the train split that is held out to decide by, see `jaxvae.data.split_off`
     validation: Number = parts.static(default=0.0, name="validation", title="validation share")
-    stopping: Any = parts.nested(default=None)  # see `jaxvae.stopping`
+    stopping: Stopping | None = parts.nested(default=None)
 
     part_name = "run"
     part_label = "run"

@@ -5,7 +5,7 @@ In: the loss after each epoch. Out: whether to stop, and the parameters of the b
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ class Watch(NamedTuple):
     waited: Int[Array, ""]  # epochs since
 
 
+@runtime_checkable
 class Stopping(Protocol):
     """When a run stops."""
 

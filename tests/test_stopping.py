@@ -1,6 +1,8 @@
 """Runs that end early, by the loss on examples that are held out."""
 
 import json
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -137,6 +139,16 @@ def test_fit_stops_early_and_its_run_is_the_best():
     assert entry["stopped"]
     assert entry["epoch"] == entry["best"] + 4
     assert run.config.validation == 0.1
+
+
+@pytest.mark.slow
+def test_a_program_that_does_not_import_the_part_reads_it():
+    code = (
+        "import sys, json; from jaxvae.config import RunConfig; print(RunConfig.from_json(json.load(sys.stdin)).name)"
+    )
+    text = json.dumps(config().to_json())
+    done = subprocess.run([sys.executable, "-c", code], input=text, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == config().name
 
 
 def test_careless_settings_are_one_line():
