@@ -4,6 +4,7 @@ In: gradients, Optax's state. Out: parameters p − rate · (direction + decay �
 & Hutter 2019, algorithm 2, as Optax and PyTorch have it: the decay is multiplied by the rate). Numbers are traced.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import jax
@@ -15,15 +16,16 @@ from jaxvae.parts import Number, part, require_bool, require_number, static, tra
 from jaxvae.schedules import require_share
 
 
-class _Decayed:
+class _Decayed(ABC):
     """Steps along `_direction` and towards zero."""
 
     learning_rate: Number
     weight_decay: Number
 
     @property
+    @abstractmethod
     def _direction(self) -> optax.GradientTransformation:
-        raise NotImplementedError
+        """What Optax makes of gradients."""
 
     def init(self, params: Params) -> Any:
         return self._direction.init(params)

@@ -10,6 +10,7 @@ initial value. By epoch, a value holds for all of it.
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 from jaxvae.errors import ConfigError, quoted
@@ -18,7 +19,7 @@ from jaxvae.parts import Number, part, require_number, require_one_of, require_w
 BY = ("epoch", "step")
 
 
-class _Over:
+class _Over(ABC):
     """What schedules of a given length have in common."""
 
     part_name: str
@@ -36,8 +37,9 @@ class _Over:
         """The value in an epoch or a step, counted from 1."""
         return self._after(max(0, count - 1))
 
+    @abstractmethod
     def _after(self, t: int) -> float:
-        raise NotImplementedError
+        """The value when t epochs or steps lie behind."""
 
 
 @part("schedule/linear")
