@@ -3,6 +3,10 @@
 import argparse
 import base64
 import dataclasses
+import json
+import shutil
+import subprocess
+from importlib import resources
 
 import jax
 import jax.numpy as jnp
@@ -309,6 +313,20 @@ def test_the_page_decodes_as_any_class_and_has_a_map_decoded_with_numbers(pictur
     tiles = np.frombuffer(base64.b64decode(of_numbers["decoder"]["tiles"]), np.uint8).reshape(15, 15, 28, 28)
     centre = np.asarray(runs[1].decode(np.zeros((1, 2)), [3.0]))[0]
     np.testing.assert_allclose(tiles[7, 7] / 255, centre, atol=0.5 / 255 + 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_the_pages_script_puts_the_class_before_the_code(pictured):
+    _, (run, _) = pictured
+    packed = explorer.packed_decoder(run)
+    script = resources.files("jaxvae.page").joinpath("templates/decoder.js").read_text(encoding="utf-8")
+    script += f"\nconst levels = (means) => means;\nconst decode = decoder({{ decoder: {json.dumps(packed)} }});"
+    script += "\nconsole.log(JSON.stringify([0, 7].map((given) => [...decode([0.5, -1], given)])));"
+    said = subprocess.run(["node", "-"], input=script, capture_output=True, text=True, check=True).stdout
+    expected = np.asarray(run.decode(np.array([[0.5, -1.0]] * 2), [0, 7])).reshape(2, -1)
+    np.testing.assert_allclose(json.loads(said), expected, atol=0.5 / 255)
+    assert np.abs(expected[0] - expected[1]).max() > 1 / 255
 
 
 @pytest.mark.parametrize("prior", [StandardNormal(), ConditionalNormal()])
